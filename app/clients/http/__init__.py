@@ -1,0 +1,24 @@
+"""The way out: one request function with the egress rules, caps and error tree; must not know any vendor's API."""
+
+from app.clients.http.call import API_LIMITS, Answer, Call, Credentials, Limits, Observation, Observe, Upload
+from app.clients.http.client import Http, Streamed
+from app.clients.http.egress import Egress, parse_url, place, same_origin
+from app.clients.http.network import Resolver
+
+__all__ = [
+    "API_LIMITS",
+    "Answer",
+    "Call",
+    "Credentials",
+    "Egress",
+    "Http",
+    "Limits",
+    "Observation",
+    "Observe",
+    "Resolver",
+    "Streamed",
+    "Upload",
+    "parse_url",
+    "place",
+    "same_origin",
+]

@@ -1,0 +1,158 @@
+"""Turns what went wrong in an exchange into the error tree; pure, must not do I/O or repeat a secret.
+
+The upstream's own words are kept, because people need them, with every value that we sent cut out of them.
+"""
+
+import email.utils
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+
+from app.clients.http.call import Call
+from app.errors import (
+    RETRY_AFTER_CAP_SECONDS,
+    BadAnswer,
+    GiveUp,
+    LookFirst,
+    NotThere,
+    Rejected,
+    RenewCredentials,
+    SlowDown,
+    TryLater,
+    UpstreamError,
+)
+
+MESSAGE_CAP_CHARACTERS = 300
+FIELDS_CAP = 50
+SHORTEST_REDACTED_CHARACTERS = 3
+KIND_BY_STATUS: dict[int, type[UpstreamError]] = {
+    401: RenewCredentials,
+    404: NotThere,
+    408: TryLater,
+    410: NotThere,
+    425: TryLater,
+    429: SlowDown,
+}
+NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Seconds to wait by `Retry-After` (seconds or an HTTP date, RFC 9110 10.2.3), at most the cap; else None.
+
+    A date is taken relative to the answer's own `Date`, so that a wrong clock on either side does not matter;
+    without one, relative to `now` (Unix seconds). Negative and unreadable values count as not given.
+    """
+    text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    if text.isascii() and text.isdigit():
+        seconds = float(text[:10])
+    else:
+        until = _http_date(text)
+        if until is None:
+            return None
+        here = _http_date(headers.get("date", ""))
+        seconds = until - (now if here is None else here)
+    return min(seconds, RETRY_AFTER_CAP_SECONDS) if seconds >= 0 else None
+
+
+def _http_date(text: str) -> float | None:
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _leaves(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _leaves(inner)
+
+
+def _sent_values(call: Call) -> set[str]:
+    values = {*_leaves(call.json), *_leaves(call.data or {}), *_leaves(dict(call.params or {}))}
+    if call.credentials is not None:
+        for header in call.credentials.headers.values():
+            values.update((header, header.rpartition(" ")[2]))
+    return {value for value in values if len(value.strip()) >= SHORTEST_REDACTED_CHARACTERS}
+
+
+def redact(text: str, call: Call) -> str:
+    """The upstream's text on one line, cut to length, without any value that the call sent."""
+    for value in sorted(_sent_values(call), key=len, reverse=True):
+        at = text.casefold().find(value.casefold())
+        while at >= 0:
+            text = f"{text[:at]}…{text[at + len(value) :]}"
+            at = text.casefold().find(value.casefold(), at + 1)
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= MESSAGE_CAP_CHARACTERS else line[: MESSAGE_CAP_CHARACTERS - 1] + "…"
+
+
+def _said(body: bytes, call: Call) -> tuple[str, dict[str, list[str]]]:
+    """The upstream's message and Laravel's field errors, from the shapes both vendors use."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return "", {}
+    if not isinstance(value, dict):
+        return (redact(" ".join(_leaves(value)), call), {}) if isinstance(value, list | str) else ("", {})
+    error = value.get("error")
+    nested = error.get("message") if isinstance(error, Mapping) else error
+    message = next(
+        (text for text in (value.get("message"), value.get("detail"), nested) if isinstance(text, str)), ""
+    )
+    errors = value.get("errors")
+    if not isinstance(errors, Mapping):
+        # Django REST framework (Clarius) answers {"field": ["texts"]} without an envelope.
+        errors = {name: texts for name, texts in value.items() if isinstance(texts, list)}
+    fields = {
+        redact(str(name), call): [redact(text, call) for text in _leaves(texts)]
+        for name, texts in list(errors.items())[:FIELDS_CAP]
+    }
+    return redact(message, call), fields
+
+
+def error_for_status(
+    call: Call, status: int, *, headers: Mapping[str, str], body: bytes, now: float
+) -> UpstreamError:
+    """The error for a status that the call does not accept. `now` is Unix seconds, for `Retry-After`."""
+    message, fields = _said(body, call)
+    said = f": {message}" if message else ""
+    line = f"{call.operation}: {call.upstream} answered {status}{said}"
+    wait = retry_after(headers, now=now)
+
+    return _kind_for_status(call, status)(
+        line, upstream=call.upstream, status=status, fields=fields, retry_after=wait, account=call.account
+    )
+
+
+def _kind_for_status(call: Call, status: int) -> type[UpstreamError]:
+    if status == httpx.codes.FORBIDDEN:
+        return RenewCredentials if call.forbidden_is_credentials else Rejected
+    if status in KIND_BY_STATUS:
+        return KIND_BY_STATUS[status]
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return LookFirst if call.has_effect else TryLater
+    return Rejected if status >= httpx.codes.BAD_REQUEST else BadAnswer
+
+
+def error_for_transport(call: Call, error: httpx.HTTPError | TimeoutError) -> UpstreamError:
+    """The error for an exchange that ended without a whole answer."""
+    if isinstance(error, httpx.LocalProtocolError):
+        # Its text can hold a header's value; and it will be as wrong the next time.
+        return GiveUp(
+            f"{call.operation}: the request could not be formed", upstream=call.upstream, account=call.account
+        )
+    what = "took too long" if isinstance(error, httpx.TimeoutException | TimeoutError) else "was cut"
+    if isinstance(error, NOTHING_SENT):
+        what = "could not connect"
+    ambiguous = call.has_effect and not isinstance(error, NOTHING_SENT)
+    kind = LookFirst if ambiguous else TryLater
+    return kind(f"{call.operation}: {call.upstream} {what}", upstream=call.upstream, account=call.account)

@@ -1,0 +1,275 @@
+"""The one place that opens outside connections and makes calls on them; must not know any vendor's API.
+
+Two retry tiers exist in the project: minutes to hours live in the database rows, and this file makes only the
+short ones (a read that could not connect, was cut, or met a 502, 503 or 504: twice at most, jittered, under a
+second). Ten lines of loop were less than a dependency.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from http.cookiejar import DefaultCookiePolicy
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from app.clients.http.call import SAFE_METHODS, Answer, Call, Limits, Observation, Observe, Upload
+from app.clients.http.classify import error_for_status, error_for_transport
+from app.clients.http.egress import Egress, parse_url, place, same_origin
+from app.clients.http.intake import BadEncoding, Pace, TooMuch, TooSlow, bounded, plain_parts
+from app.clients.http.network import CheckedNetwork, Resolver, Transport, resolve
+from app.errors import BadAnswer, NotAllowed, TryLater, UpstreamError
+
+MAX_REDIRECTS = 3
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+SHORT_RETRIES = 2
+SHORT_RETRY_SECONDS = (0.1, 0.9)
+SHORT_RETRY_STATUSES = frozenset({502, 503, 504})
+ERROR_BODY_CAP_BYTES = 64 * 1024
+MAX_CONNECTIONS = 200
+USER_AGENT = "sonobridge"
+
+
+class Streamed:
+    """An answer whose body is still to come."""
+
+    def __init__(
+        self, call: Call, response: httpx.Response, *, clock: Callable[[], float], deadline: float
+    ) -> None:
+        self.call = call
+        self.status = response.status_code
+        self.headers = response.headers
+        self._response = response
+        self._clock = clock
+        self._deadline = deadline
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The body, part by part, within the call's caps. Raises from the error tree where the trouble occurs."""
+        limits = self.call.limits
+        pace = Pace(
+            least_bytes_per_second=limits.least_bytes_per_second,
+            window_seconds=limits.pace_window_seconds,
+            clock=self._clock,
+        )
+        encoding = self.headers.get("content-encoding", "")
+        plain = plain_parts(self._response.aiter_raw(), encoding=encoding, inflate=not self.call.media)
+        parts = bounded(plain, cap_bytes=limits.cap_bytes, pace=pace)
+        async with aclosing(parts):
+            while True:
+                with self._translated():
+                    async with asyncio.timeout_at(self._deadline):
+                        part = await anext(parts, None)
+                if part is None:
+                    return
+                yield part
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        call = self.call
+        try:
+            yield
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise error_for_transport(call, error) from None
+        except TooMuch:
+            limit = f"the answer is larger than {call.limits.cap_bytes} bytes"
+            raise call.undocumented(limit, status=self.status) from None
+        except BadEncoding:
+            raise call.undocumented("the answer's content encoding is wrong", status=self.status) from None
+        except TooSlow:
+            raise TryLater(
+                f"{call.operation}: {call.upstream} sends too slowly",
+                upstream=call.upstream,
+                account=call.account,
+                code=f"{call.upstream}_too_slow",
+            ) from None
+
+    async def read(self) -> bytes:
+        """The whole body."""
+        return b"".join([part async for part in self.chunks()])
+
+    async def read_some(self, cap_bytes: int) -> bytes:
+        """As much of the body as is there, up to `cap_bytes`; for the text of errors, so a cut is no trouble."""
+        taken = bytearray()
+        try:
+            async with aclosing(self.chunks()) as parts:
+                async for part in parts:
+                    taken += part
+                    if len(taken) >= cap_bytes:
+                        break
+        except UpstreamError:
+            return b""
+        return bytes(taken[:cap_bytes])
+
+
+def _timeouts(limits: Limits) -> httpx.Timeout:
+    return httpx.Timeout(
+        connect=limits.connect_seconds,
+        read=limits.read_seconds,
+        write=limits.read_seconds,
+        pool=limits.connect_seconds,
+    )
+
+
+def _target(call: Call) -> httpx.URL:
+    url = parse_url(call.url)
+    # Merging spells the query anew, which would break a presigned URL: only when there is something to merge.
+    return url.copy_merge_params(call.params) if call.params else url
+
+
+class Http:
+    """Opened with `async with`. One per process; holds the connection pool and nothing of any account.
+
+    `observe` hears of every exchange. `resolver`, `clock` (monotonic seconds) and `pause` are for tests that
+    rebind names or do not wait.
+    """
+
+    def __init__(
+        self,
+        egress: Egress,
+        *,
+        observe: Observe | None = None,
+        resolver: Resolver = resolve,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.egress = egress
+        self._observe = observe
+        self._clock = clock
+        self._pause = pause
+        self._client = httpx.AsyncClient(
+            transport=Transport(
+                CheckedNetwork(egress, resolver),
+                tls=httpx.create_ssl_context(trust_env=False),
+                max_connections=MAX_CONNECTIONS,
+            ),
+            trust_env=False,
+            follow_redirects=False,
+            headers={"User-Agent": USER_AGENT},
+        )
+        # A cookie is a credential that would wander between organisations.
+        self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._client.__aexit__(exc_type, exc_value, traceback)
+
+    async def request(self, call: Call) -> Answer:
+        """Make the call and read its whole answer. Raises from the error tree for anything but 2xx or `accept`."""
+        for left in reversed(range(SHORT_RETRIES + 1)):
+            try:
+                async with self.stream(call) as streamed:
+                    return Answer(call, streamed.status, streamed.headers, await streamed.read())
+            except TryLater as error:
+                soon = error.status is None or (
+                    error.status in SHORT_RETRY_STATUSES and error.retry_after is None
+                )
+                if call.method not in SAFE_METHODS or not soon or not left:
+                    raise
+            await self._pause(random.uniform(*SHORT_RETRY_SECONDS))  # noqa: S311 - jitter, not a secret
+        raise AssertionError("the last attempt returns or raises")
+
+    @asynccontextmanager
+    async def stream(self, call: Call) -> AsyncIterator[Streamed]:
+        """Make the call; the body is read by the caller, who leaves the block when done with it."""
+        began = self._clock()
+        deadline = asyncio.get_running_loop().time() + call.limits.total_seconds
+        outcome: int | str = "cancelled"
+        failed = False
+        try:
+            async with AsyncExitStack() as stack:
+                response = await self._exchange(call, stack, deadline=deadline)
+                outcome = response.status_code
+                streamed = Streamed(call, response, clock=self._clock, deadline=deadline)
+                if not (response.is_success or response.status_code in call.accept):
+                    body = await streamed.read_some(ERROR_BODY_CAP_BYTES)
+                    raise error_for_status(
+                        call, response.status_code, headers=response.headers, body=body, now=time.time()
+                    )
+                yield streamed
+        except UpstreamError as error:
+            failed = True
+            error.upstream = error.upstream or call.upstream
+            error.account = error.account or call.account
+            outcome = error.status or error.code
+            raise
+        finally:
+            if self._observe is not None:
+                self._observe(
+                    Observation(
+                        upstream=call.upstream,
+                        operation=call.operation,
+                        account=call.account,
+                        outcome=outcome,
+                        failed=failed,
+                        seconds=self._clock() - began,
+                    )
+                )
+
+    async def _exchange(self, call: Call, stack: AsyncExitStack, *, deadline: float) -> httpx.Response:
+        """Send, following the redirects of reads by hand, each target checked as if it were the first."""
+        url = _target(call)
+        base = parse_url(call.credentials.base) if call.credentials is not None else None
+        at_home = base is not None and same_origin(url, base)
+        if call.pinned and not at_home:
+            raise NotAllowed(
+                f"{call.operation}: credentials for another place may not go to {place(url)}",
+                code=NotAllowed.kind,
+            )
+        for _hop in range(MAX_REDIRECTS + 1):
+            configured = at_home and call.credentials is not None and call.credentials.configured
+            self.egress.check_url(url, configured=configured)
+            response = await self._send(call, url, with_credentials=at_home, deadline=deadline)
+            stack.push_async_callback(response.aclose)
+            location = response.headers.get("location")
+            if response.status_code not in REDIRECTS or not location or call.method not in SAFE_METHODS:
+                return response
+            await response.aclose()
+            url = url.join(parse_url(location))
+            # Once dropped, credentials stay dropped: a way back could be the other side's doing.
+            at_home = at_home and base is not None and same_origin(url, base)
+        raise BadAnswer(
+            f"{call.operation}: more than {MAX_REDIRECTS} redirects",
+            upstream=call.upstream,
+            account=call.account,
+        )
+
+    async def _send(
+        self, call: Call, url: httpx.URL, *, with_credentials: bool, deadline: float
+    ) -> httpx.Response:
+        headers = {
+            "Accept-Encoding": "identity" if call.media else "gzip",
+            **({} if call.media else {"Accept": "application/json"}),
+            **call.headers,
+            **(call.credentials.headers if with_credentials and call.credentials is not None else {}),
+        }
+        content = call.content
+        if isinstance(content, Upload):
+            headers["Content-Length"] = str(content.length)
+        try:
+            request = self._client.build_request(
+                call.method,
+                url,
+                headers=headers,
+                json=call.json,
+                content=content.chunks() if isinstance(content, Upload) else content,
+                data=call.data,
+                files=call.files,
+                timeout=_timeouts(call.limits),
+            )
+            async with asyncio.timeout_at(deadline):
+                return await self._client.send(request, stream=True)
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise error_for_transport(call, error) from None
+        except UnicodeEncodeError:
+            raise error_for_transport(call, httpx.LocalProtocolError("header")) from None

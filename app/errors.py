@@ -1,0 +1,146 @@
+"""The errors of the project, named for what the caller should do; must not hold secrets, bodies or patient data.
+
+The table "Errors and what they do" of the delivery design is the source: each row is a class here.
+Codes are stable, snake_case, and start with the upstream's name when there is one (`aurabox_rejected`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+Upstream = Literal["clarius", "aurabox", "dicomweb", "media"]
+
+RETRY_AFTER_CAP_SECONDS = 3600.0
+
+
+class SonobridgeError(Exception):
+    """Root. `code` is stable and for machines; `str()` is one readable line for people."""
+
+    kind: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.kind
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(code={self.code!r}, message={self.message!r})"
+
+
+class Misuse(SonobridgeError):
+    """A person gave bad input: show the one line, exit with status 2."""
+
+    kind = "misuse"
+
+
+class LocalTrouble(SonobridgeError):
+    """This host cannot work just now (disk, database): give the lease back, count no attempt."""
+
+    kind = "local_trouble"
+    retryable = True
+
+
+class DiskFull(LocalTrouble):
+    """Not enough free disk for what is to be written; nothing more is claimed until there is."""
+
+    kind = "disk_full"
+
+
+class UpstreamError(SonobridgeError):
+    """Something outside did not do what was asked.
+
+    `status` is the HTTP status, if there was an answer. `fields` are Laravel's texts by field.
+    `retry_after` is in seconds, at most `RETRY_AFTER_CAP_SECONDS`. `account` names whose credentials were used.
+    """
+
+    kind = "upstream"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        upstream: Upstream | None = None,
+        status: int | None = None,
+        fields: Mapping[str, Sequence[str]] | None = None,
+        retry_after: float | None = None,
+        account: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code or (f"{upstream}_{self.kind}" if upstream else self.kind))
+        self.upstream = upstream
+        self.status = status
+        self.fields: dict[str, list[str]] = {name: list(texts) for name, texts in (fields or {}).items()}
+        self.retry_after = retry_after
+        self.account = account
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(code={self.code!r}, status={self.status!r}, message={self.message!r})"
+
+
+class TryLater(UpstreamError):
+    """Transient and without effect: the same call may be made again, with backoff."""
+
+    kind = "unavailable"
+    retryable = True
+
+
+class LinkExpired(TryLater):
+    """The media link no longer serves: read the exam data (C2) again for a fresh one, then go on."""
+
+    kind = "link_expired"
+
+
+class StillProcessing(TryLater):
+    """Clarius has not finished with the exam (C18, C19: status 400): ask again later."""
+
+    kind = "still_processing"
+
+
+class LookFirst(UpstreamError):
+    """Ambiguous: a write may have had its effect. Look for it before doing it again."""
+
+    kind = "unclear"
+    retryable = True
+
+
+class SlowDown(UpstreamError):
+    """429: the whole account waits `retry_after` seconds, or backs off when that is None. Nothing was created."""
+
+    kind = "throttled"
+    retryable = True
+
+
+class RenewCredentials(UpstreamError):
+    """The credentials were refused: pause the account until new ones work. Nothing was created."""
+
+    kind = "credentials"
+
+
+class GiveUp(UpstreamError):
+    """Permanent: the same call will fail again; a person decides."""
+
+    kind = "failed"
+
+
+class NotThere(GiveUp):
+    """404 or 410: the thing asked for does not exist (any more)."""
+
+    kind = "not_found"
+
+
+class Rejected(GiveUp):
+    """The upstream understood and refused (400, 409, 422, …); `fields` says which values, when it told."""
+
+    kind = "rejected"
+
+
+class BadAnswer(GiveUp):
+    """An answer of success that is not what is documented: not JSON, not an object, over the size cap."""
+
+    kind = "bad_answer"
+
+
+class NotAllowed(GiveUp):
+    """Refused by our own egress rules before anything was dialled. Never holds a path or a query."""
+
+    kind = "not_allowed"
