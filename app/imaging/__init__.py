@@ -1,0 +1,5 @@
+"""Captures in, DICOM objects and archives out: pure functions over files, no network, no database.
+
+Nothing here imports another part of the application but `app.errors`; every public function can be
+pickled and run in a process pool.
+"""

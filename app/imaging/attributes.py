@@ -1,0 +1,151 @@
+"""The attributes of an object besides its pixels (imaging.md "Attributes"); it reads no file.
+
+What is written here is all that is written: each value comes from the subject, the study or the
+plan, and `allowlists` has the last word.
+"""
+
+from datetime import date
+
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from app.imaging.allowlists import assert_allowed
+from app.imaging.subjects import (
+    STUDY_DESCRIPTION,
+    AnimalSubject,
+    DeidentifiedSubject,
+    HumanSubject,
+    ObjectPlan,
+    StudyContext,
+    Subject,
+)
+from app.imaging.wording import long_string, person_name, short_string
+
+NO_CALIBRATION = "No calibration from the source: measurements are in pixels."
+DEIDENTIFICATION_METHOD = "Sonobridge: only attributes of an allow-list are written"
+
+BASIC_PROFILE = ("113100", "Basic Application Confidentiality Profile")
+CLEAN_PIXELS = ("113101", "Clean Pixel Data Option")
+KEEP_DATES = ("113106", "Retain Longitudinal Temporal Information Full Dates Option")
+KEEP_CHARACTERISTICS = ("113108", "Retain Patient Characteristics Option")
+
+
+def describe(context: StudyContext, subject: Subject, plan: ObjectPlan) -> Dataset:
+    """Patient, study, series, equipment and SOP attributes of one object, without its pixels.
+
+    ValueError: a de-identified subject whose pixels nobody vouched for (`burned_in` unknown). Such
+    an exam rests in `review`; a person who releases it says `no` or gives rectangles.
+    """
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    _write_subject(dataset, subject)
+    _write_study(dataset, context, deidentified=isinstance(subject, DeidentifiedSubject))
+    _write_place(dataset, context, plan)
+    if isinstance(subject, DeidentifiedSubject):
+        _write_deidentification(dataset, context, subject)
+    return dataset
+
+
+def seal(dataset: Dataset, subject: Subject) -> Dataset:
+    """The same dataset once it has passed the allow-list of its mode (AssertionError otherwise)."""
+    assert_allowed(dataset, deidentified=isinstance(subject, DeidentifiedSubject))
+    return dataset
+
+
+def _write_subject(dataset: Dataset, subject: Subject) -> None:
+    if isinstance(subject, HumanSubject):
+        dataset.PatientName = person_name(subject.family_name, subject.given_name, subject.middle_name)
+        dataset.PatientID = long_string(subject.patient_id)
+    elif isinstance(subject, AnimalSubject):
+        # The owner stands where the family name stands, as veterinary modalities do it.
+        dataset.PatientName = person_name(subject.owner_name, subject.animal_name)
+        dataset.PatientID = long_string(subject.patient_id)
+        _write_veterinary(dataset, species=subject.species, owner=subject.owner_name)
+    else:
+        dataset.PatientName = person_name(subject.label)
+        dataset.PatientID = long_string(subject.label)
+        if subject.species is not None:
+            _write_veterinary(dataset, species=subject.species, owner="")
+    dataset.PatientBirthDate = _date(subject.birth_date)
+    dataset.PatientSex = subject.sex
+
+
+def _write_veterinary(dataset: Dataset, *, species: str, owner: str) -> None:
+    """The full set: species alone is an error six times over (PS3.3 C.7.1.1)."""
+    dataset.PatientSpeciesDescription = long_string(species) or "Unknown"
+    dataset.PatientBreedDescription = ""
+    dataset.PatientBreedCodeSequence = Sequence([])
+    dataset.BreedRegistrationSequence = Sequence([])
+    dataset.PatientSexNeutered = ""
+    dataset.ResponsiblePerson = person_name(owner)
+    if dataset.ResponsiblePerson:
+        # A role without a person is an error.
+        dataset.ResponsiblePersonRole = "OWNER"
+    dataset.ResponsibleOrganization = ""
+
+
+def _write_study(dataset: Dataset, context: StudyContext, *, deidentified: bool) -> None:
+    dataset.StudyInstanceUID = context.study_uid
+    dataset.StudyDate = _date(context.studied_at.date())
+    dataset.StudyTime = context.studied_at.strftime("%H%M%S")
+    dataset.TimezoneOffsetFromUTC = context.studied_at.strftime("%z")[:5]
+    dataset.AccessionNumber = short_string(context.accession_number)
+    dataset.ReferringPhysicianName = ""
+    if deidentified:
+        # The caller's id and words may come from exam data; the accession number is keyed.
+        dataset.StudyID = short_string(context.accession_number)
+        dataset.StudyDescription = STUDY_DESCRIPTION
+        return
+    dataset.StudyID = short_string(context.study_id or context.accession_number)
+    dataset.StudyDescription = long_string(context.description) or STUDY_DESCRIPTION
+    if long_string(context.organisation_name):
+        dataset.InstitutionName = long_string(context.organisation_name)
+
+
+def _write_place(dataset: Dataset, context: StudyContext, plan: ObjectPlan) -> None:
+    dataset.SOPClassUID = plan.sop_class_uid
+    dataset.SOPInstanceUID = plan.instance_uid
+    dataset.SeriesInstanceUID = plan.series_uid
+    dataset.SeriesNumber = plan.series_number
+    dataset.InstanceNumber = plan.instance_number
+    dataset.Modality = "US"
+    dataset.Laterality = ""
+    dataset.PatientOrientation = ""
+    dataset.ContentDate = _date(plan.content_at.date())
+    dataset.ContentTime = plan.content_at.strftime("%H%M%S")
+    dataset.Manufacturer = long_string(context.manufacturer)
+    if long_string(context.manufacturer_model):
+        dataset.ManufacturerModelName = long_string(context.manufacturer_model)
+    dataset.SoftwareVersions = long_string(context.software_versions)
+    if context.burned_in != "unknown":
+        # Absent means "may or may not" (PS3.3 C.7.6.1), which is what unknown is.
+        dataset.BurnedInAnnotation = "NO"
+
+
+def _write_deidentification(dataset: Dataset, context: StudyContext, subject: DeidentifiedSubject) -> None:
+    """PS3.15 E.1: identity removed, how, and that the times are real."""
+    if context.burned_in == "unknown":
+        raise ValueError("de-identified images need burned_in 'no' or 'mask'")
+    if context.deidentify_key is None:
+        raise ValueError("de-identified images need the organisation's key")
+    codes = [BASIC_PROFILE, KEEP_DATES]
+    if context.burned_in == "mask":
+        codes.insert(1, CLEAN_PIXELS)
+    if subject.sex:
+        codes.append(KEEP_CHARACTERISTICS)
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.DeidentificationMethod = DEIDENTIFICATION_METHOD
+    dataset.DeidentificationMethodCodeSequence = Sequence([_code(*code) for code in codes])
+    dataset.LongitudinalTemporalInformationModified = "UNMODIFIED"
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue = value
+    item.CodingSchemeDesignator = "DCM"
+    item.CodeMeaning = meaning
+    return item
+
+
+def _date(value: date | None) -> str:
+    return "" if value is None else value.isoformat().replace("-", "")

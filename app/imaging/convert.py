@@ -1,0 +1,61 @@
+"""A capture in, DICOM objects out: the one entry to conversion, a pure function over files.
+
+It chooses by what the bytes are and does nothing else. It can be pickled into a process pool.
+"""
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from app.imaging.errors import CaptureProblem
+from app.imaging.sniff import sniff
+from app.imaging.stills import convert_jpeg, convert_png
+from app.imaging.subjects import Capture, ConvertedInstance, StudyContext, Subject
+from app.imaging.writer import file_chunks
+
+
+def convert_capture(
+    source: Path,
+    out_dir: Path,
+    context: StudyContext,
+    subject: Subject,
+    *,
+    capture_index: int,
+    capture_sha256: str | None = None,
+    content_at: datetime | None = None,
+) -> list[ConvertedInstance]:
+    """Convert one capture into `out_dir` (made when absent), one file `<instance uid>.dcm` each.
+
+    `capture_index` counts from 0. `capture_sha256` (hex) is computed when it is not given.
+    `content_at` (aware) is when the picture was taken; without it, the study's time.
+    The same input gives the same bytes, so a repeat after a crash overwrites like with like.
+
+    CaptureProblem: the capture will never become an image; nothing is left in `out_dir`.
+    OSError: the disk. ValueError: a context that contradicts itself.
+    """
+    if source.stat().st_size == 0:
+        raise CaptureProblem("capture_empty", "The capture is empty.")
+    capture = Capture(
+        path=source,
+        sha256=capture_sha256 or sha256_of(source),
+        index=capture_index,
+        content_at=content_at,
+    )
+    out_dir.mkdir(parents=True, exist_ok=True)
+    kind = sniff(source)
+    one: dict[str, Callable[[Capture, Path, StudyContext, Subject], ConvertedInstance]] = {
+        "jpeg": convert_jpeg,
+        "png": convert_png,
+    }
+    if kind in one:
+        return [one[kind](capture, out_dir, context, subject)]
+    raise CaptureProblem("capture_wrong_kind", "The capture is not an image or clip of a kind that we know.")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file, read in pieces."""
+    digest = hashlib.sha256()
+    for chunk in file_chunks(path):
+        digest.update(chunk)
+    return digest.hexdigest()
