@@ -1,0 +1,65 @@
+"""Fixtures of all tests: real stores, settings that point at them; must not patch anything.
+
+`stores` runs once per process; `database_url` and `redis_url` are fresh for each test; `settings` names both.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.crypto import new_key
+from app.settings import Settings
+from tests.support.stores import TestStores, open_test_stores
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStores]:
+    """PostgreSQL and Redis of this test process."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "master")
+    with open_test_stores(tmp_path_factory.mktemp("stores"), worker=worker) as opened:
+        yield opened
+
+
+@pytest.fixture
+def database_url(stores: TestStores) -> Iterator[str]:
+    """A migrated database of this test's own."""
+    with stores.database() as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(stores: TestStores) -> Iterator[str]:
+    """A database of this test's own without any table, for tests of the migrations themselves."""
+    with stores.database(migrated=False) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(stores: TestStores) -> str:
+    """A Redis database, empty at the start of the test."""
+    return stores.empty_redis()
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    """Settings for tests: this test's stores, its own data folder, loopback upstreams, intervals of moments.
+
+    A test that needs others makes them by `settings.model_copy(update={…})`.
+    """
+    return Settings(
+        database_url=database_url,
+        redis_url=redis_url,
+        data_dir=tmp_path / "data",
+        env="development",
+        secret_keys=[new_key()],
+        allowed_upstreams=frozenset({"127.0.0.1", "localhost", "testserver"}),
+        lease_seconds=2,
+        sweep_seconds=0.2,
+        retry_base_seconds=0.05,
+        retry_cap_seconds=0.5,
+        clarius_poll_interval=0.5,
+        clarius_verify_window=5,
+        worker_concurrency=4,
+    )

@@ -1,0 +1,1 @@
+"""What several tests share; must hold no test."""

@@ -1,0 +1,64 @@
+"""Waits for a condition instead of for time; must not be given something that is true at once by accident."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.02
+
+
+class NeverHappenedError(AssertionError):
+    """A condition did not come true in time."""
+
+
+async def until(
+    condition: Callable[[], T | Awaitable[T]], *, timeout: float = 20.0, what: str | None = None
+) -> T:
+    """Asks `condition` (plain or async) again and again until its answer is true, and returns that answer.
+
+    `timeout` is in seconds. An AssertionError inside the condition counts as "not yet", so that a condition can be
+    written as a block of asserts ending in `return True`. Raises NeverHappenedError with the last answer.
+    """
+    deadline = time.monotonic() + timeout
+    last = "never asked"
+    while True:
+        try:
+            answer = condition()
+            value = await answer if inspect.isawaitable(answer) else answer
+        except AssertionError as error:
+            last = f"AssertionError: {error}"
+        else:
+            if value:
+                return value
+            last = repr(value)
+        if time.monotonic() > deadline:
+            raise NeverHappenedError(
+                f"{what or _text(condition)} did not come true in {timeout:g} s; last: {last}"
+            )
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def until_sync(condition: Callable[[], T], *, timeout: float = 20.0, what: str | None = None) -> T:
+    """`until` for tests without an event loop (processes, command lines)."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise NeverHappenedError(
+                f"{what or _text(condition)} did not come true in {timeout:g} s; last: {value!r}"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _text(condition: Callable[..., object]) -> str:
+    """The condition's source where there is one: the best description of what was waited for."""
+    try:
+        return " ".join(inspect.getsource(condition).split())
+    except (OSError, TypeError):
+        return repr(condition)
