@@ -1,0 +1,1 @@
+"""Who may do what: organisations, users, sessions, invitations, single sign-on, and links to Clarius accounts."""
