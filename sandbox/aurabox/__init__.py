@@ -1,0 +1,1 @@
+"""Simulated Aurabox: REST API, uploader API, Tus receiver and a small DICOMweb face."""

@@ -1,0 +1,1 @@
+"""Simulated Clarius Cloud: public API, webhook sender and the presigned capture store."""

@@ -1,0 +1,112 @@
+"""Runs ASGI applications on loopback ports inside the caller's event loop, with a way to break a connection.
+
+Unlike `uvicorn.run` it leaves signal handling to the process that it is a guest in.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+GRACEFUL_SHUTDOWN_SECONDS = 2
+LISTEN_BACKLOG = 2048
+
+
+class Connections:
+    """The open connections of one server, by the client's address: what a cut needs to get at."""
+
+    def __init__(self) -> None:
+        self._transports: dict[tuple[str, int], asyncio.Transport] = {}
+
+    def opened(self, client: tuple[str, int], transport: asyncio.Transport) -> None:
+        self._transports[client] = transport
+
+    def closed(self, client: tuple[str, int]) -> None:
+        self._transports.pop(client, None)
+
+    def abort(self, client: tuple[str, int]) -> None:
+        """Breaks the connection at once; what was not sent yet is lost."""
+        if (transport := self._transports.get(client)) is not None:
+            transport.abort()
+
+    def close(self, client: tuple[str, int]) -> None:
+        """Closes the connection after what was written has gone out."""
+        if (transport := self._transports.get(client)) is not None:
+            transport.close()
+
+
+def tracked_protocol(connections: Connections) -> type[H11Protocol]:
+    """uvicorn's HTTP protocol, telling `connections` about each connection."""
+
+    class TrackedProtocol(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if self.client is not None:
+                connections.opened(self.client, transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self.client is not None:
+                connections.closed(self.client)
+            super().connection_lost(exc)
+
+    return TrackedProtocol
+
+
+class _GuestServer(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class RunningServer:
+    """One application on one loopback port. `start()` returns once it accepts connections."""
+
+    def __init__(self, app: ASGIApp, *, connections: Connections, host: str, listener: socket.socket) -> None:
+        self._listener = listener
+        config = uvicorn.Config(
+            app,
+            http=tracked_protocol(connections),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
+            timeout_keep_alive=60,
+        )
+        self._server = _GuestServer(config)
+        self._task: asyncio.Task[None] | None = None
+        self.url = f"http://{host}:{listener.getsockname()[1]}"
+
+    async def start(self) -> None:
+        # The socket already listens, so a client that connects before the loop gets round to it only waits.
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+        while not self._server.started:
+            if self._task.done():
+                await self._task
+            await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+        self._listener.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. OSError when the port is taken."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(LISTEN_BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener

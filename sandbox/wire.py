@@ -1,0 +1,276 @@
+"""The outermost layer of each simulated server: journals every exchange and carries out armed faults.
+
+It knows nothing of what the servers mean; a cut here is a broken TCP connection, not an error page.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from urllib.parse import parse_qsl
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sandbox.faults import Fault, Faults, RequestFacts, Rule
+from sandbox.journal import Journal
+from sandbox.serving import Connections
+
+HIDE_SCOPE_KEY = "sandbox.hide"
+BODY_LOOKED_AT_BYTES = 1 << 20
+CONTROL_PREFIX = "/_sandbox"
+
+
+class _Cut(Exception):
+    """Raised inside a request to stop its handling once its connection is gone."""
+
+
+class Exchange:
+    """One request on its way through: what was read, what was answered, whether it was cut."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope, self._receive, self._send = scope, receive, send
+        self.headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        self.path = str(scope["path"])
+        self.query_string = bytes(scope["query_string"]).decode("latin-1")
+        self.query = dict(parse_qsl(self.query_string, keep_blank_values=True))
+        self.status: int | None = None
+        self.request_bytes = 0
+        self.response_bytes = 0
+        self.cut_request_after: int | None = None
+        self._kept: list[Message] = []
+
+    async def peek_body(self) -> str:
+        """The body's first MiB as text; it is handed to the application afterwards all the same."""
+        body = bytearray()
+        while True:
+            message = await self._receive()
+            self._kept.append(message)
+            body += message.get("body", b"")
+            if (
+                message["type"] != "http.request"
+                or not message.get("more_body")
+                or len(body) > BODY_LOOKED_AT_BYTES
+            ):
+                return bytes(body).decode("utf-8", "replace")
+
+    async def receive(self) -> Message:
+        message = self._kept.pop(0) if self._kept else await self._receive()
+        if message["type"] != "http.request":
+            return message
+        body = message.get("body", b"")
+        if self.cut_request_after is not None and self.request_bytes + len(body) >= self.cut_request_after:
+            allowed = self.cut_request_after - self.request_bytes
+            self.request_bytes += allowed
+            self._kept = [{"type": "http.disconnect"}]
+            return {"type": "http.request", "body": body[:allowed], "more_body": True}
+        self.request_bytes += len(body)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif message["type"] == "http.response.body":
+            self.response_bytes += len(message.get("body", b""))
+        await self._send(message)
+
+    async def drain(self) -> None:
+        """Waits until the server knows that the connection is gone."""
+        while (await self._receive())["type"] != "http.disconnect":
+            continue
+
+    def auth_kinds(self) -> tuple[str, ...]:
+        kinds = []
+        if (value := self.headers.get("authorization")) is not None:
+            kinds.append(f"authorization:{value.partition(' ')[0]}")
+        kinds += [name for name in ("x-api-key", "x-aura-nonce", "cookie") if name in self.headers]
+        return tuple(kinds)
+
+
+class Wire:
+    """ASGI middleware around one simulated server."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        server: str,
+        journal: Journal,
+        faults: Faults,
+        connections: Connections,
+        secrets: Callable[[], dict[str, str]],
+        expire_signature: Callable[[str], None],
+    ) -> None:
+        self._app, self._server = app, server
+        self._journal, self._faults, self._connections = journal, faults, connections
+        self._secrets, self._expire_signature = secrets, expire_signature
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith(CONTROL_PREFIX):
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send)
+        owners = self._owners(exchange)
+        rule = await self._rule_for(exchange, owners)
+        try:
+            if rule is None:
+                await self._app(scope, exchange.receive, exchange.send)
+            else:
+                await self._fail(exchange, rule)
+        except ClientDisconnect:
+            # Nobody is left to answer; the journal's entry (status None) tells the story.
+            return
+        finally:
+            self._journal.record_request(
+                server=self._server,
+                method=scope["method"],
+                path=exchange.path,
+                query=exchange.query,
+                status=exchange.status,
+                auth=exchange.auth_kinds(),
+                secrets=owners,
+                origin=exchange.headers.get("host", ""),
+                range=exchange.headers.get("range"),
+                request_bytes=exchange.request_bytes,
+                response_bytes=exchange.response_bytes,
+                fault=rule.fault.kind if rule else None,
+            )
+
+    def _owners(self, exchange: Exchange) -> tuple[str, ...]:
+        values = " ".join(exchange.headers.values())
+        return tuple(sorted({owner for secret, owner in self._secrets().items() if secret in values}))
+
+    async def _rule_for(self, exchange: Exchange, owners: tuple[str, ...]) -> Rule | None:
+        method, path = exchange.scope["method"], exchange.path
+        text = f"{path}?{exchange.query_string}"
+        if self._faults.needs_body(server=self._server, method=method, path=path):
+            text += "\n" + await exchange.peek_body()
+        team = next((o.partition(":")[2] for o in owners if o.startswith("aurabox:")), None)
+        return self._faults.take(RequestFacts(self._server, method, path, text, team))
+
+    async def _fail(self, exchange: Exchange, rule: Rule) -> None:
+        fault, scope = rule.fault, exchange.scope
+        if fault.kind in ("delay", "hold") and not fault.after_effect:
+            await _pause(rule)
+            await self._app(scope, exchange.receive, exchange.send)
+        elif fault.kind in ("delay", "hold"):
+            messages = await self._swallow(exchange)
+            await _pause(rule)
+            for message in messages:
+                await exchange.send(message)
+        elif fault.kind == "status":
+            if fault.after_effect:
+                await self._swallow(exchange)
+            await _send_status(exchange, fault)
+        elif fault.kind == "cut_before":
+            await self._abort(exchange)
+        elif fault.kind == "cut_after":
+            await self._swallow(exchange)
+            await self._abort(exchange)
+        elif fault.kind == "cut_request":
+            exchange.cut_request_after = fault.after_bytes
+            await self._swallow(exchange)
+            await self._abort(exchange)
+        elif fault.kind == "replace":
+            await _send_replaced(exchange, await self._swallow(exchange), fault)
+        elif fault.kind == "truncate":
+            await self._truncate(exchange, fault.after_bytes)
+        elif fault.kind == "drip":
+            await self._app(scope, exchange.receive, _dripping(exchange, fault))
+        else:
+            if fault.kind == "expire":
+                self._expire_signature(exchange.query.get("signature", ""))
+            scope[HIDE_SCOPE_KEY] = rule
+            await self._app(scope, exchange.receive, exchange.send)
+
+    async def _swallow(self, exchange: Exchange) -> list[Message]:
+        """Lets the application do its work and keeps its answer back."""
+        messages: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            messages.append(message)
+
+        try:
+            await self._app(exchange.scope, exchange.receive, keep)
+        except ClientDisconnect:
+            if exchange.cut_request_after is None:
+                raise
+        return messages
+
+    async def _abort(self, exchange: Exchange) -> None:
+        self._connections.abort(tuple(exchange.scope["client"]))
+        await exchange.drain()
+
+    async def _truncate(self, exchange: Exchange, after_bytes: int) -> None:
+        left = after_bytes
+
+        async def send(message: Message) -> None:
+            nonlocal left
+            if message["type"] != "http.response.body":
+                await exchange.send(message)
+                return
+            body = message.get("body", b"")
+            if len(body) < left:
+                left -= len(body)
+                await exchange.send(message)
+                return
+            await exchange.send({"type": "http.response.body", "body": body[:left], "more_body": True})
+            raise _Cut
+
+        try:
+            await self._app(exchange.scope, exchange.receive, send)
+        except _Cut:
+            self._connections.close(tuple(exchange.scope["client"]))
+            await exchange.drain()
+
+
+async def _pause(rule: Rule) -> None:
+    if rule.fault.kind == "hold":
+        await rule.wait_released()
+    else:
+        await asyncio.sleep(rule.fault.seconds)
+
+
+async def _send_status(exchange: Exchange, fault: Fault) -> None:
+    headers = {k.lower(): v for k, v in fault.headers.items()}
+    if isinstance(fault.body, str):
+        body = fault.body.encode()
+        headers.setdefault("content-type", "text/plain; charset=utf-8")
+    elif fault.body is None:
+        body = json.dumps({"message": "Server Error" if fault.status >= 500 else "Refused"}).encode()
+        headers.setdefault("content-type", "application/json")
+    else:
+        body = json.dumps(fault.body).encode()
+        headers.setdefault("content-type", "application/json")
+    if fault.status in (204, 304):
+        body = b""
+    headers["content-length"] = str(len(body))
+    encoded = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+    await exchange.send({"type": "http.response.start", "status": fault.status, "headers": encoded})
+    await exchange.send({"type": "http.response.body", "body": body})
+
+
+async def _send_replaced(exchange: Exchange, messages: list[Message], fault: Fault) -> None:
+    start = messages[0]
+    body = b"".join(m.get("body", b"") for m in messages[1:])
+    changed = json.dumps({**json.loads(body), **fault.fields}).encode()
+    headers = [(k, v) for k, v in start["headers"] if k.lower() != b"content-length"]
+    headers.append((b"content-length", str(len(changed)).encode()))
+    await exchange.send({"type": "http.response.start", "status": start["status"], "headers": headers})
+    await exchange.send({"type": "http.response.body", "body": changed})
+
+
+def _dripping(exchange: Exchange, fault: Fault) -> Send:
+    async def send(message: Message) -> None:
+        body = message.get("body", b"")
+        if message["type"] != "http.response.body" or not body:
+            await exchange.send(message)
+            return
+        for at in range(0, len(body), fault.chunk_bytes):
+            if at:
+                await asyncio.sleep(fault.seconds)
+            last = at + fault.chunk_bytes >= len(body)
+            more = message.get("more_body", False) or not last
+            piece = body[at : at + fault.chunk_bytes]
+            await exchange.send({"type": "http.response.body", "body": piece, "more_body": more})
+
+    return send
