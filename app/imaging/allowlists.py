@@ -55,30 +55,52 @@ CALIBRATION = _names(
     RegionLocationMinX0 RegionLocationMinY0 RegionLocationMaxX1 RegionLocationMaxY1
     ReferencePixelX0 ReferencePixelY0 PhysicalUnitsXDirection PhysicalUnitsYDirection
     ReferencePixelPhysicalValueX ReferencePixelPhysicalValueY PhysicalDeltaX PhysicalDeltaY
-    TransducerFrequency PulseRepetitionFrequency DopplerCorrectionAngle SteeringAngle
-    PixelSpacing PixelSpacingCalibrationType PixelSpacingCalibrationDescription
+    TransducerFrequency PulseRepetitionFrequency DopplerCorrectionAngle SteeringAngle PixelSpacing
     RedPaletteColorLookupTableDescriptor GreenPaletteColorLookupTableDescriptor
     BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData
-    GreenPaletteColorLookupTableData BluePaletteColorLookupTableData
+    GreenPaletteColorLookupTableData BluePaletteColorLookupTableData ConversionType
     """
 )
-"""What a source's own DICOM may add about its pixels: numbers and codes, no free text."""
+"""What a scanner's own DICOM may add about its pixels, de-identified: numbers and codes only."""
 
-IDENTIFIED = PIXEL_DESCRIPTION | IDENTIFIERS | SUBJECT | VETERINARY | CALIBRATION | {"InstitutionName"}
+NUMBERS_FROM_SOURCE = (PIXEL_DESCRIPTION | CALIBRATION) - _names(
+    "DerivationDescription ImageComments BurnedInAnnotation PixelData"
+)
+"""What is taken over from a scanner's own DICOM in de-identified mode."""
+
+IDENTIFIED = PIXEL_DESCRIPTION | IDENTIFIERS | SUBJECT | VETERINARY | {"InstitutionName"}
 
 DEIDENTIFIED = PIXEL_DESCRIPTION | IDENTIFIERS | SUBJECT | VETERINARY | CALIBRATION | DEIDENTIFICATION
 
-
-def is_allowed(tag: BaseTag, *, deidentified: bool) -> bool:
-    """Whether an attribute is on the list of its mode; private and unknown ones never are."""
-    return keyword_for_tag(tag) in (DEIDENTIFIED if deidentified else IDENTIFIED)
+_PATIENT_GROUP = 0x0010
+_VISIT_AND_REQUEST_GROUPS = frozenset({0x0032, 0x0038, 0x4008})
 
 
-def assert_allowed(dataset: Dataset, *, deidentified: bool) -> None:
-    """Raise AssertionError naming the first attribute, at any depth, that is not on the list."""
+def comes_from_scanner(tag: BaseTag) -> bool:
+    """Whether an identified object may keep this attribute of the scanner's own DICOM.
+
+    Everything that the standard names, but for who the patient is, the visit and the request: those
+    are ours to say. Private attributes are not kept, since nobody can tell what they hold.
+    """
+    return (
+        not tag.is_private
+        and bool(keyword_for_tag(tag))
+        and tag.group not in _VISIT_AND_REQUEST_GROUPS
+        and tag.group != _PATIENT_GROUP
+    )
+
+
+def assert_allowed(dataset: Dataset, *, deidentified: bool, from_scanner: bool = False) -> None:
+    """Raise AssertionError naming the first attribute, at any depth, that is not on the list.
+
+    `from_scanner`: the object was made by a scanner; identified, it keeps what the scanner said.
+    """
+    names = DEIDENTIFIED if deidentified else IDENTIFIED
+    scanner_may = from_scanner and not deidentified
     for element in dataset:
-        if not is_allowed(element.tag, deidentified=deidentified):
+        allowed = keyword_for_tag(element.tag) in names
+        if not allowed and not (scanner_may and comes_from_scanner(element.tag)):
             raise AssertionError(f"{element.tag} {element.keyword or 'unknown'} is on no allow-list")
         if element.VR == "SQ":
             for item in element.value:
-                assert_allowed(item, deidentified=deidentified)
+                assert_allowed(item, deidentified=deidentified, from_scanner=from_scanner)

@@ -37,18 +37,27 @@ def describe(context: StudyContext, subject: Subject, plan: ObjectPlan) -> Datas
     an exam rests in `review`; a person who releases it says `no` or gives rectangles.
     """
     dataset = Dataset()
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    _write_subject(dataset, subject)
-    _write_study(dataset, context, deidentified=isinstance(subject, DeidentifiedSubject))
+    identify(dataset, context, subject)
     _write_place(dataset, context, plan)
-    if isinstance(subject, DeidentifiedSubject):
-        _write_deidentification(dataset, context, subject)
     return dataset
 
 
-def seal(dataset: Dataset, subject: Subject) -> Dataset:
+def identify(dataset: Dataset, context: StudyContext, subject: Subject) -> None:
+    """Write who and which study, over whatever the dataset said. ValueError as for `describe`."""
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    _write_subject(dataset, subject)
+    _write_study(dataset, context, deidentified=isinstance(subject, DeidentifiedSubject))
+    if context.burned_in != "unknown":
+        # Absent means "may or may not" (PS3.3 C.7.6.1), which is what unknown is.
+        dataset.BurnedInAnnotation = "NO"
+    if isinstance(subject, DeidentifiedSubject):
+        _write_deidentification(dataset, context, subject)
+
+
+def seal(dataset: Dataset, subject: Subject, *, from_scanner: bool = False) -> Dataset:
     """The same dataset once it has passed the allow-list of its mode (AssertionError otherwise)."""
-    assert_allowed(dataset, deidentified=isinstance(subject, DeidentifiedSubject))
+    deidentified = isinstance(subject, DeidentifiedSubject)
+    assert_allowed(dataset, deidentified=deidentified, from_scanner=from_scanner)
     return dataset
 
 
@@ -117,9 +126,6 @@ def _write_place(dataset: Dataset, context: StudyContext, plan: ObjectPlan) -> N
     if long_string(context.manufacturer_model):
         dataset.ManufacturerModelName = long_string(context.manufacturer_model)
     dataset.SoftwareVersions = long_string(context.software_versions)
-    if context.burned_in != "unknown":
-        # Absent means "may or may not" (PS3.3 C.7.6.1), which is what unknown is.
-        dataset.BurnedInAnnotation = "NO"
 
 
 def _write_deidentification(dataset: Dataset, context: StudyContext, subject: DeidentifiedSubject) -> None:

@@ -3,16 +3,18 @@
 It chooses by what the bytes are and does nothing else. It can be pickled into a process pool.
 """
 
-import hashlib
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from app.imaging.bundles import convert_bundle
+from app.imaging.clips import convert_clip
 from app.imaging.errors import CaptureProblem
+from app.imaging.passthrough import convert_dicom
 from app.imaging.sniff import sniff
 from app.imaging.stills import convert_jpeg, convert_png
 from app.imaging.subjects import Capture, ConvertedInstance, StudyContext, Subject
-from app.imaging.writer import file_chunks
+from app.imaging.writer import sha256_of
 
 
 def convert_capture(
@@ -47,15 +49,11 @@ def convert_capture(
     one: dict[str, Callable[[Capture, Path, StudyContext, Subject], ConvertedInstance]] = {
         "jpeg": convert_jpeg,
         "png": convert_png,
+        "mp4": convert_clip,
+        "dicom": convert_dicom,
     }
     if kind in one:
         return [one[kind](capture, out_dir, context, subject)]
+    if kind == "zip":
+        return convert_bundle(capture, out_dir, context, subject)
     raise CaptureProblem("capture_wrong_kind", "The capture is not an image or clip of a kind that we know.")
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 (hex) of a file, read in pieces."""
-    digest = hashlib.sha256()
-    for chunk in file_chunks(path):
-        digest.update(chunk)
-    return digest.hexdigest()

@@ -6,7 +6,7 @@ from PIL import Image
 
 from app.imaging.subjects import Rectangle
 
-DERIVATION = "Areas with burned-in text blanked"
+DERIVATION = "areas with burned-in text blanked"
 
 
 def blank(image: Image.Image, masks: Iterable[Rectangle]) -> None:

@@ -4,23 +4,23 @@ A baseline JPEG is wrapped as it is; anything else is decoded once and stored un
 not compress anything a second time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from app.imaging.attributes import NO_CALIBRATION, describe, seal
+from app.imaging.attributes import describe, seal
 from app.imaging.decoding import Decoded, check_decodes, decode_jpeg, decode_png
 from app.imaging.errors import CaptureProblem
 from app.imaging.jpeg import Jpeg, read_jpeg
 from app.imaging.limits import MAX_STILL_BYTES
 from app.imaging.masks import DERIVATION, blank
+from app.imaging.objects import describe_pixels, sentence, store
 from app.imaging.subjects import (
     US_IMAGE,
     Capture,
     ConvertedInstance,
-    ObjectPlan,
     StudyContext,
     Subject,
     plan_object,
@@ -31,7 +31,6 @@ from app.imaging.writer import (
     JPEG_BASELINE,
     native_tail,
     single_fragment_tail,
-    write_part10,
 )
 
 _STRIP_ROWS = 64
@@ -72,7 +71,7 @@ def _wrap(
     samples = len(jpeg.component_ids)
     # 422 is the term for JPEG's YCbCr whatever its subsampling (PS3.5 table 8.2.1-1).
     colour = "RGB" if jpeg.is_rgb else "YBR_FULL_422"
-    _write_pixel_description(
+    describe_pixels(
         dataset,
         width=jpeg.width,
         height=jpeg.height,
@@ -80,7 +79,7 @@ def _wrap(
     )
     _write_history(dataset, changes=(), jpeg=jpeg)
     tail = single_fragment_tail(len(jpeg.data), (jpeg.data,))
-    return _write(out_dir, seal(dataset, subject), plan, capture, transfer_syntax=JPEG_BASELINE, tail=tail)
+    return store(out_dir, seal(dataset, subject), plan, capture, transfer_syntax=JPEG_BASELINE, tail=tail)
 
 
 def _store_decoded(
@@ -99,10 +98,10 @@ def _store_decoded(
         blank(decoded.image, context.masks)
         changes = (*changes, DERIVATION)
     width, height = decoded.image.size
-    _write_pixel_description(dataset, width=width, height=height, photometric="RGB")
+    describe_pixels(dataset, width=width, height=height, photometric="RGB")
     _write_history(dataset, changes=changes, jpeg=jpeg)
     tail = native_tail(width * height * 3, _strips(decoded.image))
-    return _write(
+    return store(
         out_dir,
         seal(dataset, subject),
         plan,
@@ -112,27 +111,11 @@ def _store_decoded(
     )
 
 
-def _write_pixel_description(dataset: Dataset, *, width: int, height: int, photometric: str) -> None:
-    """Image Pixel module for 8-bit samples (PS3.3 C.7.6.3)."""
-    dataset.SamplesPerPixel = 1 if photometric == "MONOCHROME2" else 3
-    dataset.PhotometricInterpretation = photometric
-    if dataset.SamplesPerPixel == 3:
-        dataset.PlanarConfiguration = 0
-    dataset.Rows = height
-    dataset.Columns = width
-    dataset.BitsAllocated = 8
-    dataset.BitsStored = 8
-    dataset.HighBit = 7
-    dataset.PixelRepresentation = 0
-    dataset.ImageComments = NO_CALIBRATION
-
-
 def _write_history(dataset: Dataset, *, changes: tuple[str, ...], jpeg: Jpeg | None) -> None:
     """Image type and what compression did, also when it is undone (PS3.3 C.7.6.1.1.5)."""
     dataset.ImageType = ["DERIVED" if changes else "ORIGINAL", "PRIMARY"]
     if changes:
-        text = "; ".join(changes)
-        dataset.DerivationDescription = text[:1].upper() + text[1:]
+        dataset.DerivationDescription = sentence(changes)
     if jpeg is None:
         dataset.LossyImageCompression = "00"
         return
@@ -140,33 +123,6 @@ def _write_history(dataset: Dataset, *, changes: tuple[str, ...], jpeg: Jpeg | N
     dataset.LossyImageCompressionMethod = "ISO_10918_1"
     plain_bits = jpeg.width * jpeg.height * len(jpeg.component_ids) * jpeg.precision
     dataset.LossyImageCompressionRatio = decimal_string(plain_bits / (8 * len(jpeg.data)))
-
-
-def _write(
-    out_dir: Path,
-    dataset: Dataset,
-    plan: ObjectPlan,
-    capture: Capture,
-    *,
-    transfer_syntax: str,
-    tail: Iterable[bytes],
-) -> ConvertedInstance:
-    path = out_dir / f"{plan.instance_uid}.dcm"
-    written = write_part10(path, dataset, transfer_syntax=transfer_syntax, tail=tail)
-    return ConvertedInstance(
-        path=path,
-        sop_class_uid=plan.sop_class_uid,
-        sop_instance_uid=plan.instance_uid,
-        series_uid=plan.series_uid,
-        transfer_syntax=transfer_syntax,
-        frames=1,
-        width=dataset.Columns,
-        height=dataset.Rows,
-        bytes=written.bytes,
-        sha256=written.sha256,
-        capture_sha256=capture.sha256,
-        capture_index=capture.index,
-    )
 
 
 def _strips(image: Image.Image) -> Iterator[bytes]:

@@ -116,6 +116,14 @@ def file_chunks(path: Path, start: int = 0, length: int | None = None) -> Iterat
             yield chunk
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file, read in pieces."""
+    digest = hashlib.sha256()
+    for chunk in file_chunks(path):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
 def _all_of(head: bytes, tail: Iterable[bytes]) -> Iterator[bytes]:
     yield head
     yield from tail

@@ -1,0 +1,221 @@
+"""Reads MP4 files: is it whole, what is in it, and its frames upright one at a time.
+
+It trusts what decoding shows over what the container says, holds one frame in memory, and opens
+nothing but the file it was given (the format is fixed, so no playlist can name another).
+"""
+
+import contextlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
+from PIL import Image
+
+from app.imaging.decoding import EXACT_SCALING
+from app.imaging.errors import CaptureProblem
+from app.imaging.limits import MAX_CLIP_FRAMES, MAX_CLIP_SECONDS, MAX_FRAME_PIXELS
+
+DEFAULT_FRAME_SECONDS = 1 / 30
+"""For a clip that gives no two distinct times and no rate."""
+
+_MAX_TOP_BOXES = 100_000
+_ROTATE = {
+    90: Image.Transpose.ROTATE_90,
+    180: Image.Transpose.ROTATE_180,
+    270: Image.Transpose.ROTATE_270,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sps:
+    """Profile and level of an H.264 stream, from its own parameter set (H.264 7.3.2.1)."""
+
+    profile: int
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What the container says of its picture stream. `sps` is None for anything but H.264."""
+
+    codec: str
+    width: int
+    height: int
+    pixel_format: str
+    rate: Fraction
+    pixel_aspect: Fraction
+    sps: Sps | None
+
+
+@dataclass(slots=True)
+class Timing:
+    """Frames counted and timed while they are read."""
+
+    frames: int = 0
+    coded_bytes: int = 0
+    first_seconds: float | None = None
+    last_seconds: float | None = None
+
+    def note(self, seconds: float | None) -> None:
+        """Count one frame shown at `seconds`."""
+        self.frames += 1
+        if seconds is not None:
+            self.first_seconds = seconds if self.first_seconds is None else self.first_seconds
+            self.last_seconds = seconds
+
+    def frame_milliseconds(self, rate: Fraction) -> float:
+        """Mean time between frames: variable rates exist, DICOM's cine has one."""
+        if self.frames > 1 and self.first_seconds is not None and self.last_seconds is not None:
+            span = self.last_seconds - self.first_seconds
+            if span > 0:
+                return 1000 * span / (self.frames - 1)
+        return float(1000 / rate) if rate > 0 else 1000 * DEFAULT_FRAME_SECONDS
+
+
+def check_whole(path: Path) -> None:
+    """Walk the top-level boxes (ISO 14496-12 4.2). CaptureProblem when one runs past the end."""
+    size = path.stat().st_size
+    position, kinds = 0, set()
+    with path.open("rb") as file:
+        for _ in range(_MAX_TOP_BOXES):
+            if position == size:
+                break
+            file.seek(position)
+            header = file.read(16)
+            if len(header) < 8:
+                raise _truncated()
+            length, kind = struct.unpack(">L4s", header[:8])
+            if length == 1 and len(header) == 16:
+                (length,) = struct.unpack(">Q", header[8:])
+            elif length == 0:
+                length = size - position
+            if length < 8:
+                raise _unreadable()
+            position += length
+            kinds.add(kind)
+            if position > size:
+                raise _truncated()
+    if b"moov" not in kinds:
+        raise _truncated()
+
+
+def probe(path: Path) -> Probe:
+    """What the picture stream is. CaptureProblem when there is none or it is too large."""
+    with opened(path) as (_, stream):
+        context = stream.codec_context
+        width, height = context.width, context.height
+        if width <= 0 or height <= 0:
+            raise _unreadable()
+        if width * height > MAX_FRAME_PIXELS:
+            raise CaptureProblem(
+                "capture_too_large", f"The clip measures {width} x {height} pixels, which is too large."
+            )
+        codec = context.name
+        return Probe(
+            codec=codec,
+            width=width,
+            height=height,
+            pixel_format=stream.pix_fmt or "",
+            rate=stream.average_rate or Fraction(0),
+            pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
+            sps=_sps_of(context.extradata) if codec == "h264" else None,
+        )
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its picture stream (cover art does not count), decoding in one thread.
+
+    FFmpeg's errors inside the block become CaptureProblem `capture_unreadable`, but for those of
+    the disk, which say nothing about the capture and stay OSError.
+    """
+    try:
+        with av.open(
+            f"file:{path}",
+            mode="r",
+            format="mp4",
+            options={"protocol_whitelist": "file"},
+            metadata_errors="replace",
+        ) as container:
+            pictures = [
+                stream
+                for stream in container.streams.video
+                if not stream.disposition & Disposition.attached_pic
+            ]
+            if not pictures:
+                raise CaptureProblem("capture_wrong_kind", "The video holds no moving picture.")
+            pictures[0].codec_context.thread_count = 1
+            yield container, pictures[0]
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise _unreadable() from error
+
+
+def read_frames(path: Path, timing: Timing) -> Iterator[VideoFrame]:
+    """Decode the picture stream frame by frame, counting into `timing`, within the bounds."""
+    with opened(path) as (container, stream):
+        size = (0, 0)
+        for packet in container.demux(stream):
+            timing.coded_bytes += packet.size
+            for frame in packet.decode():
+                if frame.is_corrupt:
+                    raise _unreadable()
+                if timing.frames == 0:
+                    size = (frame.width, frame.height)
+                elif (frame.width, frame.height) != size:
+                    raise CaptureProblem("capture_unreadable", "The clip changes its size part-way.")
+                timing.note(frame.time)
+                _check_length(timing)
+                yield frame
+    if not timing.frames:
+        raise CaptureProblem("capture_unreadable", "The clip holds no frame that can be read.")
+
+
+def upright_picture(frame: VideoFrame) -> Image.Image:
+    """A frame as full-range BT.601 YCbCr, which is what JPEG holds, turned as the file asks."""
+    full = frame.reformat(
+        format="yuv444p",
+        interpolation=EXACT_SCALING,
+        dst_colorspace=Colorspace.ITU601,
+        dst_color_range=ColorRange.JPEG,
+    )
+    size = (full.width, full.height)
+    picture = Image.merge(
+        "YCbCr",
+        [Image.frombytes("L", size, bytes(plane), "raw", "L", plane.line_size) for plane in full.planes],
+    )
+    turn = _ROTATE.get(frame.rotation % 360)
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _check_length(timing: Timing) -> None:
+    seconds = (timing.last_seconds or 0.0) - (timing.first_seconds or 0.0)
+    if timing.frames > MAX_CLIP_FRAMES or seconds > MAX_CLIP_SECONDS:
+        raise CaptureProblem("capture_too_large", "The clip is too long to be sent as an image.")
+
+
+def _sps_of(extradata: bytes | None) -> Sps | None:
+    """The first parameter set of an avcC record (ISO 14496-15 5.3.3); None when there is none."""
+    if not extradata or len(extradata) < 12 or extradata[0] != 1 or not extradata[5] & 0x1F:
+        return None
+    unit = extradata[8:]
+    if unit[0] & 0x1F != 7:
+        return None
+    return Sps(profile=unit[1], level=unit[3])
+
+
+def _truncated() -> CaptureProblem:
+    return CaptureProblem("capture_truncated", "The clip ends before it is complete.")
+
+
+def _unreadable() -> CaptureProblem:
+    return CaptureProblem("capture_unreadable", "The clip is damaged and cannot be read.")
