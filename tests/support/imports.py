@@ -1,0 +1,164 @@
+"""Reads the imports of source files as edges between modules; must not import what it reads."""
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+FLOORS: dict[str, int] = {
+    "app.main": 6,
+    "app.web": 5,
+    "app.cli": 5,
+    "workers": 5,
+    "app.delivery": 4,
+    "app.accounts": 4,
+    "app.inbox": 4,
+    "app.store": 3,
+    "app.resources": 3,
+    "app.clients": 2,
+    "app.states": 2,
+    "app.imaging": 1,
+    "app.crypto": 1,
+    "app.queue": 1,
+    "app.settings": 1,
+    "app.setting_rules": 1,
+    "app.embedded": 1,
+    "app.errors": 1,
+    "app.faultpoints": 1,
+    "app.logs": 1,
+    "app.metrics": 1,
+    "app.staging": 1,
+    "app": 0,
+}
+"""Part → floor, as the architecture page has it; `app` itself holds the version and nothing else."""
+
+SIBLINGS = ("app.delivery", "app.accounts", "app.inbox")
+"""Parts of one floor that do not import one another."""
+
+OURS = ("app", "workers", "sandbox")
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One import: which module imports which, and where. `deferred` is one inside a function."""
+
+    importer: str
+    imported: str
+    place: str
+    deferred: bool
+
+
+def modules_under(root: Path) -> dict[str, Path]:
+    """Every module of our packages: dotted name → file."""
+    found = {}
+    for package in OURS:
+        for path in sorted((root / package).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def edges_of(modules: dict[str, Path]) -> list[Edge]:
+    """Every import of one of our modules by one of our modules."""
+    edges = []
+    for name, path in modules.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        inside = {
+            child
+            for function in ast.walk(tree)
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            for child in ast.walk(function)
+            if child is not function
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                edges += [
+                    Edge(name, target, f"{path.name}:{node.lineno}", node in inside)
+                    for target in _targets(node, name, path, modules)
+                    if target.split(".")[0] in OURS or node in inside
+                ]
+    return edges
+
+
+def part_of(module: str) -> str:
+    """The part of the building a module belongs to: `app.store.exams` → `app.store`."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "app" else parts[0]
+
+
+def violations(modules: dict[str, Path]) -> list[str]:
+    """Every breach of the rules on imports, one readable line each."""
+    edges = edges_of(modules)
+    lines = [
+        f"{part_of(name)}: is on no floor; give it one"
+        for name in modules
+        if part_of(name) not in FLOORS | {"sandbox": 0}
+    ]
+    for edge in edges:
+        source, target = part_of(edge.importer), part_of(edge.imported)
+        where = f"{edge.importer} ({edge.place}) imports {edge.imported}"
+        if edge.deferred:
+            lines.append(f"{where}: inside a function")
+        if edge.imported.split(".")[0] not in OURS or source == target:
+            continue
+        if "sandbox" in (source, target):
+            lines.append(f"{where}: the sandbox and the product know nothing of each other")
+        elif edge.imported.split(".")[0] == "workers":
+            lines.append(f"{where}: nothing in app imports the workers")
+        elif source in SIBLINGS and target in SIBLINGS:
+            lines.append(f"{where}: these parts do not import one another")
+        elif FLOORS.get(target, 0) > FLOORS.get(source, 0):
+            lines.append(f"{where}: goes up from floor {FLOORS.get(source)} to {FLOORS.get(target)}")
+    return sorted(set(lines)) + _circles(edges)
+
+
+def _circles(edges: Iterable[Edge]) -> list[str]:
+    """Circles between parts, and circles between modules."""
+    parts = {(part_of(edge.importer), part_of(edge.imported)) for edge in edges}
+    modules = {(edge.importer, edge.imported) for edge in edges}
+    lines = []
+    for pairs in (parts, modules):
+        graph: dict[str, set[str]] = {}
+        for source, target in pairs:
+            if source != target and target.split(".")[0] in OURS:
+                graph.setdefault(source, set()).add(target)
+        circle = _find_circle(graph)
+        if circle:
+            lines.append(f"circle: {' → '.join(circle)}")
+    return lines
+
+
+def _find_circle(graph: dict[str, set[str]]) -> list[str]:
+    done: set[str] = set()
+
+    def walk(node: str, path: list[str]) -> list[str]:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node in done:
+            return []
+        for following in sorted(graph.get(node, ())):
+            circle = walk(following, [*path, node])
+            if circle:
+                return circle
+        done.add(node)
+        return []
+
+    for start in sorted(graph):
+        circle = walk(start, [])
+        if circle:
+            return circle
+    return []
+
+
+def _targets(
+    node: ast.Import | ast.ImportFrom, importer: str, path: Path, modules: dict[str, Path]
+) -> list[str]:
+    """The modules an import statement names; `from app.store import exams` names app.store.exams if that is one."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    base = node.module or ""
+    if node.level:
+        package = importer.split(".") if path.name == "__init__.py" else importer.split(".")[:-1]
+        package = package[: len(package) - node.level + 1]
+        base = ".".join([*package, base] if base else package)
+    return [f"{base}.{alias.name}" if f"{base}.{alias.name}" in modules else base for alias in node.names]
