@@ -155,6 +155,12 @@ def bind_request_id(request_id: str | None = None) -> str:
     return request_id
 
 
+def current_request_id() -> str | None:
+    """The request id bound to this task, to be kept with a row whose later work should carry it."""
+    bound = structlog.contextvars.get_contextvars().get("request_id")
+    return bound if isinstance(bound, str) else None
+
+
 def _is_plain_id(text: str) -> bool:
     return 0 < len(text) <= REQUEST_ID_CHARACTERS and text.isascii() and text.replace("-", "").isalnum()
 

@@ -78,6 +78,12 @@ class Settings(BaseModel):
     retry_base_seconds: Seconds = 5
     retry_cap_seconds: Seconds = 3600
     retry_budget_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 72
+    request_seconds: Seconds = 30
+    """Longest silence of an upstream within one call; a create needs at least so much lease left."""
+    settle_seconds: Seconds = 60
+    """How long a create whose answer was lost is looked for before it counts as surely absent."""
+    credentials_probe_seconds: Seconds = 900
+    """How often a paused account is tried with one call."""
     worker_concurrency: Annotated[int, Field(ge=1, le=1000)] = 20
     capture_retention_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 24
     """How long a capture is kept once delivered and confirmed."""
