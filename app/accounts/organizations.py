@@ -14,12 +14,12 @@ from app.accounts.policy import PLAIN, SECRETS, OrganizationOptions, check_agree
 from app.crypto import new_lookup_key
 from app.errors import Misuse
 from app.resources import Resources
-from app.states import ExamState, LinkState, Reason
+from app.states import ExamState, Reason
 from app.store.audit import audit
 from app.store.base import now
 from app.store.browser_sessions import end_browser_sessions
 from app.store.exams import Exam
-from app.store.links import IN_FORCE, Link
+from app.store.links import end_links_of
 from app.store.organizations import Images, Organization, find_organization
 from app.store.upstreams import resume
 from app.store.users import User
@@ -52,7 +52,7 @@ async def add_organization(
     async with resources.sessions() as session:
         session.add(organization)
         await _flush_name(session, organization)
-        await _audit(session, "organization_added", organization, actor=actor, address=address)
+        await _audit(session, "organization.add", organization, actor=actor, address=address)
         await session.commit()
     return organization
 
@@ -87,7 +87,7 @@ async def set_organization(
             await _lift_pauses(session, organization)
         await _audit(
             session,
-            "organization_changed",
+            "organization.change",
             organization,
             actor=actor,
             address=address,
@@ -117,16 +117,7 @@ async def remove_organization(
             raise Misuse(
                 f"{busy} exams of {organization.name} are under way: cancel them or wait", code="busy"
             )
-        await session.execute(
-            update(Link)
-            .where(Link.organization_id == organization.id, Link.state.in_(IN_FORCE))
-            .values(
-                state=LinkState.DISCONNECTED,
-                ended_at=now(),
-                due_at=None,
-                lease_epoch=Link.lease_epoch + 1,
-            )
-        )
+        await end_links_of(session, organization.id)
         users = await session.scalars(select(User).where(User.organization_id == organization.id))
         for user in users:
             user.disabled_at = user.disabled_at or now()
@@ -138,7 +129,7 @@ async def remove_organization(
         # the name is free again; the row keeps telling whose the old exams were
         removed_name = organization.name
         organization.name = f"{removed_name} (removed {organization.id.hex[:8]})"
-        await _audit(session, "organization_removed", organization, actor=actor, address=address)
+        await _audit(session, "organization.remove", organization, actor=actor, address=address)
     return organization
 
 

@@ -77,7 +77,7 @@ async def add_user(
             organization_id=owner.id, email=email, role=wanted_role.value, password_hash=password_hash
         )
         await _insert(session, user)
-        await audit(session, actor=actor, action="user_added", subject=str(user.id), address=address)
+        await audit(session, actor=actor, action="user.add", subject=str(user.id), address=address)
         await session.commit()
     return user
 
@@ -106,7 +106,7 @@ async def invite(
             raise Misuse("email: there is a user with this address already", code="email_taken")
         user.role = wanted_role.value
         token = await make_one_time_link(session, LinkKind.INVITATION, user.id, seconds=INVITATION_SECONDS)
-        await audit(session, actor=actor, action="user_invited", subject=str(user.id), address=address)
+        await audit(session, actor=actor, action="user.invite", subject=str(user.id), address=address)
         await session.commit()
     url = f"{resources.settings.public_url}/invite/{token}"
     mailed = await _mail_invitation(resources, user, owner, url)
@@ -139,7 +139,7 @@ async def disable_user(
         await end_browser_sessions(session, user.id)
         for kind in LinkKind:
             await end_one_time_links(session, kind, user.id)
-        await audit(session, actor=actor, action="user_disabled", subject=str(user.id), address=address)
+        await audit(session, actor=actor, action="user.disable", subject=str(user.id), address=address)
     return user
 
 
@@ -151,9 +151,9 @@ async def enable_user(
         user = await wanted_user(session, email_or_id)
         owner = await session.get_one(Organization, user.organization_id)
         if owner.removed_at is not None:
-            raise Misuse("the organisation of this user was removed", code="organization_removed")
+            raise Misuse("the organisation of this user was removed", code="organization.remove")
         user.disabled_at = None
-        await audit(session, actor=actor, action="user_enabled", subject=str(user.id), address=address)
+        await audit(session, actor=actor, action="user.enable", subject=str(user.id), address=address)
     return user
 
 
@@ -170,7 +170,7 @@ async def change_role(
             await audit(
                 session,
                 actor=actor,
-                action="user_role_changed",
+                action="user.role",
                 subject=str(user.id),
                 detail=wanted.value,
                 address=address,
@@ -192,7 +192,7 @@ async def reset_password(
         await end_browser_sessions(session, user.id)
         for kind in LinkKind:
             await end_one_time_links(session, kind, user.id)
-        await audit(session, actor=actor, action="password_reset", subject=str(user.id), address=address)
+        await audit(session, actor=actor, action="password.reset", subject=str(user.id), address=address)
     return user
 
 
@@ -205,7 +205,7 @@ async def reset_link(
         if user.disabled_at is not None:
             raise Misuse("this user is disabled", code="user_disabled")
         token = await make_one_time_link(session, LinkKind.RESET, user.id, seconds=RESET_SECONDS)
-        await audit(session, actor=actor, action="password_reset_link", subject=str(user.id), address=address)
+        await audit(session, actor=actor, action="password.reset_link", subject=str(user.id), address=address)
     return f"{resources.settings.public_url}/reset/{token}"
 
 

@@ -1,0 +1,72 @@
+"""Lets exams go on that waited for a link; must not be asked for a customer without a confirmed link."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import exists, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.states import ExamState, LinkState, Reason
+from app.store.base import clock
+from app.store.claims import Claim
+from app.store.exams import Exam, move
+from app.store.links import Link
+
+
+async def release_customer(
+    session: AsyncSession, *, customer_hash: bytes, organization_id: UUID
+) -> Sequence[tuple[UUID, int]]:
+    """Queue every exam of this customer that waits for a link; ids and lease epochs, to ring once committed.
+
+    A verified one belongs to the organisation from here on; a claim is checked with Clarius first. Nothing is
+    released twice: a released exam does not wait for a link any more.
+    """
+    claimed = exists().where(
+        Claim.exam_id == Exam.id, Claim.customer_hash == customer_hash, Claim.ended_at.is_(None)
+    )
+    waiting = await session.scalars(
+        select(Exam)
+        .where(
+            Exam.state == ExamState.WAITING,
+            Exam.reason == Reason.LINK,
+            or_(Exam.customer_hash == customer_hash, claimed),
+        )
+        .order_by(Exam.id)
+        .with_for_update()
+    )
+    at = await clock(session)
+    released = []
+    for exam in waiting:
+        if exam.verified_at is not None:
+            exam.organization_id = organization_id
+        exam.due_at = at
+        await move(session, exam, ExamState.QUEUED, event="linked")
+        released.append((exam.id, exam.lease_epoch))
+    return released
+
+
+async def release_stragglers(session: AsyncSession, *, limit: int) -> Sequence[tuple[UUID, int]]:
+    """For the sweep: exams that were put to wait at the very moment their customer's link was confirmed.
+
+    Looks at no more than `limit` customers.
+    """
+    of_exam = or_(
+        Link.customer_hash == Exam.customer_hash,
+        exists().where(
+            Claim.exam_id == Exam.id, Claim.customer_hash == Link.customer_hash, Claim.ended_at.is_(None)
+        ),
+    )
+    rows = await session.execute(
+        select(Link.customer_hash, Link.organization_id)
+        .where(
+            Link.state == LinkState.CONFIRMED,
+            exists().where(Exam.state == ExamState.WAITING, Exam.reason == Reason.LINK, of_exam),
+        )
+        .limit(limit)
+    )
+    released: list[tuple[UUID, int]] = []
+    for row in rows.all():
+        released += await release_customer(
+            session, customer_hash=row.customer_hash, organization_id=row.organization_id
+        )
+    return released
