@@ -7,10 +7,10 @@ second). Ten lines of loop were less than a dependency.
 
 import asyncio
 import random
+import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
-from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Self
 
@@ -21,7 +21,7 @@ from app.clients.http.classify import error_for_status, error_for_transport
 from app.clients.http.egress import Egress, parse_url, place, same_origin
 from app.clients.http.intake import BadEncoding, Pace, TooMuch, TooSlow, bounded, plain_parts
 from app.clients.http.network import CheckedNetwork, Resolver, Transport, resolve
-from app.errors import BadAnswer, NotAllowed, TryLater, UpstreamError
+from app.errors import BadAnswer, LocalTrouble, NotAllowed, TryLater, UpstreamError
 
 MAX_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -113,6 +113,18 @@ def _timeouts(limits: Limits) -> httpx.Timeout:
     )
 
 
+async def _exactly(upload: Upload) -> AsyncIterator[bytes]:
+    """The body, if it is as long as it was said to be; a file that changed meanwhile is this host's trouble."""
+    left = upload.length
+    async for part in upload.chunks():
+        left -= len(part)
+        if left < 0:
+            break
+        yield part
+    if left:
+        raise LocalTrouble("what is to be sent is not as long as it was")
+
+
 def _target(call: Call) -> httpx.URL:
     url = parse_url(call.url)
     # Merging spells the query anew, which would break a presigned URL: only when there is something to merge.
@@ -122,7 +134,7 @@ def _target(call: Call) -> httpx.URL:
 class Http:
     """Opened with `async with`. One per process; holds the connection pool and nothing of any account.
 
-    `observe` hears of every exchange. `resolver`, `clock` (monotonic seconds) and `pause` are for tests that
+    `observe` hears of every exchange. `tls` is for hosts with a certificate authority of their own. `resolver`, `clock` (monotonic seconds) and `pause` are for tests that
     rebind names or do not wait.
     """
 
@@ -131,6 +143,7 @@ class Http:
         egress: Egress,
         *,
         observe: Observe | None = None,
+        tls: ssl.SSLContext | None = None,
         resolver: Resolver = resolve,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -139,21 +152,16 @@ class Http:
         self._observe = observe
         self._clock = clock
         self._pause = pause
-        self._client = httpx.AsyncClient(
-            transport=Transport(
-                CheckedNetwork(egress, resolver),
-                tls=httpx.create_ssl_context(trust_env=False),
-                max_connections=MAX_CONNECTIONS,
-            ),
-            trust_env=False,
-            follow_redirects=False,
-            headers={"User-Agent": USER_AGENT},
+        # The transport alone, because httpx's client would carry cookies from one organisation's call to the next
+        # and read a redirect's target before it is checked.
+        self._transport = Transport(
+            CheckedNetwork(egress, resolver),
+            tls=tls or httpx.create_ssl_context(trust_env=False),
+            max_connections=MAX_CONNECTIONS,
         )
-        # A cookie is a credential that would wander between organisations.
-        self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
+        await self._transport.__aenter__()
         return self
 
     async def __aexit__(
@@ -162,7 +170,7 @@ class Http:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._client.__aexit__(exc_type, exc_value, traceback)
+        await self._transport.__aexit__(exc_type, exc_value, traceback)
 
     async def request(self, call: Call) -> Answer:
         """Make the call and read its whole answer. Raises from the error tree for anything but 2xx or `accept`."""
@@ -184,7 +192,7 @@ class Http:
         """Make the call; the body is read by the caller, who leaves the block when done with it."""
         began = self._clock()
         deadline = asyncio.get_running_loop().time() + call.limits.total_seconds
-        outcome: int | str = "cancelled"
+        outcome: int | str = "not_finished"
         failed = False
         try:
             async with AsyncExitStack() as stack:
@@ -248,6 +256,7 @@ class Http:
         self, call: Call, url: httpx.URL, *, with_credentials: bool, deadline: float
     ) -> httpx.Response:
         headers = {
+            "User-Agent": USER_AGENT,
             "Accept-Encoding": "identity" if call.media else "gzip",
             **({} if call.media else {"Accept": "application/json"}),
             **call.headers,
@@ -257,18 +266,18 @@ class Http:
         if isinstance(content, Upload):
             headers["Content-Length"] = str(content.length)
         try:
-            request = self._client.build_request(
+            request = httpx.Request(
                 call.method,
                 url,
                 headers=headers,
                 json=call.json,
-                content=content.chunks() if isinstance(content, Upload) else content,
+                content=_exactly(content) if isinstance(content, Upload) else content,
                 data=call.data,
                 files=call.files,
-                timeout=_timeouts(call.limits),
+                extensions={"timeout": _timeouts(call.limits).as_dict()},
             )
             async with asyncio.timeout_at(deadline):
-                return await self._client.send(request, stream=True)
+                return await self._transport.handle_async_request(request)
         except (httpx.HTTPError, TimeoutError) as error:
             raise error_for_transport(call, error) from None
         except UnicodeEncodeError:
