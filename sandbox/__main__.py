@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None, *, out: TextIO = sys.stdout) -> int
     try:
         asyncio.run(_serve(sandbox, as_json=options.json, out=out))
     except OSError as problem:
-        print(f"cannot listen: {problem}", file=sys.stderr)
+        sys.stderr.write(f"cannot listen: {problem}\n")
         return 1
     return 0
 
@@ -49,7 +49,8 @@ async def _serve(sandbox: Sandbox, *, as_json: bool, out: TextIO) -> None:
             "team_key": team.key,
             "environment": sandbox.settings_for_bridge,
         }
-        print(json.dumps(described) if as_json else _text(described), file=out, flush=True)
+        out.write((json.dumps(described) if as_json else _text(described)) + "\n")
+        out.flush()
         await stop.wait()
 
 

@@ -16,12 +16,12 @@ from sandbox.wire import Wire
 from sandbox.world import World
 
 
-async def _clarius_error(request: Request, problem: Exception) -> Response:
+async def _clarius_error(_request: Request, problem: Exception) -> Response:
     status = problem.status_code if isinstance(problem, HTTPException) else 500
     return JSONResponse({"detail": "Not found." if status == 404 else f"Error {status}."}, status)
 
 
-async def _aurabox_error(request: Request, problem: Exception) -> Response:
+async def _aurabox_error(_request: Request, problem: Exception) -> Response:
     status = problem.status_code if isinstance(problem, HTTPException) else 500
     return JSONResponse({"message": "Not found" if status == 404 else f"Error {status}"}, status)
 

@@ -32,7 +32,8 @@ class Control:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
 
-    async def state(self, body: Body) -> Any:
+    async def state(self, _body: Body) -> Any:
+        """Where everything listens, with which keys, and what is armed."""
         sandbox = self._sandbox
         return {
             "clarius_url": sandbox.clarius_url,
@@ -52,10 +53,12 @@ class Control:
         }
 
     async def journal(self, body: Body) -> Any:
+        """Effects and requests, from the given sequence numbers on."""
         numbers = {k: int(v) for k, v in body.items() if k in ("effects_after", "requests_after")}
         return self._sandbox.journal.as_json(**numbers)
 
-    async def checks(self, body: Body) -> Any:
+    async def checks(self, _body: Body) -> Any:
+        """What must be empty whatever happened: I3, no byte twice, I5."""
         journal = self._sandbox.journal
         return {
             "doubled_creates": journal.doubled_creates(),
@@ -64,74 +67,92 @@ class Control:
         }
 
     async def submit(self, body: Body) -> Any:
+        """Submits an exam; the arguments of `Submitting.submit_exam`."""
         return (await self._sandbox.submit_exam(**body)).as_json()
 
     async def notify(self, body: Body) -> Any:
+        """Posts an exam's notification again."""
         return {"answers": await self._sandbox.notify(**body)}
 
     async def notify_raw(self, body: Body) -> Any:
+        """Posts a forged body (`body`, or `base64`)."""
         raw = dict(body)
         if "base64" in raw:
             raw["body"] = base64.b64decode(raw.pop("base64"))
         return {"answers": await self._sandbox.notify_raw(raw.pop("body"), **raw)}
 
     async def customer(self, body: Body) -> Any:
+        """Makes a customer known."""
         token = self._sandbox.add_customer(**body)
         return {"token": token, "connect_url": self._sandbox.connect_url(token)}
 
     async def team(self, body: Body) -> Any:
+        """Makes a realm."""
         return _team(self._sandbox.add_team(**body))
 
     async def arm(self, body: Body) -> Any:
+        """Arms a fault."""
         return self._sandbox.faults.arm_json(body).as_json()
 
-    async def faults(self, body: Body) -> Any:
+    async def faults(self, _body: Body) -> Any:
+        """The armed rules and how often any rule has acted."""
         return {
             "rules": [r.as_json() for r in self._sandbox.faults.rules],
             "hits": self._sandbox.faults.hits(),
         }
 
     async def release(self, body: Body) -> Any:
+        """Lets go of what a rule holds or hides."""
         rule = self._sandbox.faults.get(int(body["id"]))
         rule.release()
         return rule.as_json()
 
-    async def clear(self, body: Body) -> Any:
+    async def clear(self, _body: Body) -> Any:
+        """Disarms everything."""
         self._sandbox.faults.clear()
         return {"rules": []}
 
     async def delete_exam(self, body: Body) -> Any:
+        """Deletes an exam at Clarius."""
         self._sandbox.delete_exam(str(body["request_uuid"]))
         return {}
 
     async def list_exam(self, body: Body) -> Any:
+        """Lets C1 list an exam that was kept back."""
         self._sandbox.list_exam(str(body["request_uuid"]))
         return {}
 
     async def change_capture(self, body: Body) -> Any:
+        """Changes what a capture's links serve."""
         capture = await self._sandbox.change_capture(str(body["capture_id"]), seed=int(body["seed"]))
         return {"sha256": capture.sha256, "etag": capture.etag}
 
     async def expire_links(self, body: Body) -> Any:
+        """Expires presigned links, of one capture or all."""
         return {"expired": self._sandbox.clarius.expire_links(body.get("capture_id"))}
 
-    async def expire_tokens(self, body: Body) -> Any:
+    async def expire_tokens(self, _body: Body) -> Any:
+        """Expires every uploader and lift token."""
         self._sandbox.aurabox.expire_tokens()
         return {}
 
     async def drop_uploads(self, body: Body) -> Any:
+        """Forgets unfinished Tus uploads."""
         return {"dropped": self._sandbox.lift.drop(gone=bool(body.get("gone")))}
 
     async def settings(self, body: Body) -> Any:
+        """Sets Clarius's settings without its API."""
         self._sandbox.clarius.settings |= {k: str(v) for k, v in body.items()}
         return self._sandbox.clarius.settings
 
     async def limits(self, body: Body) -> Any:
+        """Arms the uploader API's limits per minute."""
         limits = DOCUMENTED_LIMITS_PER_MINUTE if body.get("documented") else body
         self._sandbox.aurabox.limits_per_minute = {k: int(v) for k, v in limits.items()}
         return self._sandbox.aurabox.limits_per_minute
 
     async def people(self, body: Body) -> Any:
+        """A team's patients and cases with their studies and instance counts."""
         team = self._sandbox.team(body.get("team"))
         return [
             {

@@ -43,7 +43,7 @@ def _only(patient: Patient, *names: str) -> Patient:
 
 
 def _always(value: Any) -> Patient:
-    return lambda number: value
+    return lambda _number: value
 
 
 def _with_unknown_fields(body: dict[str, Any]) -> dict[str, Any]:
@@ -118,8 +118,8 @@ _ALL = (
     Shape("same-capture-twice", "the same bytes under two links", captures=("jpeg", "jpeg#0")),
     Shape("many-captures", "500 small stills", captures=("jpeg",) * 500),
     Shape("list", "the body is a JSON list", bend=lambda body: [body]),
-    Shape("string", "the body is a JSON string", bend=lambda body: "exam"),
-    Shape("null", "the body is null", bend=lambda body: None),
+    Shape("string", "the body is a JSON string", bend=lambda _body: "exam"),
+    Shape("null", "the body is null", bend=lambda _body: None),
     Shape("not-json", "the body is HTML with 200", captures=(), raw=_raw(b"<html>maintenance</html>", "text/html")),
     Shape("cut-json", "the body stops in the middle of the JSON", captures=(), raw=_raw(b'{"request_uuid": "')),
     Shape("gzip-bomb", "about a MB that unpacks to 256 MiB", captures=(), raw=_bomb),

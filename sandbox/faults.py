@@ -141,6 +141,7 @@ class Rule:
 
     @property
     def spent(self) -> bool:
+        """Whether it has acted as often as it should."""
         return self.times is not None and self.hits >= self.times
 
     def release(self) -> None:
@@ -170,6 +171,7 @@ class Rule:
         )
 
     def matches(self, facts: RequestFacts) -> bool:
+        """Whether it applies to this request, body and all."""
         return (
             self.could_match(server=facts.server, method=facts.method, path=facts.path)
             and (self.contains is None or self.contains in facts.text)
@@ -202,7 +204,7 @@ class Faults:
         self._retired: list[Rule] = []
         self._ids = itertools.count(1)
 
-    def arm(
+    def arm(  # noqa: PLR0913 -- every one narrows the match, all are named
         self,
         fault: Fault,
         *,

@@ -77,10 +77,7 @@ def _encoded(image: Image.Image, form: str, **options: object) -> bytes:
 
 def _jpeg(mode: str, **options: object) -> Maker:
     def make(seed: int, size_bytes: int | None, canary: str) -> bytes:
-        if size_bytes is None:
-            image = scan_image(seed, mode=mode)
-        else:
-            image = _noise(seed, size_bytes).convert(mode)
+        image = _noise(seed, size_bytes).convert(mode) if size_bytes else scan_image(seed, mode=mode)
         extra = dict(options)
         if canary:
             exif = Image.Exif()
@@ -135,11 +132,11 @@ def _half_of(maker: Maker) -> Maker:
     return make
 
 
-def _empty(seed: int, size_bytes: int | None, canary: str) -> bytes:
+def _empty(_seed: int, _size_bytes: int | None, _canary: str) -> bytes:
     return b""
 
 
-def _html(seed: int, size_bytes: int | None, canary: str) -> bytes:
+def _html(seed: int, _size_bytes: int | None, canary: str) -> bytes:
     return (
         f"<!DOCTYPE html><html><title>Sign in</title><p>Please sign in ({seed}). {canary}</p></html>".encode()
     )

@@ -54,38 +54,47 @@ class Sandbox(Submitting):
 
     @property
     def journal(self) -> Journal:
+        """What was accepted and what was asked."""
         return self.world.journal
 
     @property
     def faults(self) -> Faults:
+        """Where faults are armed."""
         return self.world.faults
 
     @property
     def clarius(self) -> ClariusState:
+        """What Clarius holds."""
         return self.world.clarius
 
     @property
     def aurabox(self) -> AuraboxState:
+        """What Aurabox holds."""
         return self.world.aurabox
 
     @property
     def clarius_url(self) -> str:
+        """Base URL of Clarius."""
         return self.world.clarius_url
 
     @property
     def media_url(self) -> str:
+        """Base URL of the presigned capture store."""
         return self.world.media_url
 
     @property
     def aurabox_url(self) -> str:
+        """Base URL of Aurabox, its uploader API below `/api`."""
         return self.world.aurabox_url
 
     @property
     def lift_url(self) -> str:
+        """Base URL of the Tus receiver."""
         return self.world.lift_url
 
     @property
     def dicomweb_url(self) -> str:
+        """Base URL of Aurabox's DICOMweb face."""
         return f"{self.aurabox_url}/dicomweb"
 
     @property

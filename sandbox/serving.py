@@ -23,14 +23,21 @@ class Connections:
         self._transports: dict[tuple[str, int], asyncio.Transport] = {}
 
     def opened(self, client: tuple[str, int], transport: asyncio.Transport) -> None:
+        """A client has connected."""
         self._transports[client] = transport
 
     def closed(self, client: tuple[str, int]) -> None:
+        """A client is gone."""
         self._transports.pop(client, None)
 
     def abort(self, client: tuple[str, int]) -> None:
         """Breaks the connection at once; what was not sent yet is lost."""
         if (transport := self._transports.get(client)) is not None:
+            transport.abort()
+
+    def abort_all(self) -> None:
+        """Breaks every connection, so that nothing keeps a server from stopping."""
+        for transport in list(self._transports.values()):
             transport.abort()
 
     def close(self, client: tuple[str, int]) -> None:
@@ -40,7 +47,7 @@ class Connections:
 
 
 def tracked_protocol(connections: Connections) -> type[H11Protocol]:
-    """uvicorn's HTTP protocol, telling `connections` about each connection."""
+    """The HTTP protocol of uvicorn, telling `connections` about each connection."""
 
     class TrackedProtocol(H11Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -57,16 +64,25 @@ def tracked_protocol(connections: Connections) -> type[H11Protocol]:
 
 
 class _GuestServer(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stopping = asyncio.Event()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        # Waiting beats uvicorn's ten looks a second: a test starts and stops four of these.
+        await self.on_tick(0)
+        await self.stopping.wait()
 
 
 class RunningServer:
     """One application on one loopback port. `start()` returns once it accepts connections."""
 
     def __init__(self, app: ASGIApp, *, connections: Connections, host: str, listener: socket.socket) -> None:
-        self._listener = listener
+        self._listener, self._connections = listener, connections
         config = uvicorn.Config(
             app,
             http=tracked_protocol(connections),
@@ -84,6 +100,7 @@ class RunningServer:
         self.url = f"http://{host}:{listener.getsockname()[1]}"
 
     async def start(self) -> None:
+        """Returns once requests are answered."""
         # The socket already listens, so a client that connects before the loop gets round to it only waits.
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
         while not self._server.started:
@@ -92,7 +109,9 @@ class RunningServer:
             await asyncio.sleep(0)
 
     async def stop(self) -> None:
-        self._server.should_exit = True
+        """Breaks what is still being answered and closes the port."""
+        self._connections.abort_all()
+        self._server.stopping.set()
         if self._task is not None:
             await self._task
         self._listener.close()

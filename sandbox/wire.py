@@ -5,85 +5,22 @@ It knows nothing of what the servers mean; a cut here is a broken TCP connection
 
 import asyncio
 import json
-from collections.abc import Callable
-from urllib.parse import parse_qsl
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sandbox.faults import Fault, Faults, RequestFacts, Rule
+from sandbox.exchange import Exchange
+from sandbox.faults import Fault, Faults, Kind, RequestFacts, Rule
 from sandbox.journal import Journal
 from sandbox.serving import Connections
 
 HIDE_SCOPE_KEY = "sandbox.hide"
-BODY_LOOKED_AT_BYTES = 1 << 20
 CONTROL_PREFIX = "/_sandbox"
 
 
 class _Cut(Exception):
     """Raised inside a request to stop its handling once its connection is gone."""
-
-
-class Exchange:
-    """One request on its way through: what was read, what was answered, whether it was cut."""
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scope, self._receive, self._send = scope, receive, send
-        self.headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
-        self.path = str(scope["path"])
-        self.query_string = bytes(scope["query_string"]).decode("latin-1")
-        self.query = dict(parse_qsl(self.query_string, keep_blank_values=True))
-        self.status: int | None = None
-        self.request_bytes = 0
-        self.response_bytes = 0
-        self.cut_request_after: int | None = None
-        self._kept: list[Message] = []
-
-    async def peek_body(self) -> str:
-        """The body's first MiB as text; it is handed to the application afterwards all the same."""
-        body = bytearray()
-        while True:
-            message = await self._receive()
-            self._kept.append(message)
-            body += message.get("body", b"")
-            if (
-                message["type"] != "http.request"
-                or not message.get("more_body")
-                or len(body) > BODY_LOOKED_AT_BYTES
-            ):
-                return bytes(body).decode("utf-8", "replace")
-
-    async def receive(self) -> Message:
-        message = self._kept.pop(0) if self._kept else await self._receive()
-        if message["type"] != "http.request":
-            return message
-        body = message.get("body", b"")
-        if self.cut_request_after is not None and self.request_bytes + len(body) >= self.cut_request_after:
-            allowed = self.cut_request_after - self.request_bytes
-            self.request_bytes += allowed
-            self._kept = [{"type": "http.disconnect"}]
-            return {"type": "http.request", "body": body[:allowed], "more_body": True}
-        self.request_bytes += len(body)
-        return message
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-        elif message["type"] == "http.response.body":
-            self.response_bytes += len(message.get("body", b""))
-        await self._send(message)
-
-    async def drain(self) -> None:
-        """Waits until the server knows that the connection is gone."""
-        while (await self._receive())["type"] != "http.disconnect":
-            continue
-
-    def auth_kinds(self) -> tuple[str, ...]:
-        kinds = []
-        if (value := self.headers.get("authorization")) is not None:
-            kinds.append(f"authorization:{value.partition(' ')[0]}")
-        kinds += [name for name in ("x-api-key", "x-aura-nonce", "cookie") if name in self.headers]
-        return tuple(kinds)
 
 
 class Wire:
@@ -103,8 +40,22 @@ class Wire:
         self._app, self._server = app, server
         self._journal, self._faults, self._connections = journal, faults, connections
         self._secrets, self._expire_signature = secrets, expire_signature
+        self._carriers: dict[Kind, Callable[[Exchange, Rule], Awaitable[None]]] = {
+            "status": self._other_status,
+            "delay": self._late,
+            "hold": self._late,
+            "cut_before": self._cut_before,
+            "cut_after": self._cut_after,
+            "cut_request": self._cut_after,
+            "truncate": self._truncate,
+            "drip": self._drip,
+            "replace": self._replaced,
+            "expire": self._marked,
+            "hide": self._marked,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hands the request on, or fails it, and journals what happened."""
         if scope["type"] != "http" or scope["path"].startswith(CONTROL_PREFIX):
             await self._app(scope, receive, send)
             return
@@ -148,39 +99,43 @@ class Wire:
         return self._faults.take(RequestFacts(self._server, method, path, text, team))
 
     async def _fail(self, exchange: Exchange, rule: Rule) -> None:
-        fault, scope = rule.fault, exchange.scope
-        if fault.kind in ("delay", "hold") and not fault.after_effect:
-            await _pause(rule)
-            await self._app(scope, exchange.receive, exchange.send)
-        elif fault.kind in ("delay", "hold"):
+        await self._carriers[rule.fault.kind](exchange, rule)
+
+    async def _late(self, exchange: Exchange, rule: Rule) -> None:
+        if rule.fault.after_effect:
             messages = await self._swallow(exchange)
             await _pause(rule)
             for message in messages:
                 await exchange.send(message)
-        elif fault.kind == "status":
-            if fault.after_effect:
-                await self._swallow(exchange)
-            await _send_status(exchange, fault)
-        elif fault.kind == "cut_before":
-            await self._abort(exchange)
-        elif fault.kind == "cut_after":
-            await self._swallow(exchange)
-            await self._abort(exchange)
-        elif fault.kind == "cut_request":
-            exchange.cut_request_after = fault.after_bytes
-            await self._swallow(exchange)
-            await self._abort(exchange)
-        elif fault.kind == "replace":
-            await _send_replaced(exchange, await self._swallow(exchange), fault)
-        elif fault.kind == "truncate":
-            await self._truncate(exchange, fault.after_bytes)
-        elif fault.kind == "drip":
-            await self._app(scope, exchange.receive, _dripping(exchange, fault))
         else:
-            if fault.kind == "expire":
-                self._expire_signature(exchange.query.get("signature", ""))
-            scope[HIDE_SCOPE_KEY] = rule
-            await self._app(scope, exchange.receive, exchange.send)
+            await _pause(rule)
+            await self._app(exchange.scope, exchange.receive, exchange.send)
+
+    async def _other_status(self, exchange: Exchange, rule: Rule) -> None:
+        if rule.fault.after_effect:
+            await self._swallow(exchange)
+        await _send_status(exchange, rule.fault)
+
+    async def _cut_before(self, exchange: Exchange, _rule: Rule) -> None:
+        await self._abort(exchange)
+
+    async def _cut_after(self, exchange: Exchange, rule: Rule) -> None:
+        if rule.fault.kind == "cut_request":
+            exchange.cut_request_after = rule.fault.after_bytes
+        await self._swallow(exchange)
+        await self._abort(exchange)
+
+    async def _replaced(self, exchange: Exchange, rule: Rule) -> None:
+        await _send_replaced(exchange, await self._swallow(exchange), rule.fault)
+
+    async def _drip(self, exchange: Exchange, rule: Rule) -> None:
+        await self._app(exchange.scope, exchange.receive, _dripping(exchange, rule.fault))
+
+    async def _marked(self, exchange: Exchange, rule: Rule) -> None:
+        if rule.fault.kind == "expire":
+            self._expire_signature(exchange.query.get("signature", ""))
+        exchange.scope[HIDE_SCOPE_KEY] = rule
+        await self._app(exchange.scope, exchange.receive, exchange.send)
 
     async def _swallow(self, exchange: Exchange) -> list[Message]:
         """Lets the application do its work and keeps its answer back."""
@@ -200,8 +155,8 @@ class Wire:
         self._connections.abort(tuple(exchange.scope["client"]))
         await exchange.drain()
 
-    async def _truncate(self, exchange: Exchange, after_bytes: int) -> None:
-        left = after_bytes
+    async def _truncate(self, exchange: Exchange, rule: Rule) -> None:
+        left = rule.fault.after_bytes
 
         async def send(message: Message) -> None:
             nonlocal left

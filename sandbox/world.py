@@ -38,4 +38,4 @@ class World:
 
 def world_of(request: Request) -> World:
     """The world that the application of this request was made with."""
-    return cast(World, request.app.state.world)
+    return cast("World", request.app.state.world)

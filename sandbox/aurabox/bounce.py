@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -14,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.aurabox.intake import ArchiveError, read_archive, take_in
-from sandbox.aurabox.signing import complaint_about
+from sandbox.aurabox.signing import SignedRequest, complaint_about
 from sandbox.aurabox.state import BEARER_LIFETIME_SECONDS, BUCKET, Bearer, Team, Upload
 from sandbox.world import World, world_of
 
@@ -41,28 +42,27 @@ async def exchange(request: Request) -> Response:
         return error(401, "Unknown API key.")
     if limited := _limited(world, "exchange", team.name):
         return limited
-    complaint = complaint_about(
-        app_id=state.app_id,
-        app_secret=state.app_secret,
+    signed = SignedRequest(
         method=request.method,
         raw_path=request.scope["raw_path"].decode("ascii"),
         query=request.url.query,
         headers=dict(request.headers),
         body=body,
+    )
+    complaint = complaint_about(
+        signed,
+        app_id=state.app_id,
+        app_secret=state.app_secret,
         used_nonces=state.nonces,
         now=datetime.now(UTC),
     )
     if complaint:
         return error(401, complaint)
     wanted = _object(body)
+    if wrong := _wrong_wish(wanted):
+        return error(422, wrong)
     ttl, scopes = wanted.get("ttl", BEARER_LIFETIME_SECONDS), wanted.get("scopes", list(SCOPES))
     uses = wanted.get("max_uses")
-    if not isinstance(ttl, int) or isinstance(ttl, bool) or not 1 <= ttl <= MAX_TTL_SECONDS:
-        return error(422, f"ttl must be between 1 and {MAX_TTL_SECONDS} seconds.")
-    if not isinstance(scopes, list) or not scopes or not all(s in SCOPES for s in scopes):
-        return error(422, f"scopes must be some of {', '.join(SCOPES)}.")
-    if uses is not None and (not isinstance(uses, int) or uses < 1):
-        return error(422, "max_uses must be a positive integer.")
     token = f"aubt_{secrets.token_hex(24)}"
     bearer = Bearer(team.name, tuple(scopes), datetime.now(UTC) + timedelta(seconds=ttl), uses)
     state.bearers[token] = bearer
@@ -71,6 +71,17 @@ async def exchange(request: Request) -> Response:
     )
     expires_at = bearer.expires_at.isoformat().replace("+00:00", "Z")
     return JSONResponse({"token": token, "expires_at": expires_at, "scopes": scopes, "max_uses": uses})
+
+
+def _wrong_wish(wanted: dict[str, Any]) -> str:
+    ttl, scopes, uses = wanted.get("ttl", 1), wanted.get("scopes", list(SCOPES)), wanted.get("max_uses")
+    if not isinstance(ttl, int) or isinstance(ttl, bool) or not 1 <= ttl <= MAX_TTL_SECONDS:
+        return f"ttl must be between 1 and {MAX_TTL_SECONDS} seconds."
+    if not isinstance(scopes, list) or not scopes or not all(s in SCOPES for s in scopes):
+        return f"scopes must be some of {', '.join(SCOPES)}."
+    if uses is not None and (not isinstance(uses, int) or uses < 1):
+        return "max_uses must be a positive integer."
+    return ""
 
 
 async def config(request: Request) -> Response:
@@ -152,13 +163,9 @@ async def complete(request: Request, team: Team, body: dict[str, Any]) -> Respon
         return error(404, "Upload not found.")
     if upload.state == "completed":
         return JSONResponse({"status": "completed"})
-    if upload.state != "started":
-        return error(409, f"The upload is {upload.state}.")
-    if body.get("assembly_id") != upload.assembly_id:
-        return error(422, "assembly_id does not match.")
     archive = world.folder / f"{upload.id}.whole"
-    if not archive.exists():
-        return error(409, "The archive has not arrived whole.")
+    if refusal := _not_ready(upload, body, archive):
+        return refusal
     try:
         instances = await run_in_threadpool(read_archive, archive)
     except ArchiveError as problem:
@@ -172,6 +179,14 @@ async def complete(request: Request, team: Team, body: dict[str, Any]) -> Respon
     archive.unlink()
     _journal(world, team, "complete", upload.id, {"instances": len(instances), "new": len(new)})
     return JSONResponse({"status": "completed"})
+
+
+def _not_ready(upload: Upload, body: dict[str, Any], archive: Path) -> Response | None:
+    if upload.state != "started":
+        return error(409, f"The upload is {upload.state}.")
+    if body.get("assembly_id") != upload.assembly_id:
+        return error(422, "assembly_id does not match.")
+    return None if archive.exists() else error(409, "The archive has not arrived whole.")
 
 
 async def fail(request: Request, team: Team, body: dict[str, Any]) -> Response:

@@ -44,7 +44,8 @@ def with_team(endpoint: Endpoint) -> Endpoint:
 
 
 def team_of(request: Request) -> Team:
-    return cast(Team, request.state.team)
+    """The team that `with_team` found."""
+    return cast("Team", request.state.team)
 
 
 async def body_of(request: Request) -> dict[str, Any]:
@@ -58,7 +59,7 @@ async def body_of(request: Request) -> dict[str, Any]:
 
 def hidden_by_fault(request: Request) -> Hidden:
     """How long what this request creates stays out of lists."""
-    rule = cast(Rule | None, request.scope.get(HIDE_SCOPE_KEY))
+    rule = cast("Rule | None", request.scope.get(HIDE_SCOPE_KEY))
     if rule is None or rule.fault.kind != "hide":
         return Hidden()
     if rule.fault.seconds < 0:

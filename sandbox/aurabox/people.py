@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.aurabox.http import body_of, hidden_by_fault, message, not_valid, page_of, team_of, with_team
-from sandbox.aurabox.state import Person, Team, new_uuid
+from sandbox.aurabox.state import Person, new_uuid
 from sandbox.aurabox.validate import Errors, check_case, check_list, check_patient
 from sandbox.journal import digest_of
 from sandbox.world import world_of
@@ -51,7 +51,7 @@ class PersonCalls:
         if person is None or person.kind != self.kind:
             return message(404, "Not found")
         if request.method == "PUT":
-            return await self._update(request, team, person)
+            return await self._update(request, person)
         if request.method == "DELETE":
             del team.people[person.id]
             self._journal(request, "delete", person)
@@ -95,7 +95,7 @@ class PersonCalls:
         self._journal(request, "create", person)
         return JSONResponse({"data": person.as_json()}, 201)
 
-    async def _update(self, request: Request, team: Team, person: Person) -> Response:
+    async def _update(self, request: Request, person: Person) -> Response:
         body = await body_of(request)
         if errors := self.check(body, creating=False):
             return not_valid(errors)
@@ -128,6 +128,7 @@ class PersonCalls:
         )
 
     def routes(self) -> list[Route]:
+        """The paths of these five calls."""
         return [
             Route(self.path, with_team(self.collection), methods=["GET", "POST"]),
             Route(f"{self.path}/{{id}}", with_team(self.single), methods=["GET", "PUT", "DELETE"]),

@@ -11,6 +11,7 @@ from sandbox.faults import Rule
 
 BUCKET = "aura-uploads"
 BEARER_LIFETIME_SECONDS = 3600
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -21,6 +22,7 @@ class Hidden:
     until: float | None = None
 
     def now(self) -> bool:
+        """Whether it is hidden at this moment."""
         if self.rule is not None and self.rule.released:
             return False
         if self.until is not None:
@@ -43,6 +45,7 @@ class Person:
     studies: dict[str, "Study"] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
+        """The record as the REST API answers it."""
         status = "active" if self.kind == "patient" else "deidentified"
         stamps = {"created_at": self.created_at, "updated_at": self.updated_at}
         return {"id": self.id, **self.fields, "status": status, "archived": self.archived, **stamps}
@@ -50,6 +53,8 @@ class Person:
 
 @dataclass(slots=True)
 class Study:
+    """A study; `fields` is whatever its creator sent."""
+
     id: str
     patient_id: str
     fields: dict[str, Any]
@@ -59,6 +64,7 @@ class Study:
     hidden: Hidden = field(default_factory=Hidden)
 
     def as_json(self) -> dict[str, Any]:
+        """The study as the REST API answers it."""
         stamps = {"created_at": self.created_at, "updated_at": self.updated_at}
         return {**self.fields, "id": self.id, "patient_id": self.patient_id, **stamps}
 
@@ -142,7 +148,7 @@ class AuraboxState:
     relative_location: bool = False
     refused_instances: set[str] = field(default_factory=set)
     refuse_next_instances: int = 0
-    _last_time: datetime = datetime.min.replace(tzinfo=UTC)
+    _last_time: datetime = LONG_AGO
     _sequence: int = 0
 
     def add_team(self, name: str, *, service_key: str | None = None) -> Team:
@@ -154,6 +160,7 @@ class AuraboxState:
         return self.teams[name]
 
     def team_with_key(self, key: str) -> Team | None:
+        """The team whose REST key this is."""
         return next(
             (t for t in self.teams.values() if secrets.compare_digest(t.key.encode(), key.encode())), None
         )
@@ -168,10 +175,12 @@ class AuraboxState:
         return self._last_time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def next_sequence(self) -> int:
+        """A number that grows with every record made."""
         self._sequence += 1
         return self._sequence
 
     def new_lift_token(self, team: str) -> str:
+        """A new token for the Tus endpoint, for this team."""
         token = f"lift_{secrets.token_hex(20)}"
         self.lift_tokens[token] = team
         return token
@@ -179,9 +188,10 @@ class AuraboxState:
     def expire_tokens(self) -> None:
         """Ends every uploader and lift token given out so far."""
         for bearer in self.bearers.values():
-            bearer.expires_at = datetime.min.replace(tzinfo=UTC)
+            bearer.expires_at = LONG_AGO
         self.expired_lift_tokens |= self.lift_tokens.keys()
 
 
 def new_uuid() -> str:
+    """An id as Aurabox hands them out."""
     return str(uuid.uuid4())

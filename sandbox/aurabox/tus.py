@@ -51,11 +51,13 @@ class Lift:
                 self.gone.add(upload.id)
         return len(unfinished)
 
-    async def options(self, request: Request) -> Response:
+    async def options(self, _request: Request) -> Response:
+        """What this receiver speaks; needs no token."""
         headers = {"tus-version": TUS_VERSION, "tus-extension": "creation,termination"}
         return _answer(204, **headers, **{"tus-max-size": str(MAX_UPLOAD_BYTES)})
 
     async def create(self, request: Request) -> Response:
+        """POST: makes room for an announced upload."""
         world = world_of(request)
         team = _team(request)
         if isinstance(team, Response):
@@ -89,6 +91,7 @@ class Lift:
         return _answer(201, location=f"{base}{PATH}/{upload_id}")
 
     async def resource(self, request: Request) -> Response:
+        """HEAD, PATCH and DELETE of one upload."""
         upload = self._upload(request)
         if isinstance(upload, Response):
             return upload

@@ -31,8 +31,19 @@ FLAGS = (
     "include_scan_parameters",
 )
 DEMOGRAPHICS = frozenset(
-    "PATIENT_NAME PATIENT_ID PATIENT_GENDER PATIENT_DATE_OF_BIRTH INSTITUTION_NAME INSTITUTION_ADDRESS"
-    " OPERATOR_ID EXAM_DATE PROBE_MODEL APPLICATION ACOUSTIC_INDICES".split()
+    {
+        "PATIENT_NAME",
+        "PATIENT_ID",
+        "PATIENT_GENDER",
+        "PATIENT_DATE_OF_BIRTH",
+        "INSTITUTION_NAME",
+        "INSTITUTION_ADDRESS",
+        "OPERATOR_ID",
+        "EXAM_DATE",
+        "PROBE_MODEL",
+        "APPLICATION",
+        "ACOUSTIC_INDICES",
+    }
 )
 RESOLUTION = re.compile(r"[1-9]\d{0,3}x[1-9]\d{0,3}")
 

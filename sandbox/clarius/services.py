@@ -95,7 +95,7 @@ def _described(key: ApiKey) -> dict[str, str]:
     return {"prefix": key.prefix, "name": key.name, "created": key.created}
 
 
-async def exam_applications(request: Request) -> Response:
+async def exam_applications(_request: Request) -> Response:
     """C12."""
     return JSONResponse([{"uuid": u, "name": n} for u, n in EXAM_APPLICATIONS.items()])
 

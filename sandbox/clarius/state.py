@@ -9,6 +9,7 @@ from typing import Any
 from sandbox.exam_shapes import Shape
 
 LINK_LIFETIME_SECONDS = 3600
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 RESEARCH_LINK_LIFETIME_SECONDS = 7 * 24 * 3600
 EXAM_APPLICATIONS = {
     "9f9531da-84a7-4149-8d59-c4c86c0afaa3": "Abdomen",
@@ -19,6 +20,8 @@ EXAM_APPLICATIONS = {
 
 @dataclass(slots=True)
 class ApiKey:
+    """A Service API key; `key` is what the Authorization header carries."""
+
     prefix: str
     name: str
     created: str
@@ -68,6 +71,8 @@ class ResearchExam:
 
 @dataclass(frozen=True, slots=True)
 class Report:
+    """A report that C5 accepted."""
+
     request_uuid: str
     name: str
     filename: str
@@ -94,7 +99,7 @@ class ClariusState:
     research_users: dict[str, str] = field(default_factory=dict)
     research_tokens: dict[str, str] = field(default_factory=dict)
     research_exams: dict[str, ResearchExam] = field(default_factory=dict)
-    _last_time: datetime = datetime.min.replace(tzinfo=UTC)
+    _last_time: datetime = LONG_AGO
     exam_count: int = 0
 
     def new_key(self, name: str) -> ApiKey:
@@ -152,6 +157,7 @@ class ClariusState:
 
 
 def new_uuid() -> str:
+    """An id as Clarius hands them out."""
     return str(uuid.uuid4())
 
 
