@@ -6,6 +6,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -15,10 +16,17 @@ from tests.support.stores import TestStores, open_test_stores
 
 
 @pytest.fixture(scope="session")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStores]:
-    """PostgreSQL and Redis of this test process."""
+def stores() -> Iterator[TestStores]:
+    """PostgreSQL and Redis of this test process.
+
+    Not below pytest's own temporary folder: each start of pytest on the machine shuts that to other users, and run
+    by root PostgreSQL is another user.
+    """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "master")
-    with open_test_stores(tmp_path_factory.mktemp("stores"), worker=worker) as opened:
+    with (
+        TemporaryDirectory(prefix="sonobridge-test-") as folder,
+        open_test_stores(Path(folder), worker=worker) as opened,
+    ):
         yield opened
 
 

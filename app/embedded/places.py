@@ -154,6 +154,16 @@ def socket_folder(home: Path, name: str, account: Account) -> Path:
     return folder
 
 
+def forget_socket_folder(home: Path, folder: Path) -> None:
+    """Removes a short private folder once the other server's socket is gone from it too."""
+    if folder == home:
+        return
+    try:
+        folder.rmdir()
+    except OSError:
+        log.info("embedded_socket_folder_kept", path=str(folder))
+
+
 def _keep_private(path: Path) -> None:
     """Takes away what others may do in the data folder; passing through, granted by `let_through`, stays."""
     mode = stat.S_IMODE(path.stat().st_mode)

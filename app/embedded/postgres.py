@@ -73,13 +73,15 @@ def start(home: Path, *, durable: bool = True) -> str:
 
 def stop(home: Path) -> None:
     """Ends the cluster's server if it runs, clients or not, and waits until it is gone."""
-    if _running(home) is None:
+    sockets = _running(home)
+    if sockets is None:
         return
     account = places.server_account()
     try:
         _run("pg_ctl", "stop", "-w", "-m", "fast", "-t", STOP_SECONDS, "-D", home, account=account)
     except EmbeddedError:
         _run("pg_ctl", "stop", "-w", "-m", "immediate", "-t", STOP_SECONDS, "-D", home, account=account)
+    places.forget_socket_folder(home, sockets)
 
 
 def _check_origin(home: Path, account: places.Account) -> None:

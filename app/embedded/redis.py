@@ -57,6 +57,7 @@ def stop(home: Path) -> None:
     except psutil.TimeoutExpired:
         process.kill()
         process.wait(STOP_SECONDS)
+    places.forget_socket_folder(home, Path((home / "socket").read_text(encoding="utf-8")).parent)
 
 
 def _launch(home: Path, path: Path) -> None:
