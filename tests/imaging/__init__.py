@@ -1,0 +1,1 @@
+"""Tests of conversion; a package so that its tests share samples."""
