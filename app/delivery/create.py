@@ -1,0 +1,134 @@
+"""The create protocol: intent committed, POST, outcome committed; looked for before it is ever repeated.
+
+Aurabox has no idempotency keys (aurabox.md), so a create whose answer was lost may have happened.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from app.delivery.outcome import NeedsPerson
+from app.delivery.work import LeaseLost, Work
+from app.errors import GiveUp, LookFirst, RenewCredentials, SlowDown, TryLater
+from app.faultpoints import fault_point
+from app.gate import Held
+from app.states import Reason
+from app.store.base import clock
+from app.store.creates import Create, CreateState, mark_create, take_create
+
+# between two looks for a create whose answer was lost
+LOOK_AGAIN_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Creation:
+    """One thing to be there exactly once.
+
+    `search` returns the remote ids that match on all fields; `send` makes it and returns its id. Both go through
+    `Work.effect`. `look_first`: look also before the first POST (somebody else may have made it).
+    """
+
+    organization_id: UUID
+    kind: str
+    natural_key: str
+    search: Callable[[], Awaitable[Sequence[str]]] = field(repr=False)
+    send: Callable[[], Awaitable[str]] = field(repr=False)
+    look_first: bool
+
+
+@dataclass(frozen=True)
+class Made:
+    """The remote id, and whether it was there already and taken over."""
+
+    remote_id: str
+    adopted: bool
+
+
+async def create_once(work: Work, creation: Creation) -> Made:
+    """The thing's remote id, creating it if and only if it is surely absent.
+
+    Raises Held (settling) while another exam holds the intent or a lost answer may still show; NeedsPerson
+    (`several_matches`) when a search finds more than one; the error tree for the rest.
+    """
+    create = await _take(work, creation)
+    if create.state == CreateState.DONE and create.remote_id is not None:
+        return Made(create.remote_id, create.adopted)
+    lost = create.state == CreateState.SENDING
+    if lost:
+        await _answer_time_is_over(work, create)
+    if lost or creation.look_first:
+        found = await creation.search()
+        if len(found) > 1:
+            raise NeedsPerson(
+                f"Aurabox has {len(found)} that match; a person must choose", code="several_matches"
+            )
+        if found:
+            await _mark(work, create, CreateState.DONE, remote_id=found[0], adopted=True)
+            return Made(found[0], adopted=True)
+    if lost:
+        await _settled(work, create)
+    return await _send(work, creation, create)
+
+
+async def _take(work: Work, creation: Creation) -> Create:
+    term = work.resources.settings.lease_seconds
+    async with work.tx() as (session, _):
+        create = await take_create(
+            session,
+            organization_id=creation.organization_id,
+            kind=creation.kind,
+            natural_key=creation.natural_key,
+            holder=work.exam_id,
+            seconds=max(term, work.resources.settings.request_seconds),
+        )
+    if create is None:
+        raise Held(
+            Reason.SETTLING, LOOK_AGAIN_SECONDS / 2, f"another exam is just creating this {creation.kind}"
+        )
+    return create
+
+
+async def _answer_time_is_over(work: Work, create: Create) -> None:
+    """A POST that was sent may still be carried out until its own time-out; only then a look tells anything."""
+    left = work.resources.settings.request_seconds - await _since_sent(work, create)
+    if left > 0:
+        raise Held(Reason.SETTLING, min(left, LOOK_AGAIN_SECONDS), "a create may still be under way")
+
+
+async def _settled(work: Work, create: Create) -> None:
+    """Nothing found yet. A search may lag behind a create, so absence counts only after the settling time."""
+    if await _since_sent(work, create) < work.resources.settings.settle_seconds:
+        raise Held(Reason.SETTLING, LOOK_AGAIN_SECONDS, "a create whose answer was lost does not show yet")
+
+
+async def _since_sent(work: Work, create: Create) -> float:
+    async with work.tx() as (session, _):
+        at = await clock(session)
+    return (at - create.sent_at).total_seconds() if create.sent_at else float("inf")
+
+
+async def _send(work: Work, creation: Creation, create: Create) -> Made:
+    # the lease must outlast the request, or another worker could look while ours is still on its way
+    if not await work.renew():
+        raise LeaseLost
+    await _mark(work, create, CreateState.SENDING)
+    fault_point("create:after_intent")
+    try:
+        remote_id = await creation.send()
+    except (Held, SlowDown, RenewCredentials, GiveUp, TryLater):
+        # nothing was sent, or it was surely refused: the intent is as if it had not been begun
+        await _mark(work, create, CreateState.PLANNED)
+        raise
+    except LookFirst:
+        raise
+    fault_point("create:before_record")
+    await _mark(work, create, CreateState.DONE, remote_id=remote_id)
+    return Made(remote_id, adopted=False)
+
+
+async def _mark(
+    work: Work, create: Create, state: CreateState, *, remote_id: str | None = None, adopted: bool = False
+) -> None:
+    async with work.tx() as (session, _):
+        if not await mark_create(session, create, state, remote_id=remote_id, adopted=adopted):
+            raise LeaseLost

@@ -1,0 +1,119 @@
+"""Step download: each capture into staging, one after the other, so that a crash repeats one at most."""
+
+import structlog
+
+from app.clients.http import parse_url, same_origin
+from app.clients.media import Downloaded, download, partial
+from app.delivery.fetch import store_exam_data
+from app.delivery.outcome import Done, Outcome
+from app.delivery.work import Work
+from app.errors import GiveUp, LinkExpired, LocalTrouble, NotThere
+from app.faultpoints import fault_point
+from app.imaging.sniff import sniff
+from app.metrics import transferred
+from app.store.base import now
+from app.store.captures import Capture, captures_of
+from app.store.exams import Exam
+
+log = structlog.get_logger(__name__)
+
+
+def staged_name(capture: Capture) -> str:
+    """The file of a capture in staging."""
+    return f"capture-{capture.index:04d}"
+
+
+async def download_captures(work: Work) -> Outcome:
+    """Done when every capture is staged, or has a problem of its own that trying again won't mend.
+
+    An expired link is refreshed once a run by reading the exam data again.
+    """
+    refreshed = False
+    async with work.tx() as (session, exam):
+        captures = list(await captures_of(session, exam.id))
+        if captures and not work.resources.staging.shared:
+            exam.staging_host = work.resources.host
+    for position, capture in enumerate(captures):
+        if position:
+            fault_point("download:between_captures")
+        if await _is_staged(work, capture):
+            continue
+        try:
+            await _fetch_one(work, exam, capture)
+        except LinkExpired:
+            if refreshed:
+                raise
+            refreshed = True
+            await store_exam_data(work, exam)
+            async with work.tx() as (session, _):
+                fresh = await session.get_one(Capture, capture.id)
+            await _fetch_one(work, exam, fresh)
+    problems = sum(1 for capture in captures if capture.problem_code)
+    return Done(
+        f"{len(captures)} captures, {problems} with a problem" if problems else f"{len(captures)} captures"
+    )
+
+
+async def _is_staged(work: Work, capture: Capture) -> bool:
+    if capture.problem_code or capture.already_delivered:
+        return True
+    return (
+        capture.downloaded_at is not None
+        and await work.resources.staging.fetch(work.exam_id, staged_name(capture)) is not None
+    )
+
+
+async def _fetch_one(work: Work, exam: Exam, capture: Capture) -> None:
+    """One capture to disk and its size, hash and kind into its row; or why it can't be had."""
+    if capture.url_sealed is None:
+        return
+    url = work.resources.unseal_text(capture.url_sealed)
+    try:
+        got = await _read(work, exam, capture, url)
+    except LocalTrouble:
+        raise
+    except NotThere:
+        await _record_problem(work, capture, "capture_gone", "Clarius no longer has this capture")
+        return
+    except GiveUp as error:
+        await _record_problem(work, capture, error.code, _explained(error))
+        return
+    path = work.resources.staging.path(exam.id, staged_name(capture))
+    kind = sniff(path)
+    await work.resources.staging.put(exam.id, staged_name(capture))
+    transferred.labels(direction="in").inc(got.bytes)
+    async with work.tx() as (session, _):
+        row = await session.get_one(Capture, capture.id)
+        row.bytes, row.sha256, row.etag, row.kind = got.bytes, got.sha256, got.etag, kind
+        row.downloaded_at = await session.scalar(now().select())
+        if kind == "unknown":
+            row.problem_code = "capture_empty" if got.bytes == 0 else "capture_wrong_kind"
+            row.problem_message = "This capture is not an image or clip of a kind that can be delivered"
+
+
+async def _read(work: Work, exam: Exam, capture: Capture, url: str) -> Downloaded:
+    clarius = await work.resources.clarius()
+    ours = same_origin(parse_url(url), parse_url(clarius.credentials.base))
+    dest = work.resources.staging.path(exam.id, staged_name(capture))
+    async with work.effect("download:read_capture", "clarius" if ours else f"media:{exam.organization_id}"):
+        return await download(
+            work.resources.http,
+            url,
+            dest,
+            cap=work.resources.settings.max_capture_bytes,
+            resume=partial(dest),
+            credentials=clarius.credentials,
+        )
+
+
+def _explained(error: GiveUp) -> str:
+    if error.code == "capture_too_large":
+        return "This capture is larger than this bridge accepts (SONOBRIDGE_MAX_CAPTURE_BYTES)"
+    return f"This capture could not be downloaded: {error.message}"
+
+
+async def _record_problem(work: Work, capture: Capture, code: str, message: str) -> None:
+    async with work.tx() as (session, _):
+        row = await session.get_one(Capture, capture.id)
+        row.problem_code, row.problem_message = code, message
+    log.warning("capture_problem", capture=capture.index, code=code)

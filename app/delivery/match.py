@@ -1,0 +1,210 @@
+"""Step match: the Aurabox patient or case of an exam's subject; recorded once per patient key (A1, A2, A6, A7)."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date
+from typing import Literal, cast
+from uuid import UUID
+
+from app.clients.aurabox import CaseFields, PatientFields
+from app.delivery.create import Creation, create_once
+from app.delivery.mapping import (
+    CasePlan,
+    HoldPlan,
+    Identity,
+    PatientPlan,
+    contradicts,
+    key_text,
+    keyed_digest,
+    normal,
+    plan_subject,
+    read_identity,
+)
+from app.delivery.outcome import Done, NeedsPerson, Outcome
+from app.delivery.work import Work
+from app.resources import Resources
+from app.store.base import clock
+from app.store.exams import Exam
+from app.store.organizations import Animals, Incomplete, MatchExisting, Organization
+from app.store.organizations import Identity as IdentityPolicy
+from app.store.subjects import Subject, SubjectKind, find_subject, same_identifier
+
+MAX_SEARCH_CHARACTERS = 255
+
+Sex = Literal["male", "female", "other", "unknown"]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """By which a subject is found again: the whole key, and the identifier alone if there is one."""
+
+    patient: bytes
+    identifier: bytes | None
+
+
+async def match(work: Work) -> Outcome:
+    """Done when the exam has its subject. Contradicting identities and several matches go to review."""
+    async with work.tx() as (session, exam):
+        if exam.subject_id is not None:
+            return Done()
+        organization = await session.get_one(Organization, exam.organization_id)
+        today = (await clock(session)).astimezone(UTC).date()
+    identity = exam_identity(work.resources, exam, today=today)
+    decision = exam.identity_decision or {}
+    if decision.get("choice") == "same":
+        return await _take_subject(work, UUID(decision["subject"]))
+    keys = await _keys(
+        work.resources, organization, exam, identity, separate=decision.get("choice") == "separate"
+    )
+    known = await _known_subject(work, organization, keys, identity)
+    if known is not None:
+        return await _take_subject(work, known.id)
+    return await _create(work, organization, exam, identity, keys)
+
+
+def exam_identity(resources: Resources, exam: Exam, *, today: date) -> Identity:
+    """Who the stored exam data says this is. Raises CannotUnseal."""
+    from_data = json.loads(resources.unseal_text(exam.exam_data_sealed)) if exam.exam_data_sealed else {}
+    return read_identity(from_data.get("patient"), today=today)
+
+
+async def _keys(
+    resources: Resources, organization: Organization, exam: Exam, identity: Identity, *, separate: bool
+) -> Keys:
+    # in the hash, so that two organisations' rows can't be joined
+    scope = f"{organization.id}|"
+    words = key_text(identity, exam.exam_uuid) + (f"|separate|{exam.exam_uuid}" if separate else "")
+    identifier = (
+        await resources.hash_text("identifier", scope + identity.identifier) if identity.identifier else None
+    )
+    return Keys(await resources.hash_text("patient", scope + words), identifier)
+
+
+async def _known_subject(
+    work: Work, organization: Organization, keys: Keys, identity: Identity
+) -> Subject | None:
+    """The subject recorded for this key. Raises NeedsPerson when the identifier was somebody else's."""
+    async with work.tx() as (session, exam):
+        known = await find_subject(session, organization.id, keys.patient)
+        decided = (exam.identity_decision or {}).get("choice") is not None
+        others: Sequence[Subject] = []
+        if keys.identifier is not None and not decided:
+            others = await same_identifier(session, organization.id, keys.identifier)
+        for other in others:
+            facts = Identity.from_facts(json.loads(work.resources.unseal_text(other.facts_sealed)))
+            why = contradicts(facts, identity)
+            if why is not None:
+                exam.identity_decision = {"conflict": str(other.id)}
+                break
+        else:
+            return known
+    raise NeedsPerson(f"the identifier is known, but {why}", code="identity_conflict")
+
+
+async def _take_subject(work: Work, subject_id: UUID) -> Outcome:
+    async with work.tx() as (_, exam):
+        exam.subject_id = subject_id
+    return Done("known")
+
+
+async def _create(
+    work: Work, organization: Organization, exam: Exam, identity: Identity, keys: Keys
+) -> Outcome:
+    plan = plan_subject(
+        identity,
+        exam_uuid=exam.exam_uuid,
+        deidentified=organization.identity == IdentityPolicy.DEIDENTIFIED,
+        hold_incomplete=organization.incomplete == Incomplete.HOLD,
+        animals_as_patients=organization.animals == Animals.PATIENT,
+        keep_birth_date=organization.keep_birth_date,
+        digest=keyed_digest(work.resources.sealer.unseal(organization.pseudonym_key_sealed)),
+    )
+    if isinstance(plan, HoldPlan):
+        raise NeedsPerson(plan.why, code="patient_incomplete")
+    made = await create_once(work, _creation(work, organization, plan, keys))
+    kind = SubjectKind.PATIENT if isinstance(plan, PatientPlan) else SubjectKind.CASE
+    async with work.tx() as (session, row):
+        known = await find_subject(session, organization.id, keys.patient)
+        if known is None:
+            known = Subject(
+                organization_id=organization.id,
+                patient_key=keys.patient,
+                identifier_hash=keys.identifier,
+                kind=kind,
+                remote_id=made.remote_id,
+                facts_sealed=work.resources.seal_text(json.dumps(identity.facts())),
+                adopted=made.adopted,
+            )
+            session.add(known)
+            await session.flush()
+        row.subject_id = known.id
+    return Done(f"{kind} {'adopted' if made.adopted else 'created'}")
+
+
+def _creation(work: Work, organization: Organization, plan: PatientPlan | CasePlan, keys: Keys) -> Creation:
+    exact = organization.match_existing == MatchExisting.NEVER
+    account = f"aurabox:{organization.id}"
+
+    async def search() -> Sequence[str]:
+        async with work.effect("match:search_subject", account):
+            if isinstance(plan, PatientPlan):
+                return await _search_patients(work, organization, plan, exact=exact)
+            return await _search_cases(work, organization, plan)
+
+    async def send() -> str:
+        client = work.resources.aurabox(organization)
+        if isinstance(plan, PatientPlan):
+            fields = PatientFields(
+                given_names=plan.given_names,
+                family_name=plan.family_name,
+                date_of_birth=plan.birth_date,
+                sex=cast("Sex", plan.sex),
+            )
+            async with work.effect("match:create_patient", account):
+                return (await client.create_patient(fields)).id
+        case: dict[str, object] = {"label": plan.label, "sex": plan.sex}
+        if plan.birth_date is not None:
+            case["date_of_birth"] = plan.birth_date
+        async with work.effect("match:create_case", account):
+            return (await client.create_case(CaseFields.model_validate(case))).id
+
+    return Creation(
+        organization_id=organization.id,
+        kind="patient" if isinstance(plan, PatientPlan) else "case",
+        natural_key=keys.patient.hex(),
+        search=search,
+        send=send,
+        look_first=not exact,
+    )
+
+
+async def _search_patients(
+    work: Work, organization: Organization, plan: PatientPlan, *, exact: bool
+) -> Sequence[str]:
+    """Active patients that agree in every field; `exact` to the letter, else whatever the spelling's case."""
+    spelled = str if exact else normal
+    wanted = (spelled(plan.given_names), spelled(plan.family_name), plan.birth_date.isoformat(), plan.sex)
+    client = work.resources.aurabox(organization)
+    return [
+        patient.id
+        async for patient in client.patients(search=plan.family_name[:MAX_SEARCH_CHARACTERS], archived=False)
+        if not patient.archived
+        and (patient.status or "active") == "active"
+        and (
+            spelled(patient.given_names or ""),
+            spelled(patient.family_name or ""),
+            str(patient.date_of_birth),
+            patient.sex,
+        )
+        == wanted
+    ]
+
+
+async def _search_cases(work: Work, organization: Organization, plan: CasePlan) -> Sequence[str]:
+    client = work.resources.aurabox(organization)
+    return [
+        case.id
+        async for case in client.cases(search=plan.label[:MAX_SEARCH_CHARACTERS], archived=False)
+        if case.label == plan.label and not case.archived
+    ]

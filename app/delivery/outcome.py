@@ -1,0 +1,77 @@
+"""What a step may come to, and what an error means for the exam; pure, no I/O."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from app.errors import LocalTrouble, LookFirst, SlowDown, SonobridgeError, TryLater
+from app.gate import THROTTLE_BASE_SECONDS, Held, backoff
+from app.states import ExamState, Reason, Step
+
+LOCAL_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """The result is recorded. `to` names the step to go on with when it is not the next one."""
+
+    detail: str | None = None
+    to: Step | None = None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Come back in `seconds` (None: when something else wakes the exam). `counted`: one attempt was used."""
+
+    reason: Reason
+    seconds: float | None
+    counted: bool = False
+    code: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Nothing more is done without a person (or, for `gone`, at all)."""
+
+    state: ExamState
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class GiveBack:
+    """This host can't work just now: queued again as if it had not been tried."""
+
+    seconds: float
+
+
+Outcome = Done | Wait | Rest | GiveBack
+
+
+class NeedsPerson(SonobridgeError):
+    """A person has to decide; the exam goes to `review`."""
+
+
+def decide(error: SonobridgeError, *, attempts: int, base: float, cap: float) -> Outcome:
+    """The table "Errors and what they do": what an error of one step means for its exam.
+
+    `attempts` is how many were counted before this one. What the account as a whole does (pause, breaker) is
+    decided where it is called (`app.gate`, which turns refused credentials into `Held`).
+    """
+    retry = partial(Wait, code=error.code, message=error.message)
+    outcome: Outcome = Rest(ExamState.FAILED, error.code, error.message)
+    if isinstance(error, Held):
+        outcome = retry(error.reason, error.seconds)
+    elif isinstance(error, SlowDown):
+        outcome = retry(
+            Reason.THROTTLED, THROTTLE_BASE_SECONDS if error.retry_after is None else error.retry_after
+        )
+    elif isinstance(error, LocalTrouble):
+        outcome = GiveBack(LOCAL_SECONDS)
+    elif isinstance(error, TryLater | LookFirst):
+        # after LookFirst the step itself looks before it does anything again
+        pause = backoff(attempts + 1, base=base, cap=cap)
+        outcome = retry(Reason.RETRY, max(error.retry_after or 0.0, pause), counted=True)
+    elif isinstance(error, NeedsPerson):
+        outcome = Rest(ExamState.REVIEW, error.code, error.message)
+    return outcome

@@ -1,0 +1,241 @@
+"""Claims an exam, runs its steps until it rests, waits, or the time budget ends, and records each result."""
+
+import asyncio
+import random
+import time
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.crypto import CannotUnseal
+from app.delivery.outcome import LOCAL_SECONDS, Done, GiveBack, Outcome, Rest, Wait, decide
+from app.delivery.steps import STEPS, following
+from app.delivery.work import LeaseLost, Work, heartbeat
+from app.errors import LocalTrouble, SonobridgeError
+from app.faultpoints import fault_point
+from app.gate import calling
+from app.metrics import attempts as attempts_metric
+from app.metrics import steps as steps_metric
+from app.resources import Resources
+from app.states import ExamState, Step
+from app.store.audit import audit
+from app.store.base import clock, in_seconds
+from app.store.captures import captures_of
+from app.store.exam_events import record_event
+from app.store.exams import Exam, claim_exam, move
+from app.store.organizations import Organization
+from app.store.studies import Study
+
+log = structlog.get_logger(__name__)
+
+# A job ends after the step in which this is over and goes on as a new one, so that deploys need not wait for it.
+BUDGET_SECONDS = 60.0
+RELEASE_TRIES = 5
+
+
+async def run_exam(resources: Resources, exam_id: UUID) -> bool:
+    """Work on this exam if it is due and free. Never raises for the exam's own troubles; True when it was ours."""
+    async with resources.sessions.begin() as session:
+        claimed = await claim_exam(
+            session,
+            exam_id,
+            owner=resources.worker_id,
+            host=resources.host,
+            seconds=resources.settings.lease_seconds,
+        )
+    if claimed is None:
+        return False
+    epoch, step = claimed
+    fault_point("runner:after_claim")
+    work = Work(resources=resources, exam_id=exam_id, epoch=epoch)
+    try:
+        async with heartbeat(work):
+            await _run_steps(work, Step(step))
+    except LeaseLost:
+        log.warning("lease_lost", lease_epoch=epoch)
+    except asyncio.CancelledError:
+        await _give_back(work)
+        raise
+    except (SQLAlchemyError, OSError) as error:
+        log.warning("database_trouble", error_type=type(error).__name__)
+        await _give_back(work)
+    return True
+
+
+async def _run_steps(work: Work, step: Step) -> None:
+    started = time.monotonic()
+    going: Step | None = step
+    while going is not None:
+        began = time.perf_counter()
+        outcome = await _attempt(work, going)
+        steps_metric.labels(step=going, outcome=type(outcome).__name__.lower()).observe(
+            time.perf_counter() - began
+        )
+        over = time.monotonic() - started > BUDGET_SECONDS
+        going = await record(work, going, outcome, stop=over)
+
+
+async def _attempt(work: Work, step: Step) -> Outcome:
+    """Run one step; every error of its own becomes an outcome."""
+    settings = work.resources.settings
+    structlog.contextvars.bind_contextvars(step=str(step))
+    try:
+        return await STEPS[step](work)
+    except CannotUnseal:
+        return await _cannot_unseal(work)
+    except SonobridgeError as error:
+        exam = await work.read()
+        attempts_metric.labels(step=step, error=type(error).__name__).inc()
+        log.info("step_not_done", code=error.code, error_type=type(error).__name__)
+        return decide(
+            error, attempts=exam.attempts, base=settings.retry_base_seconds, cap=settings.retry_cap_seconds
+        )
+    except (LeaseLost, SQLAlchemyError):
+        raise
+    except OSError as error:
+        log.warning("local_trouble", error_type=type(error).__name__)
+        return decide(LocalTrouble(type(error).__name__), attempts=0, base=1, cap=1)
+    except Exception as error:
+        # a mistake of ours: a person must see it, the worker and the other exams go on
+        log.exception("step_broke", error_type=type(error).__name__)
+        return Rest(ExamState.FAILED, "internal", f"the step {step} met an unexpected {type(error).__name__}")
+
+
+async def _cannot_unseal(work: Work) -> Outcome:
+    """Credentials of this exam's account are sealed with a key that is not here: the account pauses."""
+    exam = await work.read()
+    account = f"aurabox:{exam.organization_id}" if exam.organization_id else "clarius"
+    try:
+        async with calling(work.resources, account):
+            raise CannotUnseal("no sealing key opens the credentials")
+    except SonobridgeError as held:
+        settings = work.resources.settings
+        return decide(held, attempts=0, base=settings.retry_base_seconds, cap=settings.retry_cap_seconds)
+
+
+async def record(work: Work, step: Step, outcome: Outcome, *, stop: bool = False) -> Step | None:
+    """Write what a step came to, fenced by the lease; the step to go on with at once, or None.
+
+    With `stop` the exam is given back instead of going on.
+    """
+    ring = False
+    going: Step | None = None
+    async with work.tx() as (session, exam):
+        if isinstance(outcome, Done):
+            going = await _record_done(session, exam, step, outcome)
+            ring = going is None and exam.due_at is not None
+            if going is not None and stop:
+                await _queue_again(session, exam, event="budget_over")
+                going, ring = None, True
+        elif isinstance(outcome, Wait):
+            await _record_wait(session, exam, outcome, work)
+        elif isinstance(outcome, GiveBack):
+            await _queue_again(session, exam, event="given_back", seconds=outcome.seconds)
+        else:
+            await _record_rest(session, exam, outcome)
+        if going is None:
+            exam.lease_owner = exam.lease_until = None
+        epoch = exam.lease_epoch
+        state = exam.state
+    if going is None:
+        log.info("exam_rests", state=state, epoch=epoch)
+        if state == ExamState.DELIVERED and work.resources.settings.capture_retention_hours == 0:
+            await work.resources.staging.discard(work.exam_id)
+    if ring:
+        await work.resources.queue.ring("exam", work.exam_id, epoch)
+    return going
+
+
+async def _record_done(session: AsyncSession, exam: Exam, step: Step, outcome: Done) -> Step | None:
+    await record_event(session, exam.id, step=step, event="done", detail=outcome.detail)
+    exam.attempts = exam.deaths = 0
+    exam.trying_since = exam.error_code = exam.error_message = None
+    organization = await session.get(Organization, exam.organization_id) if exam.organization_id else None
+    following_step = outcome.to or following(step, organization)
+    if step is Step.CONFIRM:
+        await _record_delivery(session, exam)
+    if following_step is None:
+        exam.due_at = None
+        return None
+    exam.step = following_step
+    if step is Step.CONFIRM:
+        # the receipt is its own run: whatever becomes of it, the exam is delivered
+        exam.due_at = await session.scalar(select(in_seconds(0)))
+        return None
+    return following_step
+
+
+async def _record_delivery(session: AsyncSession, exam: Exam) -> None:
+    if exam.state != ExamState.DELIVERED:
+        await move(session, exam, ExamState.DELIVERED)
+    exam.delivered_at = await clock(session)
+    exam.staging_host = None
+    study = await session.get(Study, exam.study_id) if exam.study_id else None
+    captures = await captures_of(session, exam.id)
+    what = ", ".join(f"{capture.sha256}:{capture.bytes}" for capture in captures if capture.sha256)
+    await audit(
+        session,
+        actor="system",
+        action="exam.deliver",
+        subject=str(exam.request_uuid),
+        detail=f"study {study.remote_id if study else None}; {what}",
+    )
+
+
+async def _record_wait(session: AsyncSession, exam: Exam, wait: Wait, work: Work) -> None:
+    at = await clock(session)
+    exam.error_code, exam.error_message = wait.code, wait.message
+    if wait.counted:
+        exam.attempts += 1
+        exam.trying_since = exam.trying_since or at
+        if at - exam.trying_since > timedelta(hours=work.resources.settings.retry_budget_hours):
+            await _record_rest(
+                session,
+                exam,
+                Rest(ExamState.FAILED, wait.code or "retries_over", wait.message or "tried for too long"),
+            )
+            return
+    exam.due_at = at + timedelta(seconds=wait.seconds) if wait.seconds is not None else None
+    if exam.state != ExamState.DELIVERED:
+        await move(session, exam, ExamState.WAITING, reason=wait.reason, detail=wait.code)
+
+
+async def _record_rest(session: AsyncSession, exam: Exam, rest: Rest) -> None:
+    exam.error_code, exam.error_message = rest.code, rest.message
+    exam.due_at = None
+    if exam.state == ExamState.DELIVERED:
+        exam.report_state = "failed"
+        await record_event(session, exam.id, step=exam.step, event="report_failed", detail=rest.code)
+        return
+    await move(session, exam, rest.state, detail=rest.code)
+
+
+async def _queue_again(session: AsyncSession, exam: Exam, *, event: str, seconds: float = 0.0) -> None:
+    exam.due_at = await session.scalar(select(in_seconds(seconds)))
+    if exam.state == ExamState.DELIVERED:
+        return
+    await move(session, exam, ExamState.QUEUED, event=event)
+
+
+async def _give_back(work: Work) -> None:
+    """Return the lease although the step did not end; tried for a while, since it may be the database that is away.
+
+    When it can't be returned the lease runs out and the sweep finds it.
+    """
+    for tried in range(RELEASE_TRIES):
+        try:
+            async with work.tx() as (session, exam):
+                await _queue_again(
+                    session, exam, event="given_back", seconds=0 if tried == 0 else LOCAL_SECONDS / 5
+                )
+                exam.lease_owner = exam.lease_until = None
+        except LeaseLost:
+            return
+        except (SQLAlchemyError, OSError):
+            await asyncio.sleep(min(5.0, 0.2 * 2**tried) * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+        else:
+            return

@@ -1,0 +1,127 @@
+"""A lease on one exam: fenced writes, the heartbeat, and the only way to an outside effect."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.faultpoints import EFFECTS, fault_point
+from app.gate import calling
+from app.resources import Resources
+from app.states import ExamState
+from app.store.base import in_seconds
+from app.store.exams import Exam
+
+log = structlog.get_logger(__name__)
+
+HELD_STATES = (ExamState.RUNNING, ExamState.DELIVERED)
+
+
+class LeaseLost(Exception):
+    """Another worker has the exam, or a person cancelled it: stop at once, write nothing."""
+
+
+@dataclass
+class Work:
+    """One exam under a lease. Nothing of it outlives the lease; `epoch` fences every write."""
+
+    resources: Resources = field(repr=False)
+    exam_id: UUID
+    epoch: int
+    renewed_at: float = field(default_factory=time.monotonic)
+
+    @asynccontextmanager
+    async def tx(self) -> AsyncIterator[tuple[AsyncSession, Exam]]:
+        """A short transaction on the exam's row, locked, if the lease is still ours. Raises LeaseLost."""
+        async with self.resources.sessions.begin() as session:
+            exam = (
+                await session.scalars(
+                    select(Exam)
+                    .where(
+                        Exam.id == self.exam_id, Exam.lease_epoch == self.epoch, Exam.state.in_(HELD_STATES)
+                    )
+                    .with_for_update()
+                )
+            ).one_or_none()
+            if exam is None:
+                raise LeaseLost
+            yield session, exam
+
+    async def read(self) -> Exam:
+        """The exam as it is. Raises LeaseLost."""
+        async with self.tx() as (_, exam):
+            return exam
+
+    @asynccontextmanager
+    async def effect(self, name: str, account: str) -> AsyncIterator[None]:
+        """Surround one call to the outside: account gates, kill points on both sides, breaker counts.
+
+        `name` is `<step>:<effect>` from the registry in `app.faultpoints`. Raises Held when the account may not
+        be called.
+        """
+        if name not in EFFECTS:
+            raise KeyError(f"{name} is not in the registry of effects")
+        step, _, effect = name.partition(":")
+        async with calling(self.resources, account):
+            fault_point(f"{step}:before_{effect}")
+            yield
+            fault_point(f"{step}:after_{effect}")
+
+    async def renew(self) -> bool:
+        """Lengthen the lease by a whole term; False when it is not ours any more."""
+        async with self.resources.sessions.begin() as session:
+            kept = await session.execute(
+                update(Exam)
+                .where(Exam.id == self.exam_id, Exam.lease_epoch == self.epoch, Exam.state.in_(HELD_STATES))
+                .values(lease_until=in_seconds(self.resources.settings.lease_seconds))
+                .returning(Exam.id)
+            )
+            ours = kept.scalar_one_or_none() is not None
+        if ours:
+            self.renewed_at = time.monotonic()
+        return ours
+
+
+@asynccontextmanager
+async def heartbeat(work: Work) -> AsyncIterator[None]:
+    """Renew the lease while the body runs; when it is lost, or can't be renewed in time, the body is cancelled.
+
+    The cancelled body ends in LeaseLost, so that a process which slept past its lease does nothing more outside.
+    """
+    body = asyncio.current_task()
+    if body is None:
+        raise RuntimeError("heartbeat needs a task to guard")
+    lost = False
+
+    async def beat() -> None:
+        nonlocal lost
+        term = work.resources.settings.lease_seconds
+        while True:
+            await asyncio.sleep(term / 3)
+            try:
+                ours = await work.renew()
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("lease_not_renewed", error_type=type(error).__name__)
+                ours = time.monotonic() - work.renewed_at < term
+            if not ours:
+                lost = True
+                body.cancel()
+                return
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if lost and body.uncancel() == 0:
+            raise LeaseLost from None
+        raise
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)

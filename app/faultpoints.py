@@ -1,0 +1,64 @@
+"""Named places where a test may kill the process; nothing at all unless one is armed.
+
+Every outside effect of a delivery step has a point before and one after it. The registry below is
+the list of those effects: `app.delivery.work` refuses an effect that is not in it, and the tests
+kill a worker at every point of it.
+"""
+
+import os
+import signal
+
+ARMED_VARIABLE = "SONOBRIDGE_FAULT_POINT"
+
+EFFECTS: dict[str, str] = {
+    "verify:poll": "the poll API is read for a customer (C1)",
+    "fetch:read_exam_data": "exam data is read (C2)",
+    "download:read_capture": "one capture is downloaded",
+    "match:search_subject": "patients or cases are searched (A1, A6)",
+    "match:create_patient": "a patient is created (A2)",
+    "match:create_case": "a case is created (A7)",
+    "study:search_study": "studies of a patient are listed (A11)",
+    "study:create_study": "a study is created (A12)",
+    "confirm:read_back": "the study is read back (A13)",
+    "reconcile:poll": "the poll API is read for everybody (C1)",
+    "link:confirm_customer": "a customer is confirmed (C3)",
+}
+
+POINTS: frozenset[str] = frozenset(
+    {
+        f"{step}:{side}_{effect}"
+        for step, effect in (name.split(":") for name in EFFECTS)
+        for side in ("before", "after")
+    }
+    | {
+        "inbox:before_commit",
+        "inbox:between_commit_and_ring",
+        "runner:after_claim",
+        "create:after_intent",
+        "create:before_record",
+        "download:between_captures",
+    }
+)
+
+
+class _Countdown:
+    """How many more times an armed point is passed before it kills (`name` or `name@N`)."""
+
+    def __init__(self) -> None:
+        armed, _, nth = os.environ.get(ARMED_VARIABLE, "").partition("@")
+        if armed and armed not in POINTS:
+            raise ValueError(f"{ARMED_VARIABLE} names an unknown point: {armed}")
+        self.armed = armed
+        self.left = int(nth or 1)
+
+
+_countdown = _Countdown()
+
+
+def fault_point(name: str) -> None:
+    """Die by SIGKILL here if a test armed this point, as a power cut would; else do nothing."""
+    if _countdown.armed != name:
+        return
+    _countdown.left -= 1
+    if _countdown.left <= 0:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""How exam requests become known: the webhook's claims, the poll, a person's import; and the sweep."""

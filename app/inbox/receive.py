@@ -1,0 +1,155 @@
+"""Takes a notification: one bounded insert-or-ignore, commit, ring. Asks nobody and believes nothing."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from sqlalchemy import func, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.faultpoints import fault_point
+from app.logs import current_request_id
+from app.resources import Resources
+from app.states import ExamState, Reason, Source, Step
+from app.store.base import now
+from app.store.claims import add_claim
+from app.store.exam_events import record_event
+from app.store.exams import Exam, count_unsettled, find_exam, move
+from app.store.links import confirmed_links
+
+COMMIT_SECONDS = 2.0
+WAKE_CHANNEL = "sonobridge_wake"
+
+
+class Notification(BaseModel):
+    """What Clarius posts (clarius.md, "Notification webhook"). Unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    request_uuid: UUID
+    exam_uuid: UUID
+    customer_id: str = Field(min_length=1, max_length=255)
+    download_url: str = Field(min_length=1, max_length=2048)
+    submitted_at: AwareDatetime | None = None
+
+
+class Verdict(StrEnum):
+    """What became of a claim; `full` was not taken."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    FULL = "full"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of a claim; `ring` names the exam to wake a worker for, if there is anything to do."""
+
+    verdict: Verdict
+    ring: tuple[UUID, int] | None = None
+
+
+async def receive(resources: Resources, claim: Notification) -> Receipt:
+    """Commit the claim, then ring. Raises the database's errors: nothing was promised then."""
+    customer = await resources.hash_customer(claim.customer_id)
+    async with resources.sessions() as session:
+        await session.execute(text(f"SET LOCAL statement_timeout = {int(COMMIT_SECONDS * 1000)}"))
+        receipt = await _insert(session, claim, customer, limit=resources.settings.max_unverified)
+        fault_point("inbox:before_commit")
+        await session.commit()
+    fault_point("inbox:between_commit_and_ring")
+    if receipt.ring is not None:
+        await resources.queue.ring("exam", *receipt.ring)
+    return receipt
+
+
+async def _insert(session: AsyncSession, claim: Notification, customer: bytes, *, limit: int) -> Receipt:
+    linked = bool(await confirmed_links(session, [customer]))
+    exam = await find_exam(session, claim.request_uuid, lock=True)
+    if exam is None:
+        if not linked and await count_unsettled(session, up_to=limit) >= limit:
+            return Receipt(Verdict.FULL)
+        made = await insert_exam(session, claim, linked=linked)
+        if made:
+            await _keep_claim(session, made, claim, customer)
+            return await _accepted(session, made, ring=linked)
+        # another process inserted it between our look and our insert: ours is a claim beside it
+        exam = await find_exam(session, claim.request_uuid, lock=True)
+        if exam is None:
+            raise RuntimeError("an exam that was in the way of an insert is gone")
+    return await _beside(session, exam, claim, customer, linked=linked)
+
+
+async def _beside(
+    session: AsyncSession, exam: Exam, claim: Notification, customer: bytes, *, linked: bool
+) -> Receipt:
+    """A request we know of already: once verified a duplicate, before that perhaps another customer's claim."""
+    if exam.verified_at is not None or exam.released_at is not None:
+        return Receipt(Verdict.DUPLICATE)
+    if not await _keep_claim(session, exam.id, claim, customer):
+        return Receipt(Verdict.DUPLICATE)
+    # A claim settles nothing: whatever the earlier one came to, this one is checked in its own right.
+    if exam.state == ExamState.UNVERIFIED:
+        await move(
+            session,
+            exam,
+            ExamState.QUEUED if linked else ExamState.WAITING,
+            reason=None if linked else "link",
+        )
+        exam.step = Step.VERIFY
+    if linked and exam.state in {ExamState.QUEUED, ExamState.WAITING}:
+        if exam.state == ExamState.WAITING:
+            await move(session, exam, ExamState.QUEUED, event="claimed")
+        exam.due_at = now()
+        return await _accepted(session, exam.id, ring=True, epoch=exam.lease_epoch)
+    return await _accepted(session, exam.id, ring=False)
+
+
+async def insert_exam(
+    session: AsyncSession,
+    notice: Notification,
+    *,
+    linked: bool,
+    source: Source = Source.WEBHOOK,
+) -> UUID | None:
+    """Insert the request as queued (`linked`) or waiting for a link; None when it is there already."""
+    state = ExamState.QUEUED if linked else ExamState.WAITING
+    made = await session.execute(
+        insert(Exam)
+        .values(
+            request_uuid=notice.request_uuid,
+            exam_uuid=notice.exam_uuid,
+            source=source,
+            state=state,
+            step=Step.VERIFY,
+            reason=None if linked else Reason.LINK,
+            due_at=now() if linked else None,
+            submitted_at=notice.submitted_at,
+            trace=current_request_id(),
+        )
+        .on_conflict_do_nothing(index_elements=[Exam.request_uuid])
+        .returning(Exam.id)
+    )
+    exam_id = made.scalar_one_or_none()
+    if exam_id is not None:
+        await record_event(session, exam_id, step=Step.VERIFY, event="received", detail=str(source))
+    return exam_id
+
+
+async def _keep_claim(session: AsyncSession, exam_id: UUID, claim: Notification, customer: bytes) -> bool:
+    return await add_claim(
+        session,
+        exam_id=exam_id,
+        customer_hash=customer,
+        exam_uuid=claim.exam_uuid,
+        download_url=claim.download_url,
+    )
+
+
+async def _accepted(session: AsyncSession, exam_id: UUID, *, ring: bool, epoch: int = 0) -> Receipt:
+    if not ring:
+        return Receipt(Verdict.ACCEPTED)
+    await session.execute(func.pg_notify(WAKE_CHANNEL, "exam").select())
+    return Receipt(Verdict.ACCEPTED, ring=(exam_id, epoch))

@@ -1,0 +1,128 @@
+"""Finds what no webhook told us: reads the poll API newest first until a full page is known (C1).
+
+What Clarius lists is verified by that: the poll is the truth, also for a request that we know only as a claim.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.clients.clarius import ExamNotice
+from app.faultpoints import fault_point
+from app.gate import calling
+from app.inbox.receive import Notification, insert_exam
+from app.resources import Resources
+from app.states import ExamState, Reason, Source, Step
+from app.store.base import now
+from app.store.exams import Exam, find_exam, move, settle_verified
+from app.store.links import confirmed_links
+from app.store.runs import begin_run, end_run
+
+log = structlog.get_logger(__name__)
+
+RUN = "reconcile"
+MAX_PAGES = 1000
+
+Ring = tuple[Any, int]
+
+
+async def reconcile_when_due(resources: Resources) -> dict[str, int] | None:
+    """Reconcile if the last run began at least CLARIUS_POLL_INTERVAL ago, whoever made it; None otherwise."""
+    async with resources.sessions.begin() as session:
+        ours = await begin_run(session, RUN, every=resources.settings.clarius_poll_interval)
+    return await reconcile(resources) if ours else None
+
+
+async def reconcile(resources: Resources) -> dict[str, int]:
+    """Take in what is new: `{looked_at, new}`. Raises from the error tree, after recording the failure."""
+    async with resources.sessions.begin() as session:
+        await begin_run(session, RUN, every=0)
+    looked_at = new = 0
+    try:
+        async with calling(resources, "clarius"):
+            fault_point("reconcile:before_poll")
+            clarius = await resources.clarius()
+            pages = 0
+            async for page in clarius.accessible_exam_pages():
+                taken = await take_in(resources, page)
+                looked_at, new, pages = looked_at + len(page), new + taken, pages + 1
+                if not taken or pages >= MAX_PAGES:
+                    break
+            fault_point("reconcile:after_poll")
+    except Exception as error:
+        async with resources.sessions.begin() as session:
+            await end_run(session, RUN, result=None, error=getattr(error, "code", type(error).__name__))
+        raise
+    result = {"looked_at": looked_at, "new": new}
+    async with resources.sessions.begin() as session:
+        await end_run(session, RUN, result=result)
+    log.info("reconciled", looked_at=looked_at, new=new)
+    return result
+
+
+async def take_in(resources: Resources, page: Sequence[ExamNotice], *, source: Source = Source.POLL) -> int:
+    """Take in what Clarius lists on one page; how many were not known as verified before."""
+    hashes = [await resources.hash_customer(notice.customer_id) for notice in page]
+    rings: list[Ring] = []
+    new = 0
+    async with resources.sessions.begin() as session:
+        links = await confirmed_links(session, hashes)
+        known = set(
+            await session.scalars(
+                select(Exam.request_uuid).where(
+                    Exam.request_uuid.in_([notice.request_uuid for notice in page]),
+                    Exam.verified_at.is_not(None),
+                )
+            )
+        )
+        for notice, customer in sorted(zip(page, hashes, strict=True), key=lambda pair: pair[0].request_uuid):
+            if notice.request_uuid in known:
+                continue
+            new += 1
+            ring = await _take_one(session, notice, customer, linked=customer in links, source=source)
+            rings += [ring] if ring else []
+    for exam_id, epoch in rings[:100]:
+        await resources.queue.ring("exam", exam_id, epoch)
+    return new
+
+
+async def _take_one(
+    session: AsyncSession, notice: ExamNotice, customer: bytes, *, linked: bool, source: Source
+) -> Ring | None:
+    try:
+        claim = Notification.model_validate(notice.model_dump(include=set(Notification.model_fields)))
+    except ValidationError:
+        log.warning("listed_exam_not_usable", request_uuid=str(notice.request_uuid))
+        return None
+    made = await insert_exam(session, claim, linked=linked, source=source)
+    exam = await find_exam(session, notice.request_uuid, lock=True)
+    if exam is None:
+        raise RuntimeError("an exam that was just inserted is gone")
+    await settle_verified(
+        session,
+        exam,
+        customer_hash=customer,
+        exam_uuid=notice.exam_uuid,
+        download_url=notice.download_url,
+        submitted_at=claim.submitted_at,
+    )
+    if made is None:
+        await _overrule(session, exam, linked=linked)
+    if not linked or exam.state != ExamState.QUEUED:
+        return None
+    return exam.id, exam.lease_epoch
+
+
+async def _overrule(session: AsyncSession, exam: Exam, *, linked: bool) -> None:
+    """The request was known as a claim, perhaps a refuted one or another customer's: the poll settles it."""
+    exam.step = Step.VERIFY
+    if linked:
+        exam.due_at = await session.scalar(now().select())
+        if exam.state in {ExamState.WAITING, ExamState.UNVERIFIED}:
+            await move(session, exam, ExamState.QUEUED, event="listed")
+    elif exam.state == ExamState.UNVERIFIED:
+        await move(session, exam, ExamState.WAITING, reason=Reason.LINK, event="listed")

@@ -1,0 +1,68 @@
+"""The safety net: takes back leases that ran out, sets poison exams aside, rings whatever is due."""
+
+from uuid import UUID
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.resources import Resources
+from app.states import ExamState
+from app.store.base import now
+from app.store.exam_events import record_event
+from app.store.exams import Exam, due_exams, expired_leases, forget_staging, move, staging_hosts
+from app.store.links import due_links
+from app.store.workers import silent_hosts
+
+log = structlog.get_logger(__name__)
+
+# arq reads only the first hundred due ids; more would hide the rest.
+RING_LIMIT = 100
+RECOVER_LIMIT = 500
+DEATHS_TO_POISON = 3
+
+
+async def sweep(resources: Resources) -> dict[str, int]:
+    """One round; harmless twice. Returns how many leases were taken back and how many rows were rung for."""
+    async with resources.sessions.begin() as session:
+        expired = await expired_leases(session, limit=RECOVER_LIMIT)
+        for exam in expired:
+            await _take_back(session, exam)
+        for host in await silent_hosts(session, await staging_hosts(session)):
+            await forget_staging(session, host)
+    rung = await ring_due(resources)
+    if expired:
+        log.warning("leases_taken_back", count=len(expired))
+    return {"taken_back": len(expired), "rung": rung}
+
+
+async def ring_due(resources: Resources) -> int:
+    """Ring for due rows, organisations taking turns; how many."""
+    async with resources.sessions() as session:
+        exams: list[tuple[str, UUID, int]] = [
+            ("exam", row_id, epoch) for row_id, epoch in await due_exams(session, limit=RING_LIMIT)
+        ]
+        links = [("link", row_id, epoch) for row_id, epoch in await due_links(session, limit=RING_LIMIT)]
+    for kind, row_id, epoch in exams + links:
+        if not await resources.queue.ring(kind, row_id, epoch):
+            break
+    return len(exams) + len(links)
+
+
+async def _take_back(session: AsyncSession, exam: Exam) -> None:
+    """A worker died, or slept, holding the lease. The third time the exam itself is taken to be the cause."""
+    exam.lease_owner = exam.lease_until = None
+    # fences the sleeper: whatever it still writes hits nothing
+    exam.lease_epoch += 1
+    exam.deaths += 1
+    if exam.state == ExamState.DELIVERED:
+        exam.due_at = None if exam.deaths >= DEATHS_TO_POISON else await session.scalar(now().select())
+        await record_event(session, exam.id, step=exam.step, event="lease_expired")
+        return
+    if exam.deaths >= DEATHS_TO_POISON:
+        exam.error_code = "poison"
+        exam.error_message = f"{DEATHS_TO_POISON} workers died while they worked on this exam"
+        exam.due_at = None
+        await move(session, exam, ExamState.FAILED, detail="poison")
+        return
+    exam.due_at = await session.scalar(now().select())
+    await move(session, exam, ExamState.QUEUED, event="lease_expired")

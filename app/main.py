@@ -1,0 +1,47 @@
+"""Assembles the web application: resources for its lifetime, the routers, how errors are answered."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+
+from app.embedded import embedded_stores
+from app.logs import configure_logging
+from app.resources import Resources, open_resources
+from app.settings import Settings, load_settings
+from app.web import health, webhook
+from app.web.access import AccessLog
+from app.web.problems import install_problems
+
+ROUTERS = (webhook.router, health.router)
+
+
+def create_app(settings: Settings | None = None, *, resources: Resources | None = None) -> FastAPI:
+    """The ASGI application. Without settings the environment is read when it starts, not when it is made.
+
+    A caller that has resources open already lends them; else they are opened and closed with the application.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if resources is not None:
+                app.state.resources = resources
+            else:
+                wanted = settings or load_settings()
+                configure_logging(wanted.env, wanted.log_level)
+                stores = await stack.enter_async_context(embedded_stores(wanted))
+                wanted = wanted.with_stores(database_url=stores.database_url, redis_url=stores.redis_url)
+                app.state.resources = await stack.enter_async_context(open_resources(wanted))
+            yield
+
+    # the only published description is the admin API's; the webhook and the pages have none to explore
+    app = FastAPI(title="Sonobridge", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(AccessLog)
+    install_problems(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+app = create_app()

@@ -1,0 +1,87 @@
+"""Rings workers through Redis, and is the only place in `app` that knows arq. Losing a ring costs latency only.
+
+A job is one name and two words, which row: state, due times and attempts are in Postgres. arq gives nothing we
+rely on: it drops a job whose id is known, whose data expired, or whose function raised.
+"""
+
+import asyncio
+import json
+from typing import Any
+
+import structlog
+from arq.connections import ArqRedis
+from redis.asyncio import ConnectionPool
+from redis.exceptions import RedisError
+
+JOB_NAME = "run"
+QUEUE_NAME = "sonobridge:queue"
+RING_SECONDS = 0.2
+SOCKET_SECONDS = 5.0
+MAX_CONNECTIONS = 50
+
+log = structlog.get_logger(__name__)
+
+
+def serialize(job: dict[str, Any]) -> bytes:
+    """Job data for arq as JSON: readable by any version of ours, and no pickle is ever loaded."""
+    return json.dumps(job).encode()
+
+
+def deserialize(data: bytes) -> dict[str, Any]:
+    """The inverse of `serialize`. Raises ValueError, which makes arq drop the job; the sweep rings again."""
+    job: dict[str, Any] = json.loads(data)
+    return job
+
+
+def connect(redis_url: str) -> ArqRedis:
+    """A client that connects when it is first used; each call to Redis is bounded by `SOCKET_SECONDS`."""
+    pool = ConnectionPool.from_url(
+        redis_url,
+        max_connections=MAX_CONNECTIONS,
+        socket_timeout=SOCKET_SECONDS,
+        socket_connect_timeout=SOCKET_SECONDS,
+    )
+    return ArqRedis(
+        connection_pool=pool,
+        job_serializer=serialize,
+        job_deserializer=deserialize,
+        default_queue_name=QUEUE_NAME,
+    )
+
+
+class Queue:
+    """The bell. `ring` never raises and never takes longer than `RING_SECONDS`."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis = connect(redis_url)
+        self._pool = self._redis.connection_pool
+
+    def __repr__(self) -> str:
+        return "Queue()"
+
+    async def ring(self, kind: str, row_id: object, epoch: int = 0) -> bool:
+        """Ask for work on one row; False when Redis did not take it in time (the sweep will).
+
+        The id holds the lease epoch: a row that was worked on since has a new one, so an old job or result
+        that Redis still keeps can't swallow this ring.
+        """
+        try:
+            async with asyncio.timeout(RING_SECONDS):
+                await self._redis.enqueue_job(JOB_NAME, kind, str(row_id), _job_id=f"{kind}:{row_id}:{epoch}")
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("ring_failed", kind=kind, error=type(error).__name__)
+            return False
+        return True
+
+    async def alive(self) -> bool:
+        """Whether Redis answers within `RING_SECONDS`."""
+        try:
+            async with asyncio.timeout(RING_SECONDS):
+                await self._redis.ping()
+        except (RedisError, OSError, TimeoutError):
+            return False
+        return True
+
+    async def aclose(self) -> None:
+        """Let the connections go."""
+        await self._redis.aclose(close_connection_pool=True)

@@ -1,0 +1,144 @@
+"""Opens, once and the same way for the API, the worker, the CLI and the tests, all that they work with."""
+
+import os
+import secrets as random
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from app.clients.aurabox import AuraboxClient
+from app.clients.clarius import ClariusClient
+from app.clients.http import Egress, Http
+from app.crypto import Sealer, keyed_hash, load_or_create_keys, new_lookup_key
+from app.queue import Queue
+from app.settings import Settings, sqlalchemy_url
+from app.staging import Staging, open_staging
+from app.store.organizations import Organization
+from app.store.secrets import CLARIUS_API_KEY, LOOKUP_KEY, keep_first_secret, read_secret
+
+POOL_CONNECTIONS = 30
+STATEMENT_SECONDS = 30
+
+
+class LookupKey:
+    """The installation's look-up key: made at first use, then kept, so that a start does not need the database."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> None:
+        self._sessions = sessions
+        self._sealer = sealer
+        self._key: bytes | None = None
+
+    async def read(self) -> bytes:
+        """The key. Raises CannotUnseal while no sealing key opens it."""
+        if self._key is None:
+            async with self._sessions.begin() as session:
+                stored = await keep_first_secret(session, LOOKUP_KEY, self._sealer.seal(new_lookup_key()))
+            self._key = self._sealer.unseal(stored)
+        return self._key
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What everything is done with. Frozen: nothing is swapped while it is in use."""
+
+    settings: Settings
+    engine: AsyncEngine = field(repr=False)
+    sessions: async_sessionmaker[AsyncSession] = field(repr=False)
+    http: Http = field(repr=False)
+    sealer: Sealer = field(repr=False)
+    queue: Queue = field(repr=False)
+    staging: Staging = field(repr=False)
+    host: str
+    worker_id: str
+    lookup: LookupKey = field(repr=False)
+
+    async def hash_text(self, purpose: str, value: str) -> bytes:
+        """A keyed hash for look-ups. Raises CannotUnseal while the sealing key of the look-up key is missing."""
+        return keyed_hash(await self.lookup.read(), purpose, value)
+
+    async def hash_customer(self, customer_id: str) -> bytes:
+        """By which a Clarius customer (their token) is found again."""
+        return await self.hash_text("customer", customer_id)
+
+    def seal_text(self, plain: str) -> bytes:
+        """Seal a text for the database."""
+        return self.sealer.seal(plain.encode())
+
+    def unseal_text(self, sealed: bytes) -> str:
+        """The inverse of `seal_text`. Raises CannotUnseal."""
+        return self.sealer.unseal(sealed).decode()
+
+    async def clarius_key(self) -> SecretStr | None:
+        """The service key in use: the one stored by a rotation, else CLARIUS_API_KEY."""
+        async with self.sessions() as session:
+            sealed = await read_secret(session, CLARIUS_API_KEY)
+        return SecretStr(self.unseal_text(sealed)) if sealed else self.settings.clarius_api_key
+
+    async def clarius(self) -> ClariusClient:
+        """A client of the Service API. Raises CannotUnseal."""
+        return ClariusClient(
+            self.http,
+            base_url=self.settings.clarius_base_url,
+            api_key=await self.clarius_key() or SecretStr(""),
+        )
+
+    def aurabox(self, organization: Organization) -> AuraboxClient:
+        """A client of this organisation's Aurabox team. Raises CannotUnseal."""
+        key = self.unseal_text(organization.aurabox_key_sealed) if organization.aurabox_key_sealed else ""
+        return AuraboxClient(
+            self.http,
+            base_url=organization.aurabox_url or self.settings.aurabox_base_url,
+            api_key=SecretStr(key),
+            account=f"aurabox:{organization.id}",
+        )
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Open everything for a process; both stores must be named in `settings` (see `app.embedded`)."""
+    keys = settings.secret_keys or load_or_create_keys(settings.data_dir)
+    sealer = Sealer(keys)
+    engine = create_async_engine(
+        sqlalchemy_url(settings.database_url),
+        pool_size=POOL_CONNECTIONS,
+        max_overflow=0,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"server_settings": {"statement_timeout": str(STATEMENT_SECONDS * 1000)}},
+    )
+    sessions = async_sessionmaker(engine, expire_on_commit=False)
+    queue = Queue(settings.redis_url)
+    host = socket.gethostname()
+    egress = Egress(production=settings.is_production, allowed=settings.allowed_upstreams)
+    try:
+        async with Http(egress=egress) as http:
+            yield Resources(
+                settings=settings,
+                engine=engine,
+                sessions=sessions,
+                http=http,
+                sealer=sealer,
+                queue=queue,
+                staging=open_staging(settings),
+                host=host,
+                worker_id=f"{host}:{os.getpid()}:{random.token_hex(4)}",
+                lookup=LookupKey(sessions, sealer),
+            )
+    finally:
+        await queue.aclose()
+        await engine.dispose()
+
+
+async def schema_revision(session: AsyncSession) -> str | None:
+    """The migration that the database is at; None when it was never migrated."""
+    try:
+        return (await session.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
+    except DBAPIError:
+        await session.rollback()
+        return None

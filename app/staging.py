@@ -1,0 +1,97 @@
+"""Where captures lie between download and send: a local folder, or an S3 bucket behind a local scratch folder.
+
+A step always works on local paths. With a bucket, what a step finished is put there and fetched by whichever host
+takes the next step; with a folder alone, the row names the host. Names are ours: `<exam id>/<name>`.
+"""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import obstore
+from obstore.store import S3Store
+
+from app.settings import Settings
+
+PART_BYTES = 8 * 1024 * 1024
+
+
+class Staging:
+    """Files of exams under way. `shared` says whether other hosts see what was put."""
+
+    def __init__(self, root: Path, bucket: S3Store | None = None) -> None:
+        self.root = root
+        self._bucket = bucket
+
+    @property
+    def shared(self) -> bool:
+        """Whether the next step may run on another host."""
+        return self._bucket is not None
+
+    def folder(self, exam_id: UUID) -> Path:
+        """The exam's local folder, made on demand (0700)."""
+        folder = self.root / str(exam_id)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    def path(self, exam_id: UUID, name: str) -> Path:
+        """Where a file lies, or is to be written, on this host."""
+        return self.folder(exam_id) / name
+
+    async def put(self, exam_id: UUID, name: str) -> None:
+        """A file is whole: let other hosts see it."""
+        if self._bucket is not None:
+            local = self.path(exam_id, name)
+            await obstore.put_async(self._bucket, f"{exam_id}/{name}", local, chunk_size=PART_BYTES)
+
+    async def fetch(self, exam_id: UUID, name: str) -> Path | None:
+        """The file's local path, brought from the bucket when this host has it not; None when it is nowhere."""
+        local = self.path(exam_id, name)
+        if local.exists():
+            return local
+        if self._bucket is None:
+            return None
+        try:
+            answer = await obstore.get_async(self._bucket, f"{exam_id}/{name}")
+        except FileNotFoundError:
+            return None
+        draft = local.with_name(f"{local.name}.part")
+        await _write(draft, answer.stream(min_chunk_size=PART_BYTES))
+        draft.replace(local)
+        return local
+
+    async def discard(self, exam_id: UUID) -> None:
+        """Delete all that is staged for an exam, here and in the bucket."""
+        await asyncio.to_thread(shutil.rmtree, self.root / str(exam_id), True)
+        if self._bucket is not None:
+            async for batch in obstore.list(self._bucket, prefix=str(exam_id)):
+                await obstore.delete_async(self._bucket, [item["path"] for item in batch])
+
+    def free_bytes(self) -> int:
+        """Free disk where the files are written."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return shutil.disk_usage(self.root).free
+
+    def held(self) -> list[UUID]:
+        """The exams that have files on this host."""
+        if not self.root.exists():
+            return []
+        return [UUID(folder.name) for folder in sorted(self.root.iterdir()) if folder.is_dir()]
+
+
+async def _write(path: Path, chunks: AsyncIterator[bytes]) -> None:
+    with await asyncio.to_thread(path.open, "wb") as file:
+        async for chunk in chunks:
+            await asyncio.to_thread(file.write, chunk)
+
+
+def open_staging(settings: Settings) -> Staging:
+    """Staging as SONOBRIDGE_STAGING_URL says; S3's credentials and endpoint come from the usual AWS_ variables."""
+    root = settings.data_dir / "staging"
+    if not settings.staging_url:
+        return Staging(root)
+    parts = urlsplit(settings.staging_url)
+    return Staging(root, S3Store(parts.netloc, prefix=parts.path.strip("/") or None))

@@ -1,0 +1,115 @@
+"""Intents: a create at Aurabox that was begun, and how it ended (delivery.md, "The create protocol")."""
+
+import uuid
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, UniqueConstraint, and_, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.store.base import Base, in_seconds, now
+
+
+class CreateState(StrEnum):
+    """How far a create came."""
+
+    #: nothing was sent under this intent yet, or it is surely known to have created nothing
+    PLANNED = "planned"
+    #: a POST may have gone out: look before the next one
+    SENDING = "sending"
+    DONE = "done"
+
+
+class Create(Base):
+    """One natural key, one create. Held by one exam at a time, for `held_until`."""
+
+    __tablename__ = "creates"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"))
+    kind: Mapped[str]
+    natural_key: Mapped[str]
+    state: Mapped[str] = mapped_column(default=CreateState.PLANNED)
+    holder: Mapped[UUID]
+    held_until: Mapped[datetime]
+    epoch: Mapped[int] = mapped_column(default=1)
+    sent_at: Mapped[datetime | None]
+    remote_id: Mapped[str | None]
+    adopted: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+    __table_args__ = (UniqueConstraint("organization_id", "kind", "natural_key"),)
+
+
+async def take_create(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    kind: str,
+    natural_key: str,
+    holder: UUID,
+    seconds: float,
+) -> Create | None:
+    """Hold the intent for `seconds`, making it when it is new; None while another exam holds it.
+
+    A finished one is returned as it is. Each taking raises `epoch`, which fences later writes.
+    """
+    made = await session.execute(
+        insert(Create)
+        .values(
+            id=uuid.uuid4(),
+            organization_id=organization_id,
+            kind=kind,
+            natural_key=natural_key,
+            state=CreateState.PLANNED,
+            holder=holder,
+            held_until=in_seconds(seconds),
+            epoch=1,
+            adopted=False,
+        )
+        .on_conflict_do_nothing()
+        .returning(Create.id)
+    )
+    same = and_(
+        Create.organization_id == organization_id,
+        Create.kind == kind,
+        Create.natural_key == natural_key,
+    )
+    if made.scalar_one_or_none() is None:
+        await session.execute(
+            update(Create)
+            .where(
+                same,
+                Create.state != CreateState.DONE,
+                or_(Create.held_until < now(), Create.holder == holder),
+            )
+            .values(holder=holder, held_until=in_seconds(seconds), epoch=Create.epoch + 1)
+        )
+    row = (await session.scalars(select(Create).where(same).execution_options(populate_existing=True))).one()
+    return row if row.state == CreateState.DONE or row.holder == holder else None
+
+
+async def mark_create(
+    session: AsyncSession,
+    create: Create,
+    state: CreateState,
+    *,
+    remote_id: str | None = None,
+    adopted: bool = False,
+) -> bool:
+    """Write the next state if the intent is still ours; False means stop at once."""
+    values: dict[str, object] = {"state": state, "remote_id": remote_id, "adopted": adopted}
+    if state == CreateState.SENDING:
+        values["sent_at"] = func.clock_timestamp()
+    if state != CreateState.SENDING:
+        values["held_until"] = now()
+    written = await session.execute(
+        update(Create)
+        .where(Create.id == create.id, Create.epoch == create.epoch)
+        .values(**values)
+        .returning(Create.id)
+    )
+    return written.scalar_one_or_none() is not None

@@ -1,0 +1,266 @@
+"""Exam requests: one row per submission that Clarius told us of, with its state and its lease."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, and_, func, or_, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, aliased, mapped_column
+
+from app.errors import Misuse
+from app.states import ExamState, Reason, Step, may_move
+from app.store.base import Base, Leased, clock, in_seconds, now
+from app.store.claims import end_claims
+from app.store.exam_events import record_event
+from app.store.organizations import Organization
+
+
+class Exam(Leased, Base):
+    """One exam request (`request_uuid`); two requests of one `exam_uuid` meet in one study."""
+
+    __tablename__ = "exams"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    request_uuid: Mapped[UUID] = mapped_column(unique=True)
+    exam_uuid: Mapped[UUID] = mapped_column(index=True)
+    source: Mapped[str]
+    state: Mapped[str] = mapped_column(default=ExamState.QUEUED)
+    step: Mapped[str] = mapped_column(default=Step.VERIFY)
+    reason: Mapped[str | None]
+    # once verified: Clarius's own word on whose exam it is and where its data lies
+    verified_at: Mapped[datetime | None]
+    customer_hash: Mapped[bytes | None] = mapped_column(index=True)
+    download_url: Mapped[str | None]
+    # a person released it although Clarius does not list it; then the claim's URL is followed
+    released_at: Mapped[datetime | None]
+    organization_id: Mapped[UUID | None] = mapped_column(ForeignKey("organizations.id"), index=True)
+    first_look_at: Mapped[datetime | None]
+    exam_data_sealed: Mapped[bytes | None]
+    exam_data_at: Mapped[datetime | None]
+    subject_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id"))
+    study_id: Mapped[UUID | None] = mapped_column(ForeignKey("studies.id"))
+    # a person's word on an identity conflict: {"choice": "separate"} or {"choice": "same", "subject": id}
+    identity_decision: Mapped[dict[str, Any] | None]
+    # the host whose staging folder holds the bytes, when staging is a local folder
+    staging_host: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    # workers that died holding the lease since the last step was finished
+    deaths: Mapped[int] = mapped_column(default=0, server_default="0")
+    trying_since: Mapped[datetime | None]
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    # follows an exam from the webhook to the delivery through every log line
+    trace: Mapped[str | None]
+    submitted_at: Mapped[datetime | None]
+    received_at: Mapped[datetime] = mapped_column(server_default=now())
+    delivered_at: Mapped[datetime | None]
+    # captures handed to the image transport, and those read back there; None before that
+    sent_count: Mapped[int | None]
+    seen_count: Mapped[int | None]
+    report_state: Mapped[str | None]
+    updated_at: Mapped[datetime] = mapped_column(server_default=now(), onupdate=now())
+
+    __table_args__ = (
+        Index(
+            "ix_exams_due",
+            "due_at",
+            postgresql_where=text("state IN ('queued', 'waiting', 'running', 'delivered')"),
+        ),
+        Index("ix_exams_state", "state", "reason"),
+        Index("ix_exams_received", "received_at", "id"),
+        Index(
+            "ix_exams_unsettled",
+            "id",
+            postgresql_where=text("verified_at IS NULL AND state IN ('queued','waiting','running')"),
+        ),
+    )
+
+
+DUE = and_(
+    Exam.due_at <= now(),
+    or_(
+        Exam.state.in_((ExamState.QUEUED, ExamState.WAITING)),
+        # delivered, with its receipt still to be reported to Clarius
+        and_(Exam.state == ExamState.DELIVERED, Exam.step == Step.REPORT),
+    ),
+)
+
+
+class StaleMove(Misuse):
+    """The exam is not in a state from which this move is allowed."""
+
+
+async def move(
+    session: AsyncSession,
+    exam: Exam,
+    to: ExamState,
+    *,
+    reason: str | None = None,
+    event: str | None = None,
+    detail: str | None = None,
+) -> None:
+    """Put `exam` into another state and append that to its history: the only place that does.
+
+    Leaves the commit to the caller. Raises `StaleMove` when the table of moves forbids it.
+    """
+    if not may_move(exam.state, to):
+        raise StaleMove(f"an exam that is {exam.state} can't become {to}")
+    exam.state = to
+    exam.reason = reason
+    await record_event(session, exam.id, step=exam.step, event=event or str(to), detail=detail)
+
+
+async def find_exam(session: AsyncSession, request_uuid: UUID, *, lock: bool = False) -> Exam | None:
+    """By Clarius's request UUID; `lock` keeps others from changing it until the commit."""
+    wanted = select(Exam).where(Exam.request_uuid == request_uuid)
+    return (await session.scalars(wanted.with_for_update() if lock else wanted)).one_or_none()
+
+
+async def count_unsettled(session: AsyncSession, *, up_to: int) -> int:
+    """Rows that wait for a link or for verification, counted no further than `up_to`."""
+    some = (
+        select(Exam.id)
+        .where(
+            Exam.verified_at.is_(None),
+            Exam.state.in_((ExamState.QUEUED, ExamState.WAITING, ExamState.RUNNING)),
+        )
+        .limit(up_to)
+    ).subquery()
+    return (await session.execute(select(func.count()).select_from(some))).scalar_one()
+
+
+async def settle_verified(
+    session: AsyncSession,
+    exam: Exam,
+    *,
+    customer_hash: bytes,
+    exam_uuid: UUID,
+    download_url: str,
+    submitted_at: datetime | None,
+) -> None:
+    """Clarius listed the request (C1): its word on customer, exam and URL counts, and every claim ends."""
+    exam.verified_at = await clock(session)
+    exam.customer_hash = customer_hash
+    exam.exam_uuid = exam_uuid
+    exam.download_url = download_url
+    exam.submitted_at = submitted_at or exam.submitted_at
+    await end_claims(session, [exam.id])
+    await record_event(session, exam.id, step=Step.VERIFY, event="verified")
+
+
+async def claim_exam(
+    session: AsyncSession, exam_id: UUID, *, owner: str, host: str, seconds: float
+) -> tuple[int, str] | None:
+    """Take the lease on a due exam for `seconds`; its new epoch and its step, or None when it is not to be had.
+
+    Not to be had: not due, leased, cancelled, at its organisation's limit, or its bytes lie on another host.
+    """
+    running = aliased(Exam)
+    busy = (
+        select(func.count())
+        .where(running.organization_id == Exam.organization_id, running.state == ExamState.RUNNING)
+        .scalar_subquery()
+    )
+    limit = select(Organization.concurrency).where(Organization.id == Exam.organization_id).scalar_subquery()
+    free = (
+        select(Exam.id)
+        .where(
+            Exam.id == exam_id,
+            DUE,
+            or_(Exam.lease_until.is_(None), Exam.lease_until < now()),
+            or_(Exam.staging_host.is_(None), Exam.staging_host == host),
+            or_(Exam.organization_id.is_(None), busy < limit),
+        )
+        .with_for_update(skip_locked=True)
+    )
+    exam = (await session.scalars(select(Exam).where(Exam.id.in_(free)))).one_or_none()
+    if exam is None:
+        return None
+    if exam.state != ExamState.DELIVERED:
+        exam.state = ExamState.RUNNING
+        exam.reason = None
+    exam.lease_owner = owner
+    exam.lease_until = await session.scalar(select(in_seconds(seconds)))
+    exam.lease_epoch += 1
+    return exam.lease_epoch, exam.step
+
+
+async def due_exams(session: AsyncSession, *, limit: int, late_by: float = 0.0) -> Sequence[tuple[UUID, int]]:
+    """Ids and epochs of due exams, organisations taking turns; of each the oldest, and now and then the newest.
+
+    `late_by`: due for at least so many seconds.
+    """
+    ranked = (
+        select(
+            Exam.id,
+            Exam.lease_epoch,
+            Exam.due_at,
+            func.row_number().over(order_by=Exam.due_at, partition_by=Exam.organization_id).label("oldest"),
+            func.row_number()
+            .over(order_by=Exam.due_at.desc(), partition_by=Exam.organization_id)
+            .label("newest"),
+        )
+        .where(
+            DUE,
+            Exam.due_at <= in_seconds(-late_by),
+            or_(Exam.lease_until.is_(None), Exam.lease_until < now()),
+        )
+        .subquery()
+    )
+    turn = func.least(ranked.c.oldest, ranked.c.newest * 3)
+    rows = await session.execute(
+        select(ranked.c.id, ranked.c.lease_epoch).order_by(turn, ranked.c.due_at).limit(limit)
+    )
+    return [(row.id, row.lease_epoch) for row in rows]
+
+
+async def expired_leases(session: AsyncSession, *, limit: int) -> Sequence[Exam]:
+    """Exams whose worker did not come back, locked for the sweep."""
+    return (
+        await session.scalars(
+            select(Exam)
+            .where(Exam.lease_until < now(), Exam.state.in_((ExamState.RUNNING, ExamState.DELIVERED)))
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+    ).all()
+
+
+async def wake_account(session: AsyncSession, account: str) -> None:
+    """Exams that waited for this account are due now; those of other accounts stay as they are."""
+    waiting = Exam.reason.in_((Reason.PAUSED, Reason.THROTTLED))
+    organization = account.partition(":")[2]
+    whose = (
+        Exam.organization_id == UUID(organization)
+        if organization
+        else Exam.step.in_((Step.VERIFY, Step.FETCH, Step.DOWNLOAD, Step.REPORT))
+    )
+    await session.execute(
+        update(Exam).where(Exam.state == ExamState.WAITING, waiting, whose).values(due_at=now())
+    )
+
+
+async def staging_hosts(session: AsyncSession) -> Sequence[str]:
+    """Hosts whose local staging folders hold bytes of exams under way."""
+    hosts = await session.scalars(
+        select(Exam.staging_host)
+        .where(Exam.staging_host.is_not(None), Exam.state.in_((ExamState.QUEUED, ExamState.WAITING)))
+        .distinct()
+    )
+    return [host for host in hosts if host]
+
+
+async def forget_staging(session: AsyncSession, host: str) -> None:
+    """Exams whose bytes lay on a host that is gone start again at download."""
+    await session.execute(
+        update(Exam)
+        .where(
+            Exam.staging_host == host,
+            Exam.step.in_((Step.MATCH, Step.STUDY, Step.CONVERT, Step.SEND)),
+            Exam.state.in_((ExamState.QUEUED, ExamState.WAITING)),
+        )
+        .values(step=Step.DOWNLOAD, staging_host=None, due_at=now())
+    )

@@ -1,0 +1,127 @@
+"""Organisations: whose exams go to which Aurabox team, and by which policy."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.store.base import Base, now
+
+
+class Identity(StrEnum):
+    """Whether patients are named in Aurabox."""
+
+    IDENTIFIED = "identified"
+    DEIDENTIFIED = "deidentified"
+
+
+class Incomplete(StrEnum):
+    """What becomes of a human who can't be a patient."""
+
+    CASE = "case"
+    HOLD = "hold"
+
+
+class Animals(StrEnum):
+    """How animals are filed."""
+
+    CASE = "case"
+    PATIENT = "patient"
+
+
+class MatchExisting(StrEnum):
+    """Whether patients that Aurabox has already are looked for."""
+
+    EXACT = "exact"
+    NEVER = "never"
+
+
+class CaptureSource(StrEnum):
+    """Where the images come from."""
+
+    CAPTURES = "captures"
+    CLARIUS_DICOM = "clarius-dicom"
+
+
+class Images(StrEnum):
+    """By which transport images go."""
+
+    UPLOADER = "uploader"
+    DICOMWEB = "dicomweb"
+    NONE = "none"
+
+
+class Video(StrEnum):
+    """What clips become."""
+
+    CINE = "cine"
+    H264 = "h264"
+
+
+class BurnedIn(StrEnum):
+    """Whether Clarius burns demographics into the pixels."""
+
+    NO = "no"
+    MASK = "mask"
+    UNKNOWN = "unknown"
+
+
+class Organization(Base):
+    """One Aurabox team ("realm") and the policy by which exams are filed in it."""
+
+    __tablename__ = "organizations"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    name: Mapped[str] = mapped_column(unique=True)
+    aurabox_url: Mapped[str | None]
+    aurabox_key_sealed: Mapped[bytes | None]
+    service_key_sealed: Mapped[bytes | None]
+    # HMAC key of pseudonyms and de-identified UIDs; made once, never rotated, or studies would double
+    pseudonym_key_sealed: Mapped[bytes]
+    identity: Mapped[str] = mapped_column(default=Identity.IDENTIFIED)
+    incomplete: Mapped[str] = mapped_column(default=Incomplete.CASE)
+    animals: Mapped[str] = mapped_column(default=Animals.CASE)
+    match_existing: Mapped[str] = mapped_column(default=MatchExisting.EXACT)
+    keep_birth_date: Mapped[bool] = mapped_column(default=False)
+    source: Mapped[str] = mapped_column(default=CaptureSource.CAPTURES)
+    images: Mapped[str] = mapped_column(default=Images.NONE)
+    video: Mapped[str] = mapped_column(default=Video.CINE)
+    burned_in: Mapped[str] = mapped_column(default=BurnedIn.UNKNOWN)
+    masks: Mapped[list[Any]] = mapped_column(default=list)
+    dicomweb_url: Mapped[str | None]
+    dicomweb_user: Mapped[str | None]
+    dicomweb_token_sealed: Mapped[bytes | None]
+    report: Mapped[bool] = mapped_column(default=False)
+    timezone: Mapped[str] = mapped_column(default="UTC")
+    # how many of its exams may run at one time, over all workers
+    concurrency: Mapped[int] = mapped_column(default=8, server_default="8")
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+    removed_at: Mapped[datetime | None]
+
+
+async def find_organization(session: AsyncSession, id_or_name: str) -> Organization | None:
+    """By id or by exact name; removed ones are not found."""
+    try:
+        wanted = or_(Organization.id == UUID(id_or_name), Organization.name == id_or_name)
+    except ValueError:
+        wanted = Organization.name == id_or_name
+    return (
+        await session.scalars(select(Organization).where(wanted, Organization.removed_at.is_(None)).limit(1))
+    ).one_or_none()
+
+
+async def list_organizations(session: AsyncSession) -> Sequence[Organization]:
+    """All that are in use, by name."""
+    return (
+        await session.scalars(
+            select(Organization)
+            .where(Organization.removed_at.is_(None))
+            .order_by(func.lower(Organization.name), Organization.id)
+        )
+    ).all()

@@ -1,0 +1,38 @@
+"""Studies: the thing in Aurabox; one per (organisation, exam), whatever the number of submissions."""
+
+import uuid
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, UniqueConstraint, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.store.base import Base, now
+
+
+class Study(Base):
+    """`exam_uuid` is Clarius's; UID and accession number are derived from it once and stored."""
+
+    __tablename__ = "studies"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"))
+    exam_uuid: Mapped[UUID]
+    subject_id: Mapped[UUID] = mapped_column(ForeignKey("subjects.id"))
+    remote_id: Mapped[str]
+    study_instance_uid: Mapped[str]
+    accession_number: Mapped[str]
+    adopted: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+    __table_args__ = (UniqueConstraint("organization_id", "exam_uuid"),)
+
+
+async def find_study(session: AsyncSession, organization_id: UUID, exam_uuid: UUID) -> Study | None:
+    """The study that stands for this exam in this organisation."""
+    return (
+        await session.scalars(
+            select(Study).where(Study.organization_id == organization_id, Study.exam_uuid == exam_uuid)
+        )
+    ).one_or_none()

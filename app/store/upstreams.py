@@ -1,0 +1,148 @@
+"""Accounts at the two clouds: whether they are paused or broken off, for every worker at once."""
+
+from datetime import datetime
+
+from sqlalchemy import case, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.store.base import Base, in_seconds, now
+
+PROBE_SECONDS = 900
+BREAKER_WINDOW_SECONDS = 60
+BREAKER_LEAST_CALLS = 10
+BREAKER_FAILURE_SHARE = 0.7
+BREAKER_OPEN_SECONDS = 30
+
+
+class Upstream(Base):
+    """One account: `clarius`, or `aurabox:<organisation id>` (likewise for image transports)."""
+
+    __tablename__ = "upstreams"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    # throttled: nobody calls before this
+    throttled_until: Mapped[datetime | None]
+    throttles: Mapped[int] = mapped_column(default=0, server_default="0")
+    # credentials refused: nobody calls but one probe at a time, from `probe_at` on
+    refused_since: Mapped[datetime | None]
+    refused_why: Mapped[str | None]
+    probe_at: Mapped[datetime | None]
+    # breaker: calls and failures of the running window
+    window_at: Mapped[datetime | None]
+    calls: Mapped[int] = mapped_column(default=0, server_default="0")
+    failures: Mapped[int] = mapped_column(default=0, server_default="0")
+    open_since: Mapped[datetime | None]
+    open_until: Mapped[datetime | None]
+
+
+async def upstream(session: AsyncSession, account: str) -> Upstream | None:
+    """What is known of an account; None when nothing ever was amiss."""
+    return (
+        await session.scalars(
+            select(Upstream).where(Upstream.account == account).execution_options(populate_existing=True)
+        )
+    ).one_or_none()
+
+
+async def take_probe(session: AsyncSession, account: str, *, seconds: float) -> bool:
+    """Be the one call that tries whether a refused or broken account works again."""
+    taken = await session.execute(
+        update(Upstream)
+        .where(
+            Upstream.account == account,
+            or_(Upstream.probe_at <= now(), Upstream.open_until <= now()),
+        )
+        .values(
+            probe_at=case((Upstream.probe_at <= now(), in_seconds(seconds)), else_=Upstream.probe_at),
+            open_until=case(
+                (Upstream.open_until <= now(), in_seconds(BREAKER_OPEN_SECONDS)),
+                else_=Upstream.open_until,
+            ),
+        )
+        .returning(Upstream.account)
+    )
+    return taken.scalar_one_or_none() is not None
+
+
+async def throttle(session: AsyncSession, account: str, *, seconds: float) -> None:
+    """Nobody calls this account for `seconds`; a longer wait in force stays."""
+    until = in_seconds(seconds)
+    await session.execute(
+        insert(Upstream)
+        .values(account=account, throttled_until=until, throttles=1)
+        .on_conflict_do_update(
+            index_elements=[Upstream.account],
+            set_={
+                "throttled_until": func.greatest(Upstream.throttled_until, until),
+                "throttles": Upstream.throttles + 1,
+            },
+        )
+    )
+
+
+async def refuse(session: AsyncSession, account: str, *, why: str, probe_seconds: float) -> bool:
+    """Pause an account whose credentials were refused; True when that is news."""
+    known = await upstream(session, account)
+    await session.execute(
+        insert(Upstream)
+        .values(account=account, refused_since=now(), refused_why=why, probe_at=in_seconds(probe_seconds))
+        .on_conflict_do_update(
+            index_elements=[Upstream.account],
+            set_={
+                "refused_since": func.coalesce(Upstream.refused_since, now()),
+                "refused_why": why,
+                "probe_at": in_seconds(probe_seconds),
+            },
+        )
+    )
+    return known is None or known.refused_since is None
+
+
+async def resume(session: AsyncSession, account: str) -> None:
+    """The account works again, or has new credentials: lift every pause."""
+    await session.execute(
+        update(Upstream)
+        .where(Upstream.account == account)
+        .values(
+            throttled_until=None,
+            throttles=0,
+            refused_since=None,
+            refused_why=None,
+            probe_at=None,
+            open_since=None,
+            open_until=None,
+            calls=0,
+            failures=0,
+        )
+    )
+
+
+async def count_call(session: AsyncSession, account: str, *, failed: bool) -> None:
+    """Count one call into the account's window and open the breaker when too many failed."""
+    fresh = or_(Upstream.window_at.is_(None), Upstream.window_at < in_seconds(-BREAKER_WINDOW_SECONDS))
+    one = 1 if failed else 0
+    counted = await session.execute(
+        insert(Upstream)
+        .values(account=account, window_at=now(), calls=1, failures=one)
+        .on_conflict_do_update(
+            index_elements=[Upstream.account],
+            set_={
+                "window_at": case((fresh, now()), else_=Upstream.window_at),
+                "calls": case((fresh, 1), else_=Upstream.calls + 1),
+                "failures": case((fresh, one), else_=Upstream.failures + one),
+            },
+        )
+        .returning(Upstream.calls, Upstream.failures)
+    )
+    calls, failures = counted.one()
+    if failed and calls >= BREAKER_LEAST_CALLS and failures / calls >= BREAKER_FAILURE_SHARE:
+        await session.execute(
+            update(Upstream)
+            .where(Upstream.account == account)
+            .values(
+                open_since=func.coalesce(Upstream.open_since, now()),
+                open_until=in_seconds(BREAKER_OPEN_SECONDS),
+            )
+        )

@@ -1,0 +1,66 @@
+"""Worker processes and when they last showed themselves."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.store.base import Base, in_seconds, now
+
+HEARTBEAT_SECONDS = 5
+SILENT_SECONDS = 30
+FORGOTTEN_SECONDS = 3600
+# a host's bytes are given up, and its exams downloaded anew elsewhere, after this silence
+HOST_GONE_SECONDS = 300
+
+
+class Worker(Base):
+    """`id` is `<host>:<pid>:<random>`, the same string that leases name as their owner."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str] = mapped_column(index=True)
+    started_at: Mapped[datetime] = mapped_column(server_default=now())
+    heartbeat_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+async def beat(session: AsyncSession, worker_id: str, host: str) -> None:
+    """This worker lives; those silent for an hour are forgotten."""
+    await session.execute(
+        insert(Worker)
+        .values(id=worker_id, host=host)
+        .on_conflict_do_update(index_elements=[Worker.id], set_={"heartbeat_at": now()})
+    )
+    await session.execute(delete(Worker).where(Worker.heartbeat_at < in_seconds(-FORGOTTEN_SECONDS)))
+
+
+async def leave(session: AsyncSession, worker_id: str) -> None:
+    """This worker ends in good order."""
+    await session.execute(delete(Worker).where(Worker.id == worker_id))
+
+
+async def living_workers(session: AsyncSession) -> Sequence[Worker]:
+    """Those heard of within the last half minute."""
+    return (
+        await session.scalars(
+            select(Worker).where(Worker.heartbeat_at > in_seconds(-SILENT_SECONDS)).order_by(Worker.id)
+        )
+    ).all()
+
+
+async def silent_hosts(session: AsyncSession, hosts: Collection[str]) -> Sequence[str]:
+    """Those of `hosts` on which no worker was heard of for `HOST_GONE_SECONDS`."""
+    if not hosts:
+        return []
+    heard = set(
+        await session.scalars(
+            select(Worker.host).where(
+                Worker.host.in_(hosts), Worker.heartbeat_at > in_seconds(-HOST_GONE_SECONDS)
+            )
+        )
+    )
+    return sorted(set(hosts) - heard)

@@ -1,0 +1,1 @@
+"""HTTP in: the webhook, the pages, the admin API, health. Parses, authorises, calls down, answers."""

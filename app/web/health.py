@@ -1,0 +1,57 @@
+"""Says whether the process lives and whether it can work; each thing that it needs is named."""
+
+import asyncio
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.resources import Resources, schema_revision
+from app.store.workers import living_workers
+from app.web.dependencies import ResourcesDep
+
+LEAST_FREE_BYTES = 512 * 1024 * 1024
+LOOK_SECONDS = 2.0
+
+router = APIRouter()
+
+
+@router.get("/healthz", include_in_schema=False)
+async def healthz() -> JSONResponse:
+    """Alive: the event loop answers."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/readyz", include_in_schema=False)
+async def readyz(resources: ResourcesDep) -> JSONResponse:
+    """Can work: 200 when all checks hold, else 503; `redis` alone being away does not stop work."""
+    checks = await _checks(resources)
+    ready = all(checks.values())
+    return JSONResponse(
+        {"status": "ok" if ready else "not ready", "checks": checks}, status_code=200 if ready else 503
+    )
+
+
+async def _checks(resources: Resources) -> dict[str, bool]:
+    database = schema = worker = False
+    try:
+        async with asyncio.timeout(LOOK_SECONDS), resources.sessions() as session:
+            schema = await schema_revision(session) is not None
+            database = True
+            worker = schema and bool(await living_workers(session))
+    except (SQLAlchemyError, OSError, TimeoutError):
+        database = False
+    return {
+        "database": database,
+        "schema": schema,
+        "redis": await resources.queue.alive(),
+        "worker": worker,
+        "disk": resources.staging.free_bytes() >= LEAST_FREE_BYTES,
+    }
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics() -> Response:
+    """Prometheus text."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,61 @@
+"""Runs the migrations against the database that the settings name; offline mode prints the SQL."""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection, pool
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.embedded import embedded_stores
+from app.settings import load_settings, sqlalchemy_url
+from app.store.tables import metadata
+
+# A migration waits this long for a table that is in use, then gives up instead of stopping the service.
+LOCK_TIMEOUT = "5s"
+# Any number: two processes that migrate at once take turns by it.
+MIGRATION_LOCK = 5_203_841_110
+
+
+def run(connection: Connection) -> None:
+    """Bring the schema of an open connection to the wanted revision in one transaction."""
+    context.configure(
+        connection=connection, target_metadata=metadata, compare_type=True, compare_server_default=True
+    )
+    with context.begin_transaction():
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        context.run_migrations()
+
+
+async def run_on(url: str) -> None:
+    """Open one connection for the migrations and close it again."""
+    engine = create_async_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(run)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+async def run_online() -> None:
+    """Migrate `sqlalchemy.url` when a caller gave one, else what the environment names."""
+    given = context.config.get_main_option("sqlalchemy.url")
+    if given:
+        await run_on(given)
+        return
+    async with embedded_stores(load_settings()) as stores:
+        await run_on(stores.database_url)
+
+
+if context.is_offline_mode():
+    context.configure(
+        dialect_name="postgresql",
+        target_metadata=metadata,
+        literal_binds=True,
+        dialect_opts={"paramstyle": "named"},
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    asyncio.run(run_online())

@@ -1,0 +1,48 @@
+"""Recurring work. Each kind notes its last run in the database, so that any number of callers do it once."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.crypto import CannotUnseal
+from app.errors import SonobridgeError
+from app.inbox.reconcile import reconcile_when_due
+from app.inbox.sweep import sweep
+from app.resources import Resources
+from app.store.runs import begin_run, end_run
+
+log = structlog.get_logger(__name__)
+
+
+async def sweep_when_due(resources: Resources) -> None:
+    """One round of the sweep, if the last one is SONOBRIDGE_SWEEP_SECONDS old."""
+    async with resources.sessions.begin() as session:
+        if not await begin_run(session, "sweep", every=resources.settings.sweep_seconds):
+            return
+    result = await sweep(resources)
+    async with resources.sessions.begin() as session:
+        await end_run(session, "sweep", result=result)
+
+
+RECURRING: tuple[Callable[[Resources], Awaitable[object]], ...] = (
+    sweep_when_due,
+    reconcile_when_due,
+)
+
+
+async def tick(resources: Resources) -> None:
+    """Do whatever recurring work is due. One kind's trouble does not keep the others from running."""
+    for work in RECURRING:
+        try:
+            await work(resources)
+        except (SonobridgeError, CannotUnseal, SQLAlchemyError, OSError) as error:
+            log.warning(
+                "recurring_work_failed", job=getattr(work, "__name__", ""), error_type=type(error).__name__
+            )
+
+
+async def run_tick(ctx: dict[str, Any]) -> None:
+    """What arq's cron calls."""
+    await tick(ctx["resources"])

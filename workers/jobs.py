@@ -1,0 +1,52 @@
+"""The one arq job: a kind and a row id in, the runner of that kind called. It never raises."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.accounts.runner import run_link
+from app.delivery.runner import run_exam
+from app.logs import bind_request_id
+from app.queue import JOB_NAME
+from app.resources import Resources
+
+log = structlog.get_logger(__name__)
+
+# Below this nothing is claimed: a capture may be gigabytes, and a full disk stops the database too.
+LEAST_FREE_BYTES = 512 * 1024 * 1024
+
+RUNNERS: dict[str, Callable[[Resources, UUID], Awaitable[bool]]] = {"exam": run_exam, "link": run_link}
+
+
+async def claim_and_run(resources: Resources, kind: str, row_id: UUID) -> bool:
+    """Work on one row if it is due and free; the same for a ring, the database loop and a person's command.
+
+    A kind that this version does not know is left for one that does.
+    """
+    runner = RUNNERS.get(kind)
+    if runner is None:
+        log.warning("unknown_kind", kind=kind)
+        return False
+    if kind == "exam" and resources.staging.free_bytes() < LEAST_FREE_BYTES:
+        log.warning("disk_nearly_full", free_bytes=resources.staging.free_bytes())
+        return False
+    bind_request_id()
+    structlog.contextvars.bind_contextvars(kind=kind, row_id=str(row_id), worker_id=resources.worker_id)
+    try:
+        return await runner(resources, row_id)
+    except (SQLAlchemyError, OSError) as error:
+        # the row is as it was; the sweep brings it back when the database is there again
+        log.warning("row_not_worked_on", error_type=type(error).__name__)
+        return False
+
+
+async def run(ctx: dict[str, Any], kind: str, row_id: str) -> None:
+    """What arq calls (`app.queue.JOB_NAME`)."""
+    await claim_and_run(ctx["resources"], kind, UUID(row_id))
+
+
+if run.__name__ != JOB_NAME:
+    raise RuntimeError(f"the job must be named {JOB_NAME}")

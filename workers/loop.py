@@ -1,0 +1,148 @@
+"""Works from the database alone: heartbeat, recurring work, and due rows that no ring brought to anybody."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.inbox.receive import WAKE_CHANNEL
+from app.resources import Resources
+from app.settings import asyncpg_dsn
+from app.store.exams import due_exams
+from app.store.links import due_links
+from app.store.workers import HEARTBEAT_SECONDS, beat, leave
+from workers.cron import tick
+from workers.jobs import claim_and_run
+
+log = structlog.get_logger(__name__)
+
+# How often the database is asked for due rows; a notification (LISTEN) comes sooner.
+POLL_SECONDS = 1.0
+TICK_SECONDS = 1.0
+# With Redis in order its ring has this long to bring a due row to a worker before the loop takes it.
+RING_GRACE_SECONDS = 1.0
+
+
+class Loop:
+    """Runs until cancelled. `wake` is set by a notification and at the end of each row."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._wake = asyncio.Event()
+        self._running: dict[UUID, asyncio.Task[bool]] = {}
+
+    async def run(self) -> None:
+        """Poll, claim, work, until cancelled; then wait for what is running to give its leases back."""
+        try:
+            while True:
+                await self._round()
+                try:
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._wake.wait()
+                except TimeoutError:
+                    self._wake.clear()
+                self._wake.clear()
+        finally:
+            for task in self._running.values():
+                task.cancel()
+            await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    async def _round(self) -> None:
+        resources = self._resources
+        free = resources.settings.worker_concurrency - len(self._running)
+        if free <= 0:
+            return
+        late_by = RING_GRACE_SECONDS if await resources.queue.alive() else 0.0
+        try:
+            async with resources.sessions() as session:
+                exams = await due_exams(session, limit=free, late_by=late_by)
+                links = await due_links(session, limit=free)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("due_rows_not_read", error_type=type(error).__name__)
+            return
+        for kind, rows in (("link", links), ("exam", exams)):
+            for row_id, _ in rows:
+                if row_id not in self._running and len(self._running) < resources.settings.worker_concurrency:
+                    self._start(kind, row_id)
+
+    def _start(self, kind: str, row_id: UUID) -> None:
+        task = asyncio.create_task(claim_and_run(self._resources, kind, row_id))
+        self._running[row_id] = task
+
+        def ended(_: asyncio.Task[bool]) -> None:
+            del self._running[row_id]
+
+        task.add_done_callback(ended)
+
+    async def listen(self) -> None:
+        """Hear the database's notifications; reconnect when the connection is lost."""
+        dsn = asyncpg_dsn(self._resources.settings.database_url)
+        while True:
+            try:
+                connection = await asyncpg.connect(dsn)
+            except (OSError, asyncpg.PostgresError):
+                await asyncio.sleep(POLL_SECONDS * 2)
+                continue
+            try:
+                gone = asyncio.Event()
+                connection.add_termination_listener(lambda *_, gone=gone: gone.set())
+                await connection.add_listener(WAKE_CHANNEL, lambda *_: self._wake.set())
+                await gone.wait()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                log.warning("listening_ended")
+            finally:
+                await connection.close()
+
+
+async def beats(resources: Resources) -> None:
+    """Show that this worker lives, until cancelled."""
+    while True:
+        try:
+            async with resources.sessions.begin() as session:
+                await beat(session, resources.worker_id, resources.host)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("heartbeat_not_written", error_type=type(error).__name__)
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+async def ticks(resources: Resources) -> None:
+    """Recurring work whenever it is due, until cancelled; Redis is not needed for it."""
+    while True:
+        await tick(resources)
+        await asyncio.sleep(min(TICK_SECONDS, resources.settings.sweep_seconds))
+
+
+async def supervised(part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a part for ever: a mistake of ours in one of them is logged and must not stop a whole worker."""
+    while True:
+        try:
+            await part()
+        except Exception as error:
+            log.exception("background_part_broke", error_type=type(error).__name__)
+            await asyncio.sleep(POLL_SECONDS)
+
+
+@asynccontextmanager
+async def background(resources: Resources) -> AsyncIterator[None]:
+    """All that a worker does besides arq's jobs, for as long as the body runs."""
+    loop = Loop(resources)
+    parts: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (
+        loop.run,
+        loop.listen,
+        lambda: beats(resources),
+        lambda: ticks(resources),
+    )
+    tasks = [asyncio.create_task(supervised(part)) for part in parts]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        async with resources.sessions.begin() as session:
+            await leave(session, resources.worker_id)

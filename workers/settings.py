@@ -1,0 +1,89 @@
+"""arq's settings: `arq workers.settings.WorkerSettings` runs a worker; `sonobridge worker` uses the same values.
+
+Why each value is what it is: the design's notes on arq 0.28. Nothing of arq's own retrying, results or aborting is used.
+"""
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+from arq.cron import CronJob, cron
+from arq.worker import Function, func
+
+from app.embedded import embedded_stores
+from app.logs import configure_logging
+from app.queue import JOB_NAME, QUEUE_NAME, connect, deserialize, serialize
+from app.resources import Resources, open_resources
+from app.settings import Settings, SettingsError, load_settings
+from workers.cron import run_tick
+from workers.jobs import run
+from workers.loop import background
+
+# A job's own time budget is a minute and one transfer more; arq only ends what hangs for ever.
+JOB_SECONDS = 4 * 3600
+# Longer than the longest single request, so that SIGTERM lets it end.
+DRAIN_SECONDS = 60
+POLL_DELAY_SECONDS = 0.1
+# arq reads so many due ids at most; more than are ever rung at once.
+READ_LIMIT = 1000
+# Every start counts for arq, deploys and crashes too; we count attempts ourselves.
+NO_LIMIT = 1_000_000
+
+FUNCTIONS: list[Function] = [func(run, name=JOB_NAME, timeout=JOB_SECONDS, max_tries=NO_LIMIT)]
+CRON_JOBS: list[CronJob] = [
+    cron(run_tick, name="tick", second={0, 15, 30, 45}, run_at_startup=True, unique=True)
+]
+
+
+def worker_options(settings: Settings) -> dict[str, Any]:
+    """What an `arq.Worker` is made with, for these settings."""
+    return {
+        "functions": FUNCTIONS,
+        "cron_jobs": CRON_JOBS,
+        "redis_pool": connect(settings.redis_url),
+        "queue_name": QUEUE_NAME,
+        "max_jobs": settings.worker_concurrency,
+        "job_timeout": JOB_SECONDS,
+        "keep_result": 0,
+        "max_tries": NO_LIMIT,
+        "poll_delay": POLL_DELAY_SECONDS,
+        "queue_read_limit": READ_LIMIT,
+        "job_completion_wait": DRAIN_SECONDS,
+        "allow_abort_jobs": False,
+        "log_results": False,
+        "job_serializer": serialize,
+        "job_deserializer": deserialize,
+    }
+
+
+async def open_worker(ctx: dict[str, Any]) -> None:
+    """Open the resources and begin the background work, when arq itself is the process."""
+    stack = AsyncExitStack()
+    ctx["stack"] = stack
+    settings = load_settings()
+    configure_logging(settings.env, settings.log_level)
+    stores = await stack.enter_async_context(embedded_stores(settings))
+    wanted = settings.with_stores(database_url=stores.database_url, redis_url=stores.redis_url)
+    resources: Resources = await stack.enter_async_context(open_resources(wanted))
+    await stack.enter_async_context(background(resources))
+    ctx["resources"] = resources
+
+
+async def close_worker(ctx: dict[str, Any]) -> None:
+    """Undo `open_worker`, in the opposite order."""
+    await ctx["stack"].aclose()
+
+
+def __getattr__(name: str) -> Any:
+    """`WorkerSettings`, made when arq's command line asks for it, so that importing this file reads no environment."""
+    if name != "WorkerSettings":
+        raise AttributeError(name)
+    settings = load_settings()
+    if not settings.redis_url:
+        raise SettingsError(
+            ["REDIS_URL: missing; `arq` needs a Redis that runs already (`sonobridge worker` does not)"]
+        )
+    return type(
+        "WorkerSettings",
+        (),
+        worker_options(settings) | {"on_startup": open_worker, "on_shutdown": close_worker},
+    )
