@@ -163,28 +163,13 @@ def scanner_dicom(path: Path, *, compressed: bool = False, frames: int = 1, **at
     dataset.SOPInstanceUID = "1.2.826.0.1.99.3"
     dataset.StudyInstanceUID = "1.2.826.0.1.99.1"
     dataset.SeriesInstanceUID = "1.2.826.0.1.99.2"
-    dataset.PatientName = f"{CANARY}^Zoë"
-    dataset.PatientID = CANARY
-    dataset.PatientBirthDate = "19700101"
-    dataset.PatientSex = "M"
-    dataset.OtherPatientIDs = CANARY
-    dataset.InstitutionName = f"{CANARY} Hospital"
-    dataset.OperatorsName = CANARY
-    dataset.StudyDescription = f"Scan of {CANARY}"
-    dataset.SeriesDescription = f"Série of {CANARY}"
-    dataset.ImageComments = CANARY
-    dataset.Modality = "US"
-    dataset.StudyDate = "20260304"
-    dataset.MechanicalIndex = "0.7"
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", CANARY]
+    _sign(dataset)
     region = Dataset()
     region.PhysicalDeltaX = 0.01
     region.PhysicalDeltaY = 0.01
     region.RegionSpatialFormat = 1
     region.RegionDataType = 1
     dataset.SequenceOfUltrasoundRegions = [region]
-    block = dataset.private_block(0x0019, CANARY, create=True)
-    block.add_new(0x01, "LO", CANARY)
     dataset.SamplesPerPixel = 3
     dataset.PlanarConfiguration = 0
     dataset.PhotometricInterpretation = "YBR_FULL_422" if compressed else "RGB"
@@ -208,6 +193,26 @@ def scanner_dicom(path: Path, *, compressed: bool = False, frames: int = 1, **at
     dataset["PixelData"].VR = "OB"
     dataset.save_as(path, enforce_file_format=True)
     return path
+
+
+def _sign(dataset: Dataset) -> None:
+    """Everything with which a scanner names the patient, the place and the people."""
+    dataset.PatientName = f"{CANARY}^Zoë"
+    dataset.PatientID = CANARY
+    dataset.PatientBirthDate = "19700101"
+    dataset.PatientSex = "M"
+    dataset.OtherPatientIDs = CANARY
+    dataset.InstitutionName = f"{CANARY} Hospital"
+    dataset.OperatorsName = CANARY
+    dataset.StudyDescription = f"Scan of {CANARY}"
+    dataset.SeriesDescription = f"Série of {CANARY}"
+    dataset.ImageComments = CANARY
+    dataset.Modality = "US"
+    dataset.StudyDate = "20260304"
+    dataset.MechanicalIndex = "0.7"
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", CANARY]
+    block = dataset.private_block(0x0019, CANARY, create=True)
+    block.add_new(0x01, "LO", CANARY)
 
 
 def sound_only(path: Path) -> Path:
