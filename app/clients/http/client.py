@@ -16,12 +16,21 @@ from typing import Self
 
 import httpx
 
-from app.clients.http.call import SAFE_METHODS, Answer, Call, Limits, Observation, Observe, Upload
+from app.clients.http.call import (
+    SAFE_METHODS,
+    Answer,
+    Call,
+    Credentials,
+    Limits,
+    Observation,
+    Observe,
+    Upload,
+)
 from app.clients.http.classify import error_for_status, error_for_transport
 from app.clients.http.egress import Egress, parse_url, place, same_origin
 from app.clients.http.intake import BadEncoding, Pace, TooMuch, TooSlow, bounded, plain_parts
 from app.clients.http.network import CheckedNetwork, Resolver, Transport, resolve
-from app.errors import BadAnswer, LocalTrouble, NotAllowed, TryLater, UpstreamError
+from app.errors import BadAnswer, LocalTrouble, NotAllowed, RenewCredentials, TryLater, UpstreamError
 
 MAX_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -111,6 +120,15 @@ def _timeouts(limits: Limits) -> httpx.Timeout:
         write=limits.read_seconds,
         pool=limits.connect_seconds,
     )
+
+
+def _check_headers(call: Call, credentials: Credentials) -> None:
+    """A key that is empty or that no header can hold (a stray newline) is wrong like any other wrong key."""
+    for value in credentials.headers.values():
+        if not value.isascii() or not value.isprintable() or value != value.strip():
+            raise RenewCredentials(
+                f"{call.operation}: no usable key is set", upstream=call.upstream, account=call.account
+            )
 
 
 async def _exactly(upload: Upload) -> AsyncIterator[bytes]:
@@ -255,6 +273,8 @@ class Http:
     async def _send(
         self, call: Call, url: httpx.URL, *, with_credentials: bool, deadline: float
     ) -> httpx.Response:
+        if with_credentials and call.credentials is not None:
+            _check_headers(call, call.credentials)
         headers = {
             "User-Agent": USER_AGENT,
             "Accept-Encoding": "identity" if call.media else "gzip",
@@ -280,5 +300,3 @@ class Http:
                 return await self._transport.handle_async_request(request)
         except (httpx.HTTPError, TimeoutError) as error:
             raise error_for_transport(call, error) from None
-        except UnicodeEncodeError:
-            raise error_for_transport(call, httpx.LocalProtocolError("header")) from None
