@@ -15,7 +15,6 @@ PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 ARGS ?=
 
-RUN := .venv/bin/python
 DEV := .venv-dev/bin/python
 fingerprint = $(shell { cat $(1) pyproject.toml; pwd; $(PYTHON) -V; } 2>&1 | sha256sum | cut -c1-16)
 RUN_STAMP := .venv/.installed-$(call fingerprint,requirements.txt)
@@ -29,11 +28,11 @@ help: ## this list
 
 .PHONY: demo
 demo: $(RUN_STAMP) ## set up and run the main job against simulated vendors (ARGS="--exams 100 --keep")
-	@$(RUN) -m app.cli demo $(ARGS)
+	@.venv/bin/sonobridge demo $(ARGS)
 
 .PHONY: run
 run: $(RUN_STAMP) ## set up and start API, worker and embedded stores (ARGS="--port 8080")
-	@$(RUN) -m app.cli up $(ARGS)
+	@.venv/bin/sonobridge up $(ARGS)
 
 ##### test
 

@@ -27,6 +27,8 @@ SOCKET_NAME = f".s.PGSQL.{PORT}"
 MAX_CONNECTIONS = 200
 START_SECONDS = 120
 STOP_SECONDS = 60
+LEFTOVER_SECONDS = 20
+LEFTOVER_POLL_SECONDS = 0.25
 LOG_BYTES = 16 * 1024 * 1024
 """The server's own log is begun anew at a start when it has grown beyond this."""
 
@@ -55,20 +57,8 @@ def start(home: Path, *, durable: bool = True) -> str:
     if sockets != home:
         places.let_through(sockets, account)
     _write_configuration(home, account, sockets=sockets, durable=durable)
-    server_log = home / "server.log"
-    if server_log.exists() and server_log.stat().st_size > LOG_BYTES:
-        server_log.unlink()
-    try:
-        _run("pg_ctl", "start", "-w", "-t", START_SECONDS, "-D", home, "-l", server_log, account=account)
-    except EmbeddedError:
-        running = _running(home)
-        if running is not None:  # a start that a killed process had left under way was first
-            return _url(running)
-        raise EmbeddedError(
-            f"PostgreSQL did not start in {home}: {last_complaint(server_log)}",
-            remedy=f"Its log is {server_log}.",
-        ) from None
-    return _url(sockets)
+    _launch(home, account)
+    return _url(_running(home) or sockets)
 
 
 def stop(home: Path) -> None:
@@ -82,6 +72,32 @@ def stop(home: Path) -> None:
     except EmbeddedError:
         _run("pg_ctl", "stop", "-w", "-m", "immediate", "-t", STOP_SECONDS, "-D", home, account=account)
     places.forget_socket_folder(home, sockets)
+
+
+def _launch(home: Path, account: places.Account) -> None:
+    """Starts the server. Waits for the helpers of one that was killed: they hold its memory for a moment yet."""
+    server_log = home / "server.log"
+    if server_log.exists() and server_log.stat().st_size > LOG_BYTES:
+        server_log.unlink()
+    deadline = time.monotonic() + LEFTOVER_SECONDS
+    while True:
+        try:
+            _run("pg_ctl", "start", "-w", "-t", START_SECONDS, "-D", home, "-l", server_log, account=account)
+        except EmbeddedError:
+            if _running(home) is not None:  # a start that a killed process had left under way was first
+                return
+            complaint = last_complaint(server_log)
+            if (
+                "shared memory block" in server_log.read_text(errors="replace")[-2000:]
+                and time.monotonic() < deadline
+            ):
+                time.sleep(LEFTOVER_POLL_SECONDS)
+                continue
+            raise EmbeddedError(
+                f"PostgreSQL did not start in {home}: {complaint}", remedy=f"Its log is {server_log}."
+            ) from None
+        else:
+            return
 
 
 def _check_origin(home: Path, account: places.Account) -> None:
@@ -154,7 +170,9 @@ def _running(home: Path) -> Path | None:
     """The folder of the socket when the cluster's server runs and is ready; None when it does not run.
 
     Reads postmaster.pid (process id, folder, start time, port, socket folder, address, memory, state). A file left
-    by a server that is gone is removed, because its process id may be somebody else's by now.
+    by a server that is gone stays: PostgreSQL reads in it which memory to check for survivors. But its process id
+    may be somebody else's by now, and then PostgreSQL would take that process for a server; so ours is put there,
+    which it knows (as PG_GRANDPARENT_PID of pg_ctl) to be none. The socket's lock says the same and goes.
     """
     path = home / "postmaster.pid"
     deadline = time.monotonic() + START_SECONDS
@@ -164,7 +182,9 @@ def _running(home: Path) -> Path | None:
         except FileNotFoundError:
             return None
         if not lines or not _is_postgres(int(lines[0])):
-            path.unlink(missing_ok=True)
+            if len(lines) > 4:
+                (Path(lines[4]) / f"{SOCKET_NAME}.lock").unlink(missing_ok=True)
+                path.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n", encoding="utf-8")
             return None
         if len(lines) >= 8 and lines[7].strip() == "ready":
             return Path(lines[4])

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -21,6 +22,7 @@ SOCKET_NAME = "redis.sock"
 START_SECONDS = 60
 STOP_SECONDS = 30
 ANSWER_SECONDS = 5
+POLL_SECONDS = 0.02
 LOG_BYTES = 4 * 1024 * 1024
 
 
@@ -52,11 +54,12 @@ def stop(home: Path) -> None:
     if process is None:
         return
     process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(STOP_SECONDS)
+    deadline = time.monotonic() + STOP_SECONDS
+    while _running(home) is not None:  # not process.wait: a zombie that nobody collects is gone enough
+        if time.monotonic() > deadline:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        time.sleep(POLL_SECONDS)
     places.forget_socket_folder(home, Path((home / "socket").read_text(encoding="utf-8")).parent)
 
 
@@ -103,7 +106,7 @@ def _await_answer(home: Path, path: Path) -> None:
         except OSError:
             if time.monotonic() > born and _running(home) is None:
                 raise _not_started(home) from None
-        time.sleep(0.02)
+        time.sleep(POLL_SECONDS)
     raise _not_started(home)
 
 

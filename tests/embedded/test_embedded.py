@@ -9,7 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +24,8 @@ from tests.support.wait import until, until_sync
 
 ROOT = Path(__file__).parents[2]
 IS_ROOT = os.geteuid() == 0
+
+pytestmark = pytest.mark.slow  # each makes a cluster, and most start Python several times
 only_root = pytest.mark.skipif(not IS_ROOT, reason="needs root to become another user")
 
 
@@ -46,6 +48,7 @@ class User:
         line = self.process.stdout.readline()
         assert line, self.process.communicate()[1]
         answer: dict[str, Any] = json.loads(line)
+        assert "problem" not in answer, answer
         return answer
 
     def leave(self) -> int:
@@ -57,6 +60,24 @@ class User:
         self.process.send_signal(number)
         self.process.communicate()
         return self.process.returncode
+
+
+Enter = Callable[..., User]
+
+
+@pytest.fixture
+def enter() -> Iterator[Enter]:
+    """Starts users; those a failed test left are ended."""
+    started: list[User] = []
+
+    def start(folder: Path, *, prefix: tuple[str, ...] = ()) -> User:
+        started.append(User(folder, prefix=prefix))
+        return started[-1]
+
+    yield start
+    for user in started:
+        if user.process.returncode is None:
+            user.leave()
 
 
 @pytest.fixture
@@ -88,8 +109,8 @@ def serves(pid: int) -> bool:
         return False
 
 
-def test_two_processes_share_and_the_last_one_out_stops_the_servers(folder: Path):
-    first, second = User(folder), User(folder)
+def test_two_processes_share_and_the_last_one_out_stops_the_servers(folder: Path, enter: Enter):
+    first, second = enter(folder), enter(folder)
     seen = [first.report(), second.report()]
     assert sorted(report["visits"] for report in seen) == [1, 2]
     assert sorted(report["redis_visits"] for report in seen) == [1, 2]
@@ -97,14 +118,14 @@ def test_two_processes_share_and_the_last_one_out_stops_the_servers(folder: Path
     servers = seen[0]["postgres"], seen[0]["redis"]
     assert first.leave() == 0
     assert all(serves(pid) for pid in servers)
-    third = User(folder)
+    third = enter(folder)
     assert third.report()["visits"] == 3
     assert second.leave() == 0
     assert all(serves(pid) for pid in servers)
     assert third.leave() == 0
     assert not any(serves(pid) for pid in servers)
 
-    again = User(folder)
+    again = enter(folder)
     report = again.report()
     assert (report["visits"], report["redis_visits"]) == (4, 4), "data did not survive the restart"
     assert report["postgres"] != servers[0]
@@ -117,28 +138,28 @@ def test_two_processes_share_and_the_last_one_out_stops_the_servers(folder: Path
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_stop_signal_stops_what_was_started(folder: Path, number: signal.Signals):
-    user = User(folder)
+def test_a_stop_signal_stops_what_was_started(folder: Path, number: signal.Signals, enter: Enter):
+    user = enter(folder)
     report = user.report()
     assert user.end_by(number) == -number
     assert not serves(report["postgres"])
     assert not serves(report["redis"])
 
 
-def test_a_stop_signal_while_starting_leaves_nothing_behind(folder: Path):
-    user = User(folder)
+def test_a_stop_signal_while_starting_leaves_nothing_behind(folder: Path, enter: Enter):
+    user = enter(folder)
     until_sync(lambda: list(folder.glob("postgres.new-*")), what="initdb is under way")
     assert user.end_by(signal.SIGTERM) == -signal.SIGTERM
     assert not (folder / "postgres" / "postmaster.pid").exists()
-    assert User(folder).leave() == 0
+    assert enter(folder).leave() == 0
 
 
-def test_what_a_killed_process_left_is_taken_over_and_stopped(folder: Path):
-    killed = User(folder)
+def test_what_a_killed_process_left_is_taken_over_and_stopped(folder: Path, enter: Enter):
+    killed = enter(folder)
     left = killed.report()
     assert killed.end_by(signal.SIGKILL) == -signal.SIGKILL
     assert serves(left["postgres"])
-    heir = User(folder)
+    heir = enter(folder)
     report = heir.report()
     assert (report["postgres"], report["redis"]) == (left["postgres"], left["redis"])
     assert report["visits"] == 2
@@ -147,8 +168,8 @@ def test_what_a_killed_process_left_is_taken_over_and_stopped(folder: Path):
     assert not serves(left["redis"])
 
 
-def test_killed_servers_come_back_with_their_data(folder: Path):
-    user = User(folder)
+def test_killed_servers_come_back_with_their_data(folder: Path, enter: Enter):
+    user = enter(folder)
     left = user.report()
     user.end_by(signal.SIGKILL)
     for name in ("postgres", "redis"):
@@ -159,7 +180,7 @@ def test_killed_servers_come_back_with_their_data(folder: Path):
     lines = pid_file.read_text().splitlines()
     pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
     (folder / "redis" / "redis.pid").write_text(f"{os.getpid()}\n")
-    user = User(folder)
+    user = enter(folder)
     assert user.report()["visits"] == 2
     assert user.leave() == 0
 
@@ -215,7 +236,7 @@ def test_a_path_that_would_need_quoting_is_refused(place: Path):
 
 
 @only_root
-def test_an_ordinary_user_can_run_them(place: Path):
+def test_an_ordinary_user_can_run_them(place: Path, enter: Enter):
     if not shutil.which("setpriv"):
         pytest.skip("setpriv is not installed")
     nobody = pwd.getpwnam("nobody")
@@ -227,7 +248,7 @@ def test_an_ordinary_user_can_run_them(place: Path):
         "--ambient-caps=+dac_read_search",
         "--bounding-set=-all,+dac_read_search",
     )
-    user = User(place / "data", prefix=(*become, *rights))
+    user = enter(place / "data", prefix=(*become, *rights))
     report = user.report()
     assert psutil.Process(report["postgres"]).uids().real == nobody.pw_uid
     assert psutil.Process(report["redis"]).uids().real == nobody.pw_uid
@@ -237,8 +258,8 @@ def test_an_ordinary_user_can_run_them(place: Path):
 
 
 @only_root
-def test_root_runs_postgres_as_a_user_that_may_only_pass_through(folder: Path):
-    user = User(folder)
+def test_root_runs_postgres_as_a_user_that_may_only_pass_through(folder: Path, enter: Enter):
+    user = enter(folder)
     report = user.report()
     assert psutil.Process(report["postgres"]).username() == SYSTEM_USER
     assert stat.S_IMODE(folder.stat().st_mode) == 0o710

@@ -14,6 +14,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from app.embedded import EmbeddedError, embedded_stores
+from app.logs import configure_logging
 from app.settings import Settings, asyncpg_dsn
 
 
@@ -59,4 +60,5 @@ async def main() -> None:
         raise SystemExit(1) from None
 
 
+configure_logging("development")
 asyncio.run(main())
