@@ -18,7 +18,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 async def clarius(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"authorization": f"Service-API-Key {sandbox.clarius_key}"}
     base = f"{sandbox.clarius_url}/api/public/v0/"
-    async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False, verify=False) as client:
         yield client
 
 
@@ -26,12 +26,12 @@ async def clarius(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
 async def aurabox(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"authorization": f"Bearer {sandbox.team().key}", "accept": "application/json"}
     base = f"{sandbox.aurabox_url}/api/v1/"
-    async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False, verify=False) as client:
         yield client
 
 
 @pytest.fixture
 async def stranger() -> AsyncIterator[httpx.AsyncClient]:
     """A client without credentials."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=False) as client:
         yield client

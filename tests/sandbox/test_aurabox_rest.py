@@ -25,7 +25,9 @@ async def test_the_key_is_wanted_and_chooses_the_team(sandbox, aurabox, stranger
     other = {"authorization": f"Bearer {sandbox.add_team('Other').key}"}
     assert (await aurabox.get("patients", headers=other)).json()["meta"]["total"] == 0
     for method in ("GET", "PUT", "DELETE"):
-        assert (await aurabox.request(method, f"patients/{made['id']}", headers=other, json={})).status_code == 404
+        assert (
+            await aurabox.request(method, f"patients/{made['id']}", headers=other, json={})
+        ).status_code == 404
     assert (await aurabox.get(f"patients/{made['id']}/studies", headers=other)).status_code == 404
 
 
@@ -93,7 +95,9 @@ async def test_a_case_has_a_label_and_little_else(sandbox, aurabox):
     assert (await aurabox.post("cases", json=full)).status_code == 201
     wrongs = ({}, {"label": "x" * 256}, {**full, "sex": "m"}, {**full, "date_of_birth": TOMORROW})
     assert [(await aurabox.post("cases", json=wrong)).status_code for wrong in wrongs] == [422] * 4
-    assert (await aurabox.put(f"cases/{bare['id']}", json={"label": "CASE-1b"})).json()["data"]["label"] == "CASE-1b"
+    assert (await aurabox.put(f"cases/{bare['id']}", json={"label": "CASE-1b"})).json()["data"][
+        "label"
+    ] == "CASE-1b"
     assert (await aurabox.get(f"patients/{bare['id']}")).status_code == 404
     assert (await aurabox.get("patients")).json()["meta"]["total"] == 0
     found = (await aurabox.get("cases", params={"search": "case-1"})).json()["data"]

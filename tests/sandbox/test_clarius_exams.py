@@ -1,5 +1,6 @@
 """C1–C5 and the capture store, over HTTP against the running sandbox."""
 
+import asyncio
 import hashlib
 import json
 from pathlib import Path
@@ -180,7 +181,8 @@ async def test_large_captures_on_request(sandbox):
         customer=sandbox.add_customer(), captures=["mp4"], capture_bytes=8_000_000
     )
     assert 8_000_000 <= submitted.captures[0].length < 12_000_000
-    assert Path(submitted.captures[0].path).stat().st_size == submitted.captures[0].length
+    file = Path(submitted.captures[0].path)
+    assert (await asyncio.to_thread(file.stat)).st_size == submitted.captures[0].length
 
 
 async def test_confirming_a_customer_and_listing_the_confirmed(sandbox, clarius):

@@ -25,7 +25,9 @@ async def test_settings_are_read_changed_and_checked(clarius):
     for bad in ("https://example.com/", "example.com/{token}", 7):
         answer = await clarius.patch("services/settings/", json={"token_transfer_url": bad})
         assert (answer.status_code, list(answer.json())) == (400, ["token_transfer_url"])
-    assert (await clarius.patch("services/settings/", json={"notification_url": "nonsense"})).status_code == 400
+    assert (
+        await clarius.patch("services/settings/", json={"notification_url": "nonsense"})
+    ).status_code == 400
     cleared = await clarius.patch("services/settings/", json={"token_transfer_url": ""})
     assert cleared.json()["token_transfer_url"] == ""
 

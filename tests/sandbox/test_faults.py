@@ -1,21 +1,15 @@
 """Each kind of fault, seen by a real client on a real connection."""
 
 import asyncio
-import time
 
 import httpx
 import pytest
 
 from sandbox import faults
+from tests.support.wait import until
 
 PATIENT = {"given_names": "Ada", "family_name": "Ashgrove", "date_of_birth": "1980-01-02", "sex": "female"}
 BROKEN = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_a_status_instead_of_the_answer_has_no_effect(sandbox, aurabox):
@@ -71,11 +65,16 @@ async def test_a_truncated_body_breaks_its_promise(sandbox, clarius, stranger):
     url = (await clarius.get(submitted.notification["download_url"])).json()["captures"][0]["url"]
     sandbox.faults.arm(faults.truncate(100), server="media")
     got = b""
-    with pytest.raises(httpx.RemoteProtocolError):
+
+    async def read() -> None:
+        nonlocal got
         async with stranger.stream("GET", url) as answer:
             assert int(answer.headers["content-length"]) > 100
             async for chunk in answer.aiter_raw():
                 got += chunk
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        await read()
     assert len(got) == 100
     rest = await stranger.get(url, headers={"range": "bytes=100-"})
     assert len(got + rest.content) == submitted.captures[0].length
@@ -89,10 +88,12 @@ async def test_a_drip_arrives_in_pieces_and_whole(sandbox, clarius):
 
 
 async def test_a_delay_is_waited_out(sandbox, clarius):
-    sandbox.faults.arm(faults.delay(0.2), server="clarius")
-    started = time.monotonic()
+    rule = sandbox.faults.arm(faults.delay(0.3), server="clarius")
+    late = asyncio.create_task(clarius.get("services/settings/"))
+    await until(lambda: rule.hits == 1)
     assert (await clarius.get("services/settings/")).status_code == 200
-    assert time.monotonic() - started >= 0.2
+    assert not late.done()
+    assert (await late).status_code == 200
 
 
 @pytest.mark.parametrize("after_effect", [False, True])
@@ -147,9 +148,11 @@ async def test_what_is_hidden_for_a_time_shows_by_itself(sandbox, aurabox):
     patient = (await aurabox.post("patients", json=PATIENT)).json()["data"]["id"]
     await aurabox.post(f"patients/{patient}/studies", json={"study_instance_uid": "2.25.1"})
     assert (await aurabox.get(f"patients/{patient}/studies")).json()["data"] == []
-    async with asyncio.timeout(10):
-        while not (await aurabox.get(f"patients/{patient}/studies")).json()["data"]:
-            await asyncio.sleep(0.02)
+
+    async def listed():
+        return (await aurabox.get(f"patients/{patient}/studies")).json()["data"]
+
+    assert await until(listed)
 
 
 async def test_rules_choose_by_time_team_and_text(sandbox, aurabox):
