@@ -16,7 +16,7 @@ from app.store.base import now
 from app.store.one_time_links import hash_token
 from app.store.tokens import AdminToken, Scope, find_token, touch_token
 
-TOKEN_PREFIX = "sbt_"
+TOKEN_PREFIX = "sbt_"  # noqa: S105 - not a secret: how one begins
 TOKEN_BYTES = 32
 TOKEN_SHAPE = re.compile(r"sbt_[A-Za-z0-9_-]{43}")
 HINT_CHARACTERS = 4

@@ -13,13 +13,13 @@ from app.store.base import Base, now
 
 
 class Alert(Base):
-    """One condition from its start to its end. `text` names accounts and counts, never a patient or an exam."""
+    """One condition from its start to its end. `message` names accounts and counts, never a patient or an exam."""
 
     __tablename__ = "alerts"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     condition: Mapped[str]
-    text: Mapped[str]
+    message: Mapped[str]
     since: Mapped[datetime] = mapped_column(server_default=now())
     cleared_at: Mapped[datetime | None]
     # when each of the two messages was taken by somebody; None: still to be sent
