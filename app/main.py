@@ -9,11 +9,21 @@ from app.embedded import embedded_stores
 from app.logs import configure_logging
 from app.resources import Resources, open_resources
 from app.settings import Settings, load_settings
-from app.web import health, webhook
+from app.web import account, connect, health, login, oidc, one_time, static_files, webhook
 from app.web.access import AccessLog
+from app.web.pages import install_pages
 from app.web.problems import install_problems
 
-ROUTERS = (webhook.router, health.router)
+ROUTERS = (
+    webhook.router,
+    health.router,
+    connect.router,
+    login.router,
+    oidc.router,
+    one_time.router,
+    account.router,
+    static_files.router,
+)
 
 
 def create_app(settings: Settings | None = None, *, resources: Resources | None = None) -> FastAPI:
@@ -39,6 +49,7 @@ def create_app(settings: Settings | None = None, *, resources: Resources | None 
     app = FastAPI(title="Sonobridge", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(AccessLog)
     install_problems(app)
+    install_pages(app)
     for router in ROUTERS:
         app.include_router(router)
     return app

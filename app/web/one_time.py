@@ -1,0 +1,138 @@
+"""Invitations and forgotten passwords: pages behind links that work once."""
+
+from fastapi import APIRouter, BackgroundTasks, Request
+from fastapi.responses import Response
+
+from app.accounts.signing_in import EMAIL_CHARACTERS, LinkUsedUp, accept_link, ask_for_reset, open_link
+from app.accounts.throttling import TooManyAttempts, admit
+from app.errors import Misuse
+from app.resources import Resources
+from app.store.one_time_links import LinkKind
+from app.web.browser import PERSON_IS_READ, CheckedForm, VisitorDep
+from app.web.dependencies import ResourcesDep
+from app.web.login import signed_in_answer, too_many
+from app.web.pages import has_sso
+from app.web.rendering import PageError, render
+
+NO_INVITATION = PageError(
+    410,
+    "This invitation does not work any more",
+    "It was used already, or it is older than 7 days. If you have set your password, just sign in. "
+    "Otherwise ask your administrator for a new invitation.",
+    action=("Sign in", "/login"),
+)
+NO_RESET = PageError(
+    410,
+    "This link does not work any more",
+    "It was used already, it is older than one hour, or you asked for another one since.",
+    action=("Ask for a new link", "/reset"),
+)
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/invite/{token}", dependencies=[PERSON_IS_READ])
+async def invitation(request: Request, resources: ResourcesDep, token: str) -> Response:
+    """Who is invited to what, and the form for a password. Looking does not use the invitation up."""
+    return await _page(request, resources, LinkKind.INVITATION, token)
+
+
+@router.post("/invite/{token}")
+async def accept_invitation(
+    request: Request, resources: ResourcesDep, visitor: VisitorDep, form: CheckedForm, token: str
+) -> Response:
+    """Accept: the password is set and the person signed in; a pending link stays with the browser."""
+    try:
+        cookie = await accept_link(
+            resources, LinkKind.INVITATION, token, password=form.get("password", ""), visitor=visitor
+        )
+    except LinkUsedUp:
+        raise NO_INVITATION from None
+    except Misuse as error:
+        return await _page(request, resources, LinkKind.INVITATION, token, problem=error.message)
+    return await signed_in_answer(resources, visitor, cookie)
+
+
+@router.get("/reset", dependencies=[PERSON_IS_READ])
+async def ask_page(request: Request, resources: ResourcesDep) -> Response:
+    """Where a reset link is asked for."""
+    return _ask(request, resources)
+
+
+@router.post("/reset")
+async def ask(
+    request: Request,
+    resources: ResourcesDep,
+    visitor: VisitorDep,
+    form: CheckedForm,
+    background: BackgroundTasks,
+) -> Response:
+    """The same answer for every address, in the same time: the looking happens after the answer."""
+    email = form.get("email", "").strip()[:EMAIL_CHARACTERS]
+    if "@" not in email:
+        return _ask(request, resources, email=email, problem="This is not an e-mail address.", status=422)
+    try:
+        await admit(resources, purpose="reset", email=email, address=visitor.address)
+    except TooManyAttempts as error:
+        return _ask(request, resources, email=email, problem=too_many(error), status=429)
+    background.add_task(ask_for_reset, resources, email=email, address=visitor.address)
+    response = _ask(request, resources, email=email, sent=True)
+    response.background = background
+    return response
+
+
+@router.get("/reset/{token}", dependencies=[PERSON_IS_READ])
+async def reset_page(request: Request, resources: ResourcesDep, token: str) -> Response:
+    """The form for a new password."""
+    return await _page(request, resources, LinkKind.RESET, token)
+
+
+@router.post("/reset/{token}")
+async def reset(
+    request: Request, resources: ResourcesDep, visitor: VisitorDep, form: CheckedForm, token: str
+) -> Response:
+    """Set the new password, end all other sessions, sign in."""
+    try:
+        cookie = await accept_link(
+            resources, LinkKind.RESET, token, password=form.get("password", ""), visitor=visitor
+        )
+    except LinkUsedUp:
+        raise NO_RESET from None
+    except Misuse as error:
+        return await _page(request, resources, LinkKind.RESET, token, problem=error.message)
+    return await signed_in_answer(resources, visitor, cookie)
+
+
+def _ask(
+    request: Request,
+    resources: Resources,
+    *,
+    email: str = "",
+    problem: str | None = None,
+    sent: bool = False,
+    status: int = 200,
+) -> Response:
+    context = {
+        "email": email,
+        "problem": problem,
+        "sent": sent,
+        "has_mail": resources.settings.smtp_url is not None,
+    }
+    return render(request, "reset_ask.html", context, status=status)
+
+
+async def _page(
+    request: Request, resources: Resources, kind: LinkKind, token: str, *, problem: str | None = None
+) -> Response:
+    try:
+        opened = await open_link(resources, kind, token)
+    except LinkUsedUp:
+        raise (NO_INVITATION if kind == LinkKind.INVITATION else NO_RESET) from None
+    context = {
+        "email": opened.user.email,
+        "organization": opened.organization.name,
+        "problem": problem,
+        "sso": has_sso(request),
+    }
+    template = "invite.html" if kind == LinkKind.INVITATION else "reset.html"
+    return render(request, template, context, status=422 if problem else 200)

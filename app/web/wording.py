@@ -1,0 +1,69 @@
+"""Says in a clinician's words where an exam or a link stands; no code without an explanation."""
+
+from app.states import ExamState, LinkState, Reason, Step
+
+EXAM_WORDS: dict[str, tuple[str, str, str]] = {
+    ExamState.QUEUED: ("under way", "In the queue", "It is next in line and needs nothing from you."),
+    ExamState.RUNNING: ("under way", "On its way", "It is being worked on right now."),
+    ExamState.WAITING: ("under way", "Waiting", "It goes on by itself."),
+    ExamState.DELIVERED: ("done", "In Aurabox", "The exam has arrived in Aurabox."),
+    ExamState.REVIEW: ("stopped", "Needs a decision", "Your administrator has to decide how it is filed."),
+    ExamState.UNVERIFIED: (
+        "stopped",
+        "Not known to Clarius",
+        "Clarius does not list this exam as submitted, so it was not taken. Submit it again from Clarius.",
+    ),
+    ExamState.FAILED: (
+        "stopped",
+        "Not delivered",
+        "Something stands in its way. Your administrator can see what, and can try it again.",
+    ),
+    ExamState.CANCELLED: ("stopped", "Cancelled", "An administrator stopped it."),
+    ExamState.GONE: (
+        "stopped",
+        "Deleted in Clarius",
+        "It was deleted in Clarius before it could be fetched. Submit it again if it is needed.",
+    ),
+}
+
+WAITING_WORDS: dict[str, str] = {
+    Reason.LINK: "It waits until its Clarius account is linked.",
+    Reason.RETRY: "Something did not answer. It is tried again by itself.",
+    Reason.THROTTLED: "It was asked to slow down, and goes on by itself.",
+    Reason.PAUSED: "An access key is refused. Your administrators have been told; it goes on once that is fixed.",
+    Reason.SETTLING: "It makes sure that nothing is created twice, then goes on by itself.",
+}
+
+STEP_WORDS: dict[str, str] = {
+    Step.VERIFY: "asking Clarius about it",
+    Step.FETCH: "reading the exam",
+    Step.DOWNLOAD: "fetching the images",
+    Step.MATCH: "finding the patient",
+    Step.STUDY: "making the study",
+    Step.CONVERT: "preparing the images",
+    Step.SEND: "sending the images",
+    Step.CONFIRM: "checking that all arrived",
+    Step.REPORT: "sending a receipt to Clarius",
+}
+
+LINK_WORDS: dict[str, tuple[str, str, str]] = {
+    LinkState.PENDING: ("under way", "Waiting for Clarius", "Clarius has not confirmed it yet."),
+    LinkState.CONFIRMED: ("done", "Linked", "New exams go to Aurabox by themselves."),
+    LinkState.REFUSED: ("stopped", "Refused by Clarius", "Start again from Clarius."),
+    LinkState.DISCONNECTED: ("stopped", "Ended", "No new exams are taken. What was delivered stays."),
+}
+
+
+def exam_words(state: str, step: str, reason: str | None) -> tuple[str, str, str]:
+    """(tone, label, explanation) of an exam; the tone is `done`, `under way` or `stopped`."""
+    tone, label, text = EXAM_WORDS.get(state, ("under way", state, ""))
+    if state == ExamState.WAITING:
+        text = WAITING_WORDS.get(reason or "", text)
+    if state == ExamState.RUNNING and step in STEP_WORDS:
+        text = f"Now {STEP_WORDS[step]}."
+    return tone, label, text
+
+
+def link_words(state: str) -> tuple[str, str, str]:
+    """(tone, label, explanation) of a link."""
+    return LINK_WORDS.get(state, ("under way", state, ""))
