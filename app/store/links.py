@@ -68,6 +68,47 @@ async def confirmed_links(session: AsyncSession, hashes: Collection[bytes]) -> d
     return {link.customer_hash: link for link in rows}
 
 
+async def due_links(session: AsyncSession, *, limit: int) -> Sequence[tuple[UUID, int]]:
+    """Ids and epochs of pending links that are due to be confirmed with Clarius, the longest due first."""
+    rows = await session.execute(
+        select(Link.id, Link.lease_epoch)
+        .where(
+            Link.state == LinkState.PENDING,
+            Link.due_at <= now(),
+            or_(Link.lease_until.is_(None), Link.lease_until < now()),
+        )
+        .order_by(Link.due_at)
+        .limit(limit)
+    )
+    return [(row.id, row.lease_epoch) for row in rows]
+
+
+async def take_look(session: AsyncSession, link_id: UUID, *, seconds: float, apart: float) -> datetime | None:
+    """Become the one who looks at the poll API for this customer; when the look began, or None.
+
+    `seconds`: how long the look is ours. `apart`: the least time between two looks, in seconds.
+    """
+    taken = await session.execute(
+        update(Link)
+        .where(
+            Link.id == link_id,
+            or_(Link.looking_until.is_(None), Link.looking_until < now()),
+            or_(Link.looked_at.is_(None), Link.looked_at < in_seconds(-apart)),
+        )
+        .values(looking_until=in_seconds(seconds))
+        .returning(now())
+    )
+    return taken.scalar_one_or_none()
+
+
+async def end_look(session: AsyncSession, link_id: UUID, *, began: datetime | None) -> None:
+    """Give the look back; `began` is given when Clarius answered, and covers claims up to then."""
+    values: dict[str, datetime | None] = {"looking_until": None}
+    if began is not None:
+        values["looked_at"] = began
+    await session.execute(update(Link).where(Link.id == link_id).values(**values))
+
+
 async def end_links_of(session: AsyncSession, organization_id: UUID) -> None:
     """End every link of an organisation that is taken out of use."""
     await session.execute(
