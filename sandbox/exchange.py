@@ -20,6 +20,7 @@ class Exchange:
         self.request_bytes = 0
         self.response_bytes = 0
         self.cut_request_after: int | None = None
+        self.request_was_cut = False
         self._kept: list[Message] = []
 
     async def peek_body(self) -> str:
@@ -46,6 +47,7 @@ class Exchange:
             allowed = self.cut_request_after - self.request_bytes
             self.request_bytes += allowed
             self._kept = [{"type": "http.disconnect"}]
+            self.request_was_cut = True
             return {"type": "http.request", "body": body[:allowed], "more_body": True}
         self.request_bytes += len(body)
         return message

@@ -75,7 +75,7 @@ def cut_after() -> Fault:
 
 
 def cut_request(after_bytes: int) -> Fault:
-    """The connection breaks once this many bytes of the request's body have been read."""
+    """The connection breaks once this many bytes of the request's body were read; shorter bodies pass."""
     return Fault("cut_request", after_bytes=after_bytes)
 
 

@@ -3,6 +3,7 @@
 Part of `Sandbox`, kept apart because it is what most tests use.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -119,6 +120,15 @@ class Submitting:
         return await notify_raw(
             self.world, body, times=times, at_once=at_once, headers=headers, recorded=False
         )
+
+    def acknowledged(self) -> set[str]:
+        """The request_uuids whose notification was answered 2xx: each must have a row (I1)."""
+        known: set[str] = set()
+        for record in self.world.clarius.records:
+            event = record["event"]
+            if event["response"] is not None and 200 <= event["response"]["status_code"] < 300:
+                known.add(str(json.loads(event["request"]["content"])["request_uuid"]))
+        return known
 
     def delete_exam(self, request_uuid: str) -> None:
         """The clinician deletes the exam at Clarius: C1 no longer lists it, C2 answers 404."""

@@ -46,7 +46,7 @@ class Wire:
             "hold": self._late,
             "cut_before": self._cut_before,
             "cut_after": self._cut_after,
-            "cut_request": self._cut_after,
+            "cut_request": self._cut_request,
             "truncate": self._truncate,
             "drip": self._drip,
             "replace": self._replaced,
@@ -119,11 +119,19 @@ class Wire:
     async def _cut_before(self, exchange: Exchange, _rule: Rule) -> None:
         await self._abort(exchange)
 
-    async def _cut_after(self, exchange: Exchange, rule: Rule) -> None:
-        if rule.fault.kind == "cut_request":
-            exchange.cut_request_after = rule.fault.after_bytes
+    async def _cut_after(self, exchange: Exchange, _rule: Rule) -> None:
         await self._swallow(exchange)
         await self._abort(exchange)
+
+    async def _cut_request(self, exchange: Exchange, rule: Rule) -> None:
+        exchange.cut_request_after = rule.fault.after_bytes
+        messages = await self._swallow(exchange)
+        if exchange.request_was_cut:
+            await self._abort(exchange)
+            return
+        # The body was shorter than that: there was nothing to cut.
+        for message in messages:
+            await exchange.send(message)
 
     async def _replaced(self, exchange: Exchange, rule: Rule) -> None:
         await _send_replaced(exchange, await self._swallow(exchange), rule.fault)
@@ -147,7 +155,7 @@ class Wire:
         try:
             await self._app(exchange.scope, exchange.receive, keep)
         except ClientDisconnect:
-            if exchange.cut_request_after is None:
+            if not exchange.request_was_cut:
                 raise
         return messages
 

@@ -60,6 +60,12 @@ async def test_cut_in_the_middle_of_the_request(sandbox, aurabox):
     assert sandbox.journal.requests[-1].request_bytes == 20
 
 
+async def test_a_request_shorter_than_the_cut_passes(sandbox, aurabox):
+    rule = sandbox.faults.arm(faults.cut_request(10_000), method="POST")
+    assert (await aurabox.post("patients", json=PATIENT)).status_code == 201
+    assert rule.hits == 1
+
+
 async def test_a_truncated_body_breaks_its_promise(sandbox, clarius, stranger):
     submitted = await sandbox.submit_exam(customer=sandbox.add_customer())
     url = (await clarius.get(submitted.notification["download_url"])).json()["captures"][0]["url"]

@@ -73,6 +73,7 @@ async def test_an_exam_is_notified_once_and_recorded(sandbox, clarius, hook):
     assert record["event"]["response"]["status_code"] == 202
     assert record["event"]["error"] is None
     assert record["logged_at"] >= record["event"]["sent_at"]
+    assert sandbox.acknowledged() == {submitted.request_uuid}
 
 
 async def test_a_failed_webhook_is_recorded_and_not_repeated(sandbox, clarius, hook):
@@ -88,6 +89,7 @@ async def test_a_failed_webhook_is_recorded_and_not_repeated(sandbox, clarius, h
     assert page["results"][0]["event"]["response"] is None
     assert page["results"][0]["event"]["error"]
     assert len(hook.bodies) == 1
+    assert sandbox.acknowledged() == set()
 
 
 async def test_missed_doubled_and_simultaneous_webhooks(sandbox, hook):
