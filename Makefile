@@ -65,7 +65,7 @@ format: $(DEV_STAMP) ## lay out the code and repair what ruff can
 
 .PHONY: types
 types: $(DEV_STAMP) ## types (mypy, strict)
-	@$(DEV) -m mypy
+	@$(DEV) -m mypy $(wildcard app workers sandbox migrations tests/support bench)
 
 ##### set up
 
