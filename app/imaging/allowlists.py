@@ -19,7 +19,7 @@ PIXEL_DESCRIPTION = _names(
     BitsStored HighBit PixelRepresentation NumberOfFrames PixelAspectRatio LossyImageCompression
     LossyImageCompressionRatio LossyImageCompressionMethod FrameTime FrameTimeVector
     FrameIncrementPointer CineRate RecommendedDisplayFrameRate BurnedInAnnotation ImageType
-    DerivationDescription ImageComments UltrasoundColorDataPresent PixelData
+    DerivationDescription ImageComments UltrasoundColorDataPresent WindowCenter WindowWidth PixelData
     """
 )
 

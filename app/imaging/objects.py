@@ -16,6 +16,10 @@ def describe_pixels(dataset: Dataset, *, width: int, height: int, photometric: s
     dataset.PhotometricInterpretation = photometric
     if dataset.SamplesPerPixel == 3:
         dataset.PlanarConfiguration = 0
+    else:
+        # Without a window, viewers stretch grey pictures to their own darkest and brightest pixel.
+        dataset.WindowCenter = "128"
+        dataset.WindowWidth = "256"
     dataset.Rows = height
     dataset.Columns = width
     dataset.BitsAllocated = 8

@@ -13,7 +13,7 @@ from app.imaging.errors import CaptureProblem
 from tests.imaging.reading import mean_difference, pictures
 from tests.imaging.samples import CANARY, jpeg, jpeg_with_secrets, picture, png
 
-TWELVE_BIT = Path(__file__).parent / "data" / "jpeg_12_bit.b64"
+TWELVE_BIT = Path(__file__).parent / "captures" / "jpeg_12_bit.b64"
 
 
 def test_a_baseline_jpeg_is_wrapped_without_touching_a_byte(convert, tmp_path):
@@ -34,6 +34,7 @@ def test_one_component_is_monochrome(convert, tmp_path):
     dataset = pydicom.dcmread(convert(jpeg(tmp_path / "g", "L")).path)
     assert (dataset.PhotometricInterpretation, dataset.SamplesPerPixel) == ("MONOCHROME2", 1)
     assert "PlanarConfiguration" not in dataset
+    assert (dataset.WindowCenter, dataset.WindowWidth) == (128, 256)
 
 
 def test_rgb_jpeg_says_rgb(convert, tmp_path):
