@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -118,9 +119,9 @@ class Peer:
 
 
 @asynccontextmanager
-async def running_peer() -> AsyncIterator[Peer]:
+async def running_peer(tls: ssl.SSLContext | None = None) -> AsyncIterator[Peer]:
     peer = Peer()
-    server = await asyncio.start_server(peer.connection, "127.0.0.1", 0, limit=2**20)
+    server = await asyncio.start_server(peer.connection, "127.0.0.1", 0, limit=2**20, ssl=tls)
     peer.port = server.sockets[0].getsockname()[1]
     try:
         yield peer

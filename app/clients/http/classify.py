@@ -5,6 +5,7 @@ The upstream's own words are kept, because people need them, with every value th
 
 import email.utils
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -87,10 +88,7 @@ def _sent_values(call: Call) -> set[str]:
 def redact(text: str, call: Call) -> str:
     """The upstream's text on one line, cut to length, without any value that the call sent."""
     for value in sorted(_sent_values(call), key=len, reverse=True):
-        at = text.casefold().find(value.casefold())
-        while at >= 0:
-            text = f"{text[:at]}…{text[at + len(value) :]}"
-            at = text.casefold().find(value.casefold(), at + 1)
+        text = re.sub(re.escape(value), "…", text, flags=re.IGNORECASE)
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= MESSAGE_CAP_CHARACTERS else line[: MESSAGE_CAP_CHARACTERS - 1] + "…"
 
@@ -150,9 +148,11 @@ def error_for_transport(call: Call, error: httpx.HTTPError | TimeoutError) -> Up
         return GiveUp(
             f"{call.operation}: the request could not be formed", upstream=call.upstream, account=call.account
         )
-    what = "took too long" if isinstance(error, httpx.TimeoutException | TimeoutError) else "was cut"
-    if isinstance(error, NOTHING_SENT):
-        what = "could not connect"
-    ambiguous = call.has_effect and not isinstance(error, NOTHING_SENT)
-    kind = LookFirst if ambiguous else TryLater
-    return kind(f"{call.operation}: {call.upstream} {what}", upstream=call.upstream, account=call.account)
+    nothing_sent = isinstance(error, NOTHING_SENT)
+    timed_out = isinstance(error, httpx.TimeoutException | TimeoutError)
+    what = "could not connect" if nothing_sent else "took too long" if timed_out else "was cut"
+    line = f"{call.operation}: {call.upstream} {what}"
+    if call.has_effect and not nothing_sent:
+        return LookFirst(line, upstream=call.upstream, account=call.account)
+    code = f"{call.upstream}_timeout" if timed_out else None
+    return TryLater(line, upstream=call.upstream, account=call.account, code=code)

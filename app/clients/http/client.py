@@ -125,7 +125,7 @@ def _timeouts(limits: Limits) -> httpx.Timeout:
 def _check_headers(call: Call, credentials: Credentials) -> None:
     """A key that is empty or that no header can hold (a stray newline) is wrong like any other wrong key."""
     for value in credentials.headers.values():
-        if not value.isascii() or not value.isprintable() or value != value.strip():
+        if not value or not value.isascii() or not value.isprintable() or value != value.strip():
             raise RenewCredentials(
                 f"{call.operation}: no usable key is set", upstream=call.upstream, account=call.account
             )
@@ -147,6 +147,12 @@ def _target(call: Call) -> httpx.URL:
     url = parse_url(call.url)
     # Merging spells the query anew, which would break a presigned URL: only when there is something to merge.
     return url.copy_merge_params(call.params) if call.params else url
+
+
+def _soon_over(call: Call, error: TryLater) -> bool:
+    """Whether the trouble may be gone within a second; what took long already, or names a time, is not waited for."""
+    plain = error.code == f"{call.upstream}_{TryLater.kind}" and error.retry_after is None
+    return plain and (error.status is None or error.status in SHORT_RETRY_STATUSES)
 
 
 class Http:
@@ -197,10 +203,7 @@ class Http:
                 async with self.stream(call) as streamed:
                     return Answer(call, streamed.status, streamed.headers, await streamed.read())
             except TryLater as error:
-                soon = error.status is None or (
-                    error.status in SHORT_RETRY_STATUSES and error.retry_after is None
-                )
-                if call.method not in SAFE_METHODS or not soon or not left:
+                if call.method not in SAFE_METHODS or not left or not _soon_over(call, error):
                     raise
             await self._pause(random.uniform(*SHORT_RETRY_SECONDS))  # noqa: S311 - jitter, not a secret
         raise AssertionError("the last attempt returns or raises")

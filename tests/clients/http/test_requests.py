@@ -8,11 +8,11 @@ import pytest
 from app.clients.http import Call, Credentials, Egress, Http, Limits, Upload
 from app.errors import (
     BadAnswer,
-    GiveUp,
     LocalTrouble,
     LookFirst,
     NotThere,
     Rejected,
+    RenewCredentials,
     SlowDown,
     TryLater,
     UpstreamError,
@@ -119,6 +119,14 @@ async def test_everything_else_is_left_to_the_row(http, peer, method, reply):
     assert len(peer.seen) == 1
 
 
+async def test_a_read_that_took_too_long_is_not_repeated_at_once(http, peer):
+    peer.answer(Reply(hang=True))
+    with pytest.raises(TryLater) as caught:
+        await http.request(call(peer, limits=SLOW))
+    assert caught.value.code == "clarius_timeout"
+    assert len(peer.seen) == 1
+
+
 async def test_accepted_statuses_are_handed_back(http, peer):
     peer.answer(Reply(409, b"taken"))
     answer = await http.request(call(peer, accept=frozenset({409})))
@@ -187,8 +195,8 @@ async def test_an_upload_that_is_not_as_long_as_it_said_is_our_own_trouble(http,
     assert peer.seen == []
 
 
-@pytest.mark.parametrize("key", ["canary\nkey", "canary\u2026key"])
-async def test_a_key_that_no_header_can_hold_is_not_repeated(http, peer, key):
+@pytest.mark.parametrize("key", ["Bearer canary\nkey", "Bearer canary\u2026key", "Bearer ", ""])
+async def test_a_key_that_is_empty_or_that_no_header_can_hold_is_a_wrong_key(http, peer, key):
     wrong = Call(
         upstream="clarius",
         operation="C6",
@@ -196,9 +204,10 @@ async def test_a_key_that_no_header_can_hold_is_not_repeated(http, peer, key):
         url=f"{peer.url}/x",
         credentials=Credentials(peer.url, {"Authorization": key}),
     )
-    with pytest.raises(GiveUp) as caught:
+    with pytest.raises(RenewCredentials) as caught:
         await http.request(wrong)
     assert "canary" not in f"{caught.value!r}{caught.value}{caught.value.__cause__}"
+    assert peer.dialled == 0
 
 
 async def test_each_exchange_is_observed(http, peer, observed):
