@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -15,9 +15,17 @@ class NeverHappenedError(AssertionError):
     """A condition did not come true in time."""
 
 
+@overload
 async def until(
-    condition: Callable[[], T | Awaitable[T]], *, timeout: float = 20.0, what: str | None = None
-) -> T:
+    condition: Callable[[], Awaitable[T]], *, timeout: float = ..., what: str | None = ...
+) -> T: ...
+
+
+@overload
+async def until(condition: Callable[[], T], *, timeout: float = ..., what: str | None = ...) -> T: ...
+
+
+async def until(condition: Callable[[], Any], *, timeout: float = 20.0, what: str | None = None) -> Any:
     """Asks `condition` (plain or async) again and again until its answer is true, and returns that answer.
 
     `timeout` is in seconds. An AssertionError inside the condition counts as "not yet", so that a condition can be
