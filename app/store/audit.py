@@ -1,8 +1,9 @@
 """The audit trail: who did what, when, from where and with what result. Appended, never changed."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import func
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -45,3 +46,30 @@ async def audit(
             address=address,
         )
     )
+
+
+async def find_events(
+    session: AsyncSession,
+    *,
+    limit: int,
+    before: int | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+    subject: str | None = None,
+    since: datetime | None = None,
+) -> Sequence[AuditEvent]:
+    """Acts, newest first; `before` is the id of the last one of the page before. `action` also finds `action.…`."""
+    wanted = select(AuditEvent).order_by(AuditEvent.id.desc()).limit(limit)
+    if before is not None:
+        wanted = wanted.where(AuditEvent.id < before)
+    if actor is not None:
+        wanted = wanted.where(AuditEvent.actor == actor)
+    if action is not None:
+        wanted = wanted.where(
+            or_(AuditEvent.action == action, AuditEvent.action.startswith(f"{action}.", autoescape=True))
+        )
+    if subject is not None:
+        wanted = wanted.where(AuditEvent.subject == subject)
+    if since is not None:
+        wanted = wanted.where(AuditEvent.at >= since)
+    return (await session.scalars(wanted)).all()
