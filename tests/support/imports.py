@@ -15,6 +15,7 @@ FLOORS: dict[str, int] = {
     "app.inbox": 4,
     "app.store": 3,
     "app.resources": 3,
+    "app.gate": 3,
     "app.clients": 2,
     "app.states": 2,
     "app.imaging": 1,
@@ -27,6 +28,7 @@ FLOORS: dict[str, int] = {
     "app.faultpoints": 1,
     "app.logs": 1,
     "app.metrics": 1,
+    "app.pool": 1,
     "app.staging": 1,
     "app": 0,
 }
@@ -122,8 +124,8 @@ def violations(modules: dict[str, Path]) -> list[str]:
             lines.append(f"{where}: nothing in app imports the workers")
         elif source in SIBLINGS and target in SIBLINGS:
             lines.append(f"{where}: these parts do not import one another")
-        elif FLOORS.get(target, 0) > FLOORS.get(source, 0):
-            lines.append(f"{where}: goes up from floor {FLOORS.get(source)} to {FLOORS.get(target)}")
+        elif source in FLOORS and FLOORS.get(target, 0) > FLOORS[source]:
+            lines.append(f"{where}: goes up from floor {FLOORS[source]} to {FLOORS[target]}")
     return sorted(set(lines)) + _circles(edges)
 
 
