@@ -1,6 +1,6 @@
 """Counts attempts (sign-in, password reset) per account and per address, with a delay that grows."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Float, Interval, case, cast, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -44,7 +44,7 @@ async def begin_attempt(session: AsyncSession, key_hash: bytes, *, free: int) ->
                 "attempts": attempts,
                 "last_at": now(),
                 "blocked_until": case(
-                    (attempts >= free, now() + delay * cast("1 second", Interval)), else_=None
+                    (attempts >= free, now() + delay * cast(timedelta(seconds=1), Interval)), else_=None
                 ),
             },
             where=or_(Throttle.blocked_until.is_(None), Throttle.blocked_until <= now()),
