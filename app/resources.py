@@ -13,9 +13,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.clients.aurabox import AuraboxClient
+from app.clients.aurabox.uploader import Integration, SignIns, UploaderClient
 from app.clients.clarius import ClariusClient
+from app.clients.dicomweb import DicomWebClient, authorization
 from app.clients.http import Egress, Http
 from app.crypto import Sealer, keyed_hash, load_or_create_keys, new_lookup_key
+from app.errors import Misuse
+from app.pool import Pool
 from app.queue import Queue
 from app.settings import Settings, sqlalchemy_url
 from app.staging import Staging, open_staging
@@ -54,6 +58,8 @@ class Resources:
     sealer: Sealer = field(repr=False)
     queue: Queue = field(repr=False)
     staging: Staging = field(repr=False)
+    pool: Pool = field(repr=False)
+    sign_ins: SignIns = field(repr=False)
     host: str
     worker_id: str
     lookup: LookupKey = field(repr=False)
@@ -98,6 +104,36 @@ class Resources:
             account=f"aurabox:{organization.id}",
         )
 
+    def uploader(self, organization: Organization) -> UploaderClient:
+        """Aurabox's uploader for this organisation; without a service key of its own, the Aurabox key serves.
+
+        Raises CannotUnseal, and Misuse while AURA_APP_ID and AURA_APP_SECRET are not set.
+        """
+        if self.settings.aura_app_id is None or self.settings.aura_app_secret is None:
+            raise Misuse("the uploader needs AURA_APP_ID and AURA_APP_SECRET", code="uploader_not_configured")
+        sealed = organization.service_key_sealed or organization.aurabox_key_sealed
+        key = self.unseal_text(sealed) if sealed else ""
+        return UploaderClient(
+            self.http,
+            base_url=organization.aurabox_url or self.settings.aurabox_base_url,
+            integration=Integration(self.settings.aura_app_id, self.settings.aura_app_secret, SecretStr(key)),
+            account=f"uploader:{organization.id}",
+            sign_ins=self.sign_ins,
+        )
+
+    def dicomweb(self, organization: Organization) -> DicomWebClient:
+        """The organisation's DICOMweb server. Raises CannotUnseal, and Misuse without an address."""
+        if not organization.dicomweb_url:
+            raise Misuse("this organisation has no DICOMweb address", code="dicomweb_not_configured")
+        sealed = organization.dicomweb_token_sealed
+        secret = SecretStr(self.unseal_text(sealed)) if sealed else None
+        return DicomWebClient(
+            self.http,
+            base_url=organization.dicomweb_url,
+            headers=authorization(user=organization.dicomweb_user, secret=secret),
+            account=f"dicomweb:{organization.id}",
+        )
+
 
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
@@ -114,6 +150,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     )
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     queue = Queue(settings.redis_url)
+    pool = Pool()
     host = socket.gethostname()
     egress = Egress(production=settings.is_production, allowed=settings.allowed_upstreams)
     try:
@@ -126,11 +163,14 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 sealer=sealer,
                 queue=queue,
                 staging=open_staging(settings),
+                pool=pool,
+                sign_ins=SignIns(),
                 host=host,
                 worker_id=f"{host}:{os.getpid()}:{random.token_hex(4)}",
                 lookup=LookupKey(sessions, sealer),
             )
     finally:
+        await pool.aclose()
         await queue.aclose()
         await engine.dispose()
 

@@ -16,6 +16,7 @@ from obstore.store import S3Store
 
 from app.settings import Settings
 
+CAPTURE_PREFIX = "capture-"
 PART_BYTES = 8 * 1024 * 1024
 
 
@@ -58,6 +59,7 @@ class Staging:
             answer = await obstore.get_async(self._bucket, f"{exam_id}/{name}")
         except FileNotFoundError:
             return None
+        local.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = local.with_name(f"{local.name}.part")
         await _write(draft, answer.stream(min_chunk_size=PART_BYTES))
         draft.replace(local)
@@ -70,6 +72,16 @@ class Staging:
             async for batch in obstore.list(self._bucket, prefix=str(exam_id)):
                 await obstore.delete_async(self._bucket, [item["path"] for item in batch])
 
+    async def discard_made(self, exam_id: UUID) -> None:
+        """Delete what was made from an exam's captures; the captures stay for their retention time."""
+        folder = self.root / str(exam_id)
+        await asyncio.to_thread(_remove_made, folder)
+        if self._bucket is not None:
+            async for batch in obstore.list(self._bucket, prefix=str(exam_id)):
+                made = [item["path"] for item in batch if not _is_capture(item["path"])]
+                if made:
+                    await obstore.delete_async(self._bucket, made)
+
     def free_bytes(self) -> int:
         """Free disk where the files are written."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -80,6 +92,22 @@ class Staging:
         if not self.root.exists():
             return []
         return [UUID(folder.name) for folder in sorted(self.root.iterdir()) if folder.is_dir()]
+
+
+def _is_capture(path: str) -> bool:
+    return path.rpartition("/")[2].startswith(CAPTURE_PREFIX)
+
+
+def _remove_made(folder: Path) -> None:
+    if not folder.exists():
+        return
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif not _is_capture(entry.name) or entry.name.endswith((".part", ".etag")):
+            entry.unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 async def _write(path: Path, chunks: AsyncIterator[bytes]) -> None:

@@ -1,11 +1,20 @@
 """Step confirm: read back what can be read back; only then is an exam delivered (A13)."""
 
+from collections.abc import Sequence
+
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.work import Work
-from app.store.captures import captures_of
-from app.store.organizations import Organization
+from app.errors import TryLater
+from app.store.base import now
+from app.store.captures import Capture, captures_of
+from app.store.instances import Instance, instances_of
+from app.store.organizations import Images, Organization
 from app.store.studies import Study
+from app.store.study_contents import keep_contents
 from app.store.subjects import Subject
+
+# An image server may list what it took a little later; after so many looks it has lost it.
+LOOKS_TO_GIVE_UP = 6
 
 
 async def confirm(work: Work) -> Outcome:
@@ -22,7 +31,10 @@ async def confirm(work: Work) -> Outcome:
     shown = seen.fields.get(name) if name else None
     if shown is not None and shown != study.study_instance_uid:
         raise NeedsPerson("the study in Aurabox carries another UID than ours", code="study_uid_differs")
+    if organization.images == Images.DICOMWEB:
+        await _see_instances(work, organization, study)
     missing = [capture for capture in captures if capture.problem_code]
+    await _keep(work, study, captures)
     if missing and not accepted:
         which = "; ".join(
             f"capture {capture.index + 1}: {capture.problem_message}" for capture in missing[:20]
@@ -32,3 +44,46 @@ async def confirm(work: Work) -> Outcome:
             code="captures_missing",
         )
     return Done(f"{len(captures) - len(missing)} of {len(captures)} captures")
+
+
+async def _see_instances(work: Work, organization: Organization, study: Study) -> None:
+    """Every image that the server took must be listed by it; how many were seen is recorded either way."""
+    async with work.effect("confirm:search_instances", f"dicomweb:{organization.id}"):
+        listed = await work.resources.dicomweb(organization).instance_uids(study.study_instance_uid)
+    async with work.tx() as (session, exam):
+        sent = await instances_of(session, exam.id)
+        unseen = [row for row in sent if row.sop_instance_uid not in listed]
+        exam.seen_count = len(sent) - len(unseen)
+        tried = exam.attempts
+    if not unseen:
+        return
+    if tried + 1 < LOOKS_TO_GIVE_UP:
+        raise TryLater(
+            f"{len(unseen)} images are not listed yet", upstream="dicomweb", code="images_not_listed"
+        )
+    raise NeedsPerson(
+        f"the image server took {len(unseen)} images but does not list them", code="images_not_listed"
+    )
+
+
+async def _keep(work: Work, study: Study, captures: Sequence[Capture]) -> None:
+    """The study holds these contents from now on: a later submission does not send them again."""
+    async with work.tx() as (session, exam):
+        at = await session.scalar(now().select())
+        made: dict[object, Instance] = {}
+        for row in await instances_of(session, exam.id):
+            row.confirmed_at = at
+            made.setdefault(row.capture_id, row)
+        await keep_contents(
+            session,
+            [
+                {
+                    "study_id": study.id,
+                    "sha256": capture.sha256,
+                    "sop_instance_uid": made[capture.id].sop_instance_uid,
+                    "exam_id": exam.id,
+                }
+                for capture in captures
+                if capture.id in made and not capture.problem_code
+            ],
+        )

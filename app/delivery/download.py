@@ -4,6 +4,7 @@ import structlog
 
 from app.clients.http import parse_url, same_origin
 from app.clients.media import Downloaded, download, partial
+from app.delivery.clarius_dicom import bundle_url
 from app.delivery.fetch import store_exam_data
 from app.delivery.outcome import Done, Outcome
 from app.delivery.work import Work
@@ -11,16 +12,18 @@ from app.errors import GiveUp, LinkExpired, LocalTrouble, NotThere
 from app.faultpoints import fault_point
 from app.imaging.sniff import sniff
 from app.metrics import transferred
+from app.staging import CAPTURE_PREFIX
 from app.store.base import now
 from app.store.captures import Capture, captures_of
 from app.store.exams import Exam
+from app.store.organizations import Organization
 
 log = structlog.get_logger(__name__)
 
 
 def staged_name(capture: Capture) -> str:
     """The file of a capture in staging."""
-    return f"capture-{capture.index:04d}"
+    return f"{CAPTURE_PREFIX}{capture.index:04d}"
 
 
 async def download_captures(work: Work) -> Outcome:
@@ -65,9 +68,7 @@ async def _is_staged(work: Work, capture: Capture) -> bool:
 
 async def _fetch_one(work: Work, exam: Exam, capture: Capture) -> None:
     """One capture to disk and its size, hash and kind into its row; or why it can't be had."""
-    if capture.url_sealed is None:
-        return
-    url = work.resources.unseal_text(capture.url_sealed)
+    url = await _url(work, exam, capture)
     try:
         got = await _read(work, exam, capture, url)
     except LocalTrouble:
@@ -89,6 +90,15 @@ async def _fetch_one(work: Work, exam: Exam, capture: Capture) -> None:
         if kind == "unknown":
             row.problem_code = "capture_empty" if got.bytes == 0 else "capture_wrong_kind"
             row.problem_message = "This capture is not an image or clip of a kind that can be delivered"
+
+
+async def _url(work: Work, exam: Exam, capture: Capture) -> str:
+    """The capture's address as Clarius gave it; one that has none is the bundle of Clarius's own DICOM."""
+    if capture.url_sealed is not None:
+        return work.resources.unseal_text(capture.url_sealed)
+    async with work.tx() as (session, _):
+        organization = await session.get_one(Organization, exam.organization_id)
+    return await bundle_url(work, exam, organization)
 
 
 async def _read(work: Work, exam: Exam, capture: Capture, url: str) -> Downloaded:

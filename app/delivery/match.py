@@ -14,6 +14,7 @@ from app.delivery.mapping import (
     HoldPlan,
     Identity,
     PatientPlan,
+    Plan,
     contradicts,
     key_text,
     keyed_digest,
@@ -111,15 +112,7 @@ async def _take_subject(work: Work, subject_id: UUID) -> Outcome:
 async def _create(
     work: Work, organization: Organization, exam: Exam, identity: Identity, keys: Keys
 ) -> Outcome:
-    plan = plan_subject(
-        identity,
-        exam_uuid=exam.exam_uuid,
-        deidentified=organization.identity == IdentityPolicy.DEIDENTIFIED,
-        hold_incomplete=organization.incomplete == Incomplete.HOLD,
-        animals_as_patients=organization.animals == Animals.PATIENT,
-        keep_birth_date=organization.keep_birth_date,
-        digest=keyed_digest(work.resources.sealer.unseal(organization.pseudonym_key_sealed)),
-    )
+    plan = plan_for(work.resources, organization, exam, identity)
     if isinstance(plan, HoldPlan):
         raise NeedsPerson(plan.why, code="patient_incomplete")
     made = await create_once(work, _creation(work, organization, plan, keys))
@@ -134,12 +127,26 @@ async def _create(
                 kind=kind,
                 remote_id=made.remote_id,
                 facts_sealed=work.resources.seal_text(json.dumps(identity.facts())),
+                label_sealed=work.resources.seal_text(plan.label) if isinstance(plan, CasePlan) else None,
                 adopted=made.adopted,
             )
             session.add(known)
             await session.flush()
         row.subject_id = known.id
     return Done(f"{kind} {'adopted' if made.adopted else 'created'}")
+
+
+def plan_for(resources: Resources, organization: Organization, exam: Exam, identity: Identity) -> Plan:
+    """Patient, case or a person's decision for this exam by its organisation's policy. Raises CannotUnseal."""
+    return plan_subject(
+        identity,
+        exam_uuid=exam.exam_uuid,
+        deidentified=organization.identity == IdentityPolicy.DEIDENTIFIED,
+        hold_incomplete=organization.incomplete == Incomplete.HOLD,
+        animals_as_patients=organization.animals == Animals.PATIENT,
+        keep_birth_date=organization.keep_birth_date,
+        digest=keyed_digest(resources.sealer.unseal(organization.pseudonym_key_sealed)),
+    )
 
 
 def _creation(work: Work, organization: Organization, plan: PatientPlan | CasePlan, keys: Keys) -> Creation:

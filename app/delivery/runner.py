@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import CannotUnseal
@@ -94,15 +94,23 @@ async def _attempt(work: Work, step: Step) -> Outcome:
         return decide(
             error, attempts=exam.attempts, base=settings.retry_base_seconds, cap=settings.retry_cap_seconds
         )
-    except (LeaseLost, SQLAlchemyError):
+    except LeaseLost:
+        raise
+    except (ProgrammingError, IntegrityError, DataError) as error:
+        return _our_mistake(step, error)
+    except SQLAlchemyError:
         raise
     except OSError as error:
         log.warning("local_trouble", error_type=type(error).__name__)
         return decide(LocalTrouble(type(error).__name__), attempts=0, base=1, cap=1)
-    except Exception as error:
-        # a mistake of ours: a person must see it, the worker and the other exams go on
-        log.exception("step_broke", error_type=type(error).__name__)
-        return Rest(ExamState.FAILED, "internal", f"the step {step} met an unexpected {type(error).__name__}")
+    except Exception as error:  # noqa: BLE001 - whatever it is, a person sees it and the other exams go on
+        return _our_mistake(step, error)
+
+
+def _our_mistake(step: Step, error: Exception) -> Rest:
+    """A person must see it, and trying again would not mend it; the worker and the other exams go on."""
+    log.error("step_broke", error_type=type(error).__name__, exc_info=error)
+    return Rest(ExamState.FAILED, "internal", f"the step {step} met an unexpected {type(error).__name__}")
 
 
 async def _cannot_unseal(work: Work) -> Outcome:
@@ -143,11 +151,19 @@ async def record(work: Work, step: Step, outcome: Outcome, *, stop: bool = False
         state = exam.state
     if going is None:
         log.info("exam_rests", state=state, epoch=epoch)
-        if state == ExamState.DELIVERED and work.resources.settings.capture_retention_hours == 0:
-            await work.resources.staging.discard(work.exam_id)
+        if state == ExamState.DELIVERED:
+            await _tidy(work)
     if ring:
         await work.resources.queue.ring("exam", work.exam_id, epoch)
     return going
+
+
+async def _tidy(work: Work) -> None:
+    """Delivered: what was made from the captures goes at once, the captures when their retention time is over."""
+    if work.resources.settings.capture_retention_hours == 0:
+        await work.resources.staging.discard(work.exam_id)
+    else:
+        await work.resources.staging.discard_made(work.exam_id)
 
 
 async def _record_done(session: AsyncSession, exam: Exam, step: Step, outcome: Done) -> Step | None:
@@ -208,7 +224,7 @@ async def _record_rest(session: AsyncSession, exam: Exam, rest: Rest) -> None:
     exam.error_code, exam.error_message = rest.code, rest.message
     exam.due_at = None
     if exam.state == ExamState.DELIVERED:
-        exam.report_state = "failed"
+        exam.report_state = "unclear" if rest.code == "receipt_unclear" else "failed"
         await record_event(session, exam.id, step=exam.step, event="report_failed", detail=rest.code)
         return
     await move(session, exam, rest.state, detail=rest.code)

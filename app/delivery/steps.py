@@ -3,10 +3,13 @@
 from collections.abc import Awaitable, Callable
 
 from app.delivery.confirm import confirm
+from app.delivery.convert import convert
 from app.delivery.download import download_captures
 from app.delivery.fetch import fetch
 from app.delivery.match import match
 from app.delivery.outcome import Outcome
+from app.delivery.report import report
+from app.delivery.send import send
 from app.delivery.study import study
 from app.delivery.verify import verify
 from app.delivery.work import Work
@@ -21,15 +24,18 @@ STEPS: dict[Step, StepFunction] = {
     Step.DOWNLOAD: download_captures,
     Step.MATCH: match,
     Step.STUDY: study,
+    Step.CONVERT: convert,
+    Step.SEND: send,
     Step.CONFIRM: confirm,
+    Step.REPORT: report,
 }
 
 
 def following(step: Step, organization: Organization | None) -> Step | None:
     """The step after `step` for an exam of this organisation, or None when that was the last."""
-    order = [one for one in Step if one in STEPS and _wanted(one, organization)]
-    later = [one for one in order if list(Step).index(one) > list(Step).index(step)]
-    return later[0] if later else None
+    order = list(Step)
+    later = order[order.index(step) + 1 :]
+    return next((one for one in later if _wanted(one, organization)), None)
 
 
 def _wanted(step: Step, organization: Organization | None) -> bool:

@@ -39,7 +39,7 @@ async def study(work: Work) -> Outcome:
         organization = await session.get_one(Organization, _organization_id(exam))
         subject = await session.get_one(Subject, exam.subject_id)
         captures = await captures_of(session, exam.id)
-    fields = study_fields(exam, organization, _deidentify_key(work, organization), captures=len(captures))
+    fields = study_fields(exam, organization, deidentify_key(work, organization), captures=len(captures))
     names = work.resources.settings.aurabox_study_fields
     made = await create_once(work, _creation(work, organization, subject, exam, fields, names))
     async with work.tx() as (session, row):
@@ -103,13 +103,13 @@ def _is_ours(found: RemoteStudy, keys: Mapping[str | None, Any]) -> bool:
 
 
 def study_fields(
-    exam: Exam, organization: Organization, deidentify_key: bytes | None, *, captures: int
+    exam: Exam, organization: Organization, key: bytes | None, *, captures: int
 ) -> dict[str, Any]:
     """The fields of aurabox.md under our names; None is not sent."""
     deidentified = organization.identity == Identity.DEIDENTIFIED
     return {
-        "study_instance_uid": study_uid(exam.exam_uuid, deidentify_key=deidentify_key),
-        "accession_number": accession_number(exam.exam_uuid, deidentify_key=deidentify_key),
+        "study_instance_uid": study_uid(exam.exam_uuid, deidentify_key=key),
+        "accession_number": accession_number(exam.exam_uuid, deidentify_key=key),
         "description": DESCRIPTION,
         "modality": MODALITY,
         "study_date": studied_at(exam, organization).date().isoformat(),
@@ -126,7 +126,8 @@ def studied_at(exam: Exam, organization: Organization) -> datetime:
     return at.astimezone(UTC).astimezone(ZoneInfo(organization.timezone))
 
 
-def _deidentify_key(work: Work, organization: Organization) -> bytes | None:
+def deidentify_key(work: Work, organization: Organization) -> bytes | None:
+    """The key of the organisation's pseudonyms in de-identified mode, else None. Raises CannotUnseal."""
     if organization.identity != Identity.DEIDENTIFIED:
         return None
     return work.resources.sealer.unseal(organization.pseudonym_key_sealed)

@@ -33,6 +33,8 @@ class Subject(Base):
     kind: Mapped[str]
     remote_id: Mapped[str]
     facts_sealed: Mapped[bytes]
+    # a case's label as it was sent; de-identified objects carry it as name and id
+    label_sealed: Mapped[bytes | None]
     adopted: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(server_default=now())
 

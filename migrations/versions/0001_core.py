@@ -131,6 +131,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("remote_id", sa.Text(), nullable=False),
         sa.Column("facts_sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("label_sealed", sa.LargeBinary(), nullable=True),
         sa.Column("adopted", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(
@@ -335,9 +336,62 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_exam_events")),
     )
     op.create_index(op.f("ix_exam_events_exam_id"), "exam_events", ["exam_id"], unique=False)
+    op.create_table(
+        "study_contents",
+        sa.Column("study_id", sa.Uuid(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("sop_instance_uid", sa.Text(), nullable=False),
+        sa.Column("exam_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(["exam_id"], ["exams.id"], name=op.f("fk_study_contents_exam_id")),
+        sa.ForeignKeyConstraint(["study_id"], ["studies.id"], name=op.f("fk_study_contents_study_id")),
+        sa.PrimaryKeyConstraint("study_id", "sha256", name=op.f("pk_study_contents")),
+    )
+    op.create_table(
+        "uploads",
+        sa.Column("exam_id", sa.Uuid(), nullable=False),
+        sa.Column("upload_id", sa.Uuid(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("url_sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("bytes", sa.BigInteger(), nullable=True),
+        sa.Column("sha256", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["exam_id"], ["exams.id"], name=op.f("fk_uploads_exam_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("exam_id", name=op.f("pk_uploads")),
+    )
+    op.create_table(
+        "instances",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("exam_id", sa.Uuid(), nullable=False),
+        sa.Column("capture_id", sa.Uuid(), nullable=False),
+        sa.Column("sop_class_uid", sa.Text(), nullable=False),
+        sa.Column("sop_instance_uid", sa.Text(), nullable=False),
+        sa.Column("series_uid", sa.Text(), nullable=False),
+        sa.Column("transfer_syntax", sa.Text(), nullable=False),
+        sa.Column("frames", sa.BigInteger(), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("stored_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["capture_id"], ["captures.id"], name=op.f("fk_instances_capture_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["exam_id"], ["exams.id"], name=op.f("fk_instances_exam_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_instances")),
+        sa.UniqueConstraint(
+            "exam_id", "sop_instance_uid", name=op.f("uq_instances_exam_id_sop_instance_uid")
+        ),
+    )
+    op.create_index(op.f("ix_instances_capture_id"), "instances", ["capture_id"], unique=False)
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_instances_capture_id"), table_name="instances")
+    op.drop_table("instances")
+    op.drop_table("uploads")
+    op.drop_table("study_contents")
     op.drop_index(op.f("ix_exam_events_exam_id"), table_name="exam_events")
     op.drop_table("exam_events")
     op.drop_index(op.f("ix_claims_received_at"), table_name="claims")

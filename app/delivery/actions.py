@@ -1,0 +1,330 @@
+"""What a person does with exams: retry, release, cancel, decide who it is; each idempotent, audited, rung after commit.
+
+One by one by request UUID, or all that a filter finds. None of it calls anything outside.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.errors import Misuse
+from app.resources import Resources
+from app.states import STAGED_STEPS, ExamState, Reason, Step
+from app.store.audit import audit
+from app.store.base import clock
+from app.store.captures import Capture
+from app.store.claims import Claim
+from app.store.exam_search import MOST, ExamFilter, count_exams, find_exams
+from app.store.exams import Exam, StaleMove, find_exam, move
+
+IDENTITY_CONFLICT = "identity_conflict"
+CAPTURES_MISSING = "captures_missing"
+
+# what "all" means when no state is named: those that rest because a person has to do something
+STUCK = (ExamState.FAILED, ExamState.REVIEW, ExamState.UNVERIFIED)
+RESTING = frozenset({*STUCK, ExamState.GONE, ExamState.CANCELLED})
+
+Act = Callable[[AsyncSession, Exam], Awaitable[bool]]
+Progress = Callable[[int, int], None]
+"""Called with how many were done and how many there are."""
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """`matched` exams were found by the filter, `done` of them were moved."""
+
+    matched: int
+    done: int
+
+
+async def retry_exam(
+    resources: Resources, request_uuid: UUID, *, actor: str, address: str | None = None
+) -> Exam:
+    """Try again now. One that is queued, running, delivered or waits for a link is left as it is. Raises Misuse."""
+    return await _act(resources, request_uuid, "exam.retry", _retry, actor=actor, address=address)
+
+
+async def release_exam(
+    resources: Resources, request_uuid: UUID, *, actor: str, address: str | None = None
+) -> Exam:
+    """Vouch for what stopped it: unverified goes on without Clarius's word, review goes on as it is.
+
+    A failed one is tried again. Raises Misuse for an identity conflict (`decide_identity`) and StaleMove for one
+    that nothing stops.
+    """
+    return await _act(resources, request_uuid, "exam.release", _release, actor=actor, address=address)
+
+
+async def cancel_exam(
+    resources: Resources, request_uuid: UUID, *, actor: str, address: str | None = None
+) -> Exam:
+    """Stop it for good; a worker that has it just now writes nothing any more. Raises StaleMove once delivered."""
+    return await _act(resources, request_uuid, "exam.cancel", _cancel, actor=actor, address=address)
+
+
+async def decide_identity(
+    resources: Resources,
+    request_uuid: UUID,
+    choice: Literal["separate", "same"],
+    *,
+    actor: str,
+    address: str | None = None,
+) -> Exam:
+    """Settle an identity conflict: file under the known subject (`same`) or as somebody else (`separate`).
+
+    Raises StaleMove for an exam that waits for no such decision.
+    """
+
+    async def decide(session: AsyncSession, exam: Exam) -> bool:
+        given = exam.identity_decision or {}
+        if given.get("choice") == choice and exam.state != ExamState.REVIEW:
+            return False
+        conflict = given.get("conflict")
+        if exam.state != ExamState.REVIEW or exam.error_code != IDENTITY_CONFLICT or conflict is None:
+            raise StaleMove("this exam does not wait for a decision on who it is")
+        # the conflict stays beside the choice, so that the page can still show what was decided on
+        decision: dict[str, Any] = {"choice": choice, "conflict": conflict}
+        exam.identity_decision = decision | ({"subject": conflict} if choice == "same" else {})
+        await _go_on(session, exam, at=Step.MATCH, event=f"identity_{choice}")
+        return True
+
+    return await _act(
+        resources, request_uuid, f"exam.identity.{choice}", decide, actor=actor, address=address
+    )
+
+
+async def retry_matching(
+    resources: Resources,
+    wanted: ExamFilter,
+    *,
+    actor: str,
+    dry_run: bool = False,
+    address: str | None = None,
+    progress: Progress | None = None,
+) -> Bulk:
+    """`retry_exam` for all that the filter finds; with no state named, for failed, review and unverified ones."""
+    doing = _Doing("exam.retry", _retry, actor, address)
+    return await _act_on_all(resources, wanted, doing, dry_run=dry_run, progress=progress)
+
+
+async def release_matching(
+    resources: Resources,
+    wanted: ExamFilter,
+    *,
+    actor: str,
+    dry_run: bool = False,
+    address: str | None = None,
+    progress: Progress | None = None,
+) -> Bulk:
+    """`release_exam` for all that the filter finds; those that need a decision of their own are left."""
+    doing = _Doing("exam.release", _release, actor, address)
+    return await _act_on_all(resources, wanted, doing, dry_run=dry_run, progress=progress)
+
+
+async def cancel_matching(
+    resources: Resources,
+    wanted: ExamFilter,
+    *,
+    actor: str,
+    dry_run: bool = False,
+    address: str | None = None,
+    progress: Progress | None = None,
+) -> Bulk:
+    """`cancel_exam` for all that the filter finds; with no state named, for failed, review and unverified ones."""
+    doing = _Doing("exam.cancel", _cancel, actor, address)
+    return await _act_on_all(resources, wanted, doing, dry_run=dry_run, progress=progress)
+
+
+@dataclass(frozen=True)
+class _Doing:
+    """An act, its name in the audit trail, and who does it from where."""
+
+    action: str
+    act: Act
+    actor: str
+    address: str | None
+
+
+async def _act(
+    resources: Resources, request_uuid: UUID, action: str, act: Act, *, actor: str, address: str | None
+) -> Exam:
+    async with resources.sessions.begin() as session:
+        exam = await find_exam(session, request_uuid, lock=True)
+        if exam is None:
+            raise Misuse("there is no exam with this request UUID", code="no_such_exam")
+        changed = await _apply(session, exam, _Doing(action, act, actor, address))
+    if changed and exam.due_at is not None:
+        await resources.queue.ring("exam", exam.id, exam.lease_epoch)
+    return exam
+
+
+async def _apply(session: AsyncSession, exam: Exam, doing: _Doing) -> bool:
+    was = exam.state
+    changed = await doing.act(session, exam)
+    if changed:
+        await audit(
+            session,
+            actor=doing.actor,
+            action=doing.action,
+            subject=str(exam.request_uuid),
+            detail=f"was {was}",
+            address=doing.address,
+        )
+    return changed
+
+
+async def _act_on_all(
+    resources: Resources,
+    wanted: ExamFilter,
+    doing: _Doing,
+    *,
+    dry_run: bool,
+    progress: Progress | None,
+) -> Bulk:
+    """Each exam in a transaction of its own, so that a stop half-way leaves every one whole."""
+    filters = (
+        [wanted]
+        if wanted.state is not None
+        else [
+            ExamFilter(
+                state=state,
+                step=wanted.step,
+                reason=wanted.reason,
+                organization_id=wanted.organization_id,
+                q=wanted.q,
+                since=wanted.since,
+            )
+            for state in STUCK
+        ]
+    )
+    # read before anything is moved: an exam that comes back to rest meanwhile is not taken a second time
+    ids: list[UUID] = []
+    async with resources.sessions() as session:
+        for one in filters:
+            if dry_run:
+                continue
+            cursor: str | None = None
+            while True:
+                page, cursor = await find_exams(session, one, limit=MOST, cursor=cursor)
+                ids += [exam.id for exam in page]
+                if cursor is None:
+                    break
+        matched = sum([await count_exams(session, one) for one in filters]) if dry_run else len(ids)
+    done = 0
+    for position, exam_id in enumerate(ids, start=1):
+        done += await _act_on_one(resources, exam_id, doing)
+        if progress is not None:
+            progress(position, matched)
+    return Bulk(matched=matched, done=done)
+
+
+async def _act_on_one(resources: Resources, exam_id: UUID, doing: _Doing) -> bool:
+    try:
+        async with resources.sessions.begin() as session:
+            exam = (await session.scalars(select(Exam).where(Exam.id == exam_id).with_for_update())).one()
+            changed = await _apply(session, exam, doing)
+    except Misuse:
+        # moved on since it was found, or in need of a decision of its own
+        return False
+    if changed and exam.due_at is not None:
+        await resources.queue.ring("exam", exam.id, exam.lease_epoch)
+    return changed
+
+
+async def _retry(session: AsyncSession, exam: Exam) -> bool:
+    if exam.state == ExamState.DELIVERED:
+        return await _retry_report(session, exam)
+    if exam.state == ExamState.WAITING and exam.reason != Reason.LINK:
+        exam.due_at = await clock(session)
+        return True
+    if exam.state not in RESTING:
+        return False
+    if exam.verified_at is None and exam.released_at is None:
+        await _reopen_claims(session, exam)
+    at = Step(exam.step)
+    if exam.state == ExamState.REVIEW and exam.error_code == CAPTURES_MISSING:
+        await session.execute(
+            update(Capture)
+            .where(Capture.exam_id == exam.id, Capture.problem_code.is_not(None))
+            .values(problem_code=None, problem_message=None, downloaded_at=None)
+        )
+        at = Step.DOWNLOAD
+    await _go_on(session, exam, at=await _possible(session, exam, at), event="retried")
+    return True
+
+
+async def _retry_report(session: AsyncSession, exam: Exam) -> bool:
+    """A delivered exam has nothing to retry but a receipt that did not get through."""
+    if exam.step != Step.REPORT or exam.report_state != "failed":
+        return False
+    exam.report_state = None
+    exam.attempts = exam.deaths = 0
+    exam.trying_since = exam.error_code = exam.error_message = None
+    exam.due_at = await clock(session)
+    await move(session, exam, ExamState.DELIVERED, event="report_retried")
+    return True
+
+
+async def _release(session: AsyncSession, exam: Exam) -> bool:
+    if exam.state == ExamState.FAILED:
+        return await _retry(session, exam)
+    if exam.state == ExamState.REVIEW and exam.error_code == IDENTITY_CONFLICT:
+        raise Misuse(
+            "this exam waits for a decision on who it is: keep separate, or same patient",
+            code="decision_needed",
+        )
+    if exam.state not in {ExamState.REVIEW, ExamState.UNVERIFIED}:
+        if exam.released_at is not None:
+            return False
+        raise StaleMove(f"an exam that is {exam.state} has nothing to be released from")
+    exam.released_at = await clock(session)
+    await _go_on(session, exam, at=await _possible(session, exam, Step(exam.step)), event="released")
+    return True
+
+
+async def _cancel(session: AsyncSession, exam: Exam) -> bool:
+    if exam.state == ExamState.CANCELLED:
+        return False
+    await move(session, exam, ExamState.CANCELLED)
+    exam.due_at = None
+    exam.lease_owner = exam.lease_until = None
+    # fences a worker that has it just now: whatever it still writes hits nothing
+    exam.lease_epoch += 1
+    return True
+
+
+async def _go_on(session: AsyncSession, exam: Exam, *, at: Step, event: str) -> None:
+    """Queue it at a step with a clean slate."""
+    exam.step = at
+    exam.attempts = exam.deaths = 0
+    exam.trying_since = exam.error_code = exam.error_message = None
+    exam.due_at = await clock(session)
+    await move(session, exam, ExamState.QUEUED, event=event)
+
+
+async def _possible(session: AsyncSession, exam: Exam, at: Step) -> Step:
+    """The step itself, or an earlier one when retention took what it would need."""
+    order = list(Step)
+    if exam.exam_data_sealed is None and order.index(at) > order.index(Step.FETCH):
+        return Step.FETCH
+    if at not in STAGED_STEPS and at is not Step.DOWNLOAD:
+        return at
+    gone = await session.execute(
+        update(Capture)
+        .where(Capture.exam_id == exam.id, Capture.purged_at.is_not(None))
+        .values(purged_at=None, downloaded_at=None)
+        .returning(Capture.id)
+    )
+    return Step.DOWNLOAD if gone.scalars().all() else at
+
+
+async def _reopen_claims(session: AsyncSession, exam: Exam) -> None:
+    """What was claimed is checked with Clarius anew, for another whole verify window."""
+    exam.first_look_at = None
+    await session.execute(
+        update(Claim).where(Claim.exam_id == exam.id).values(ended_at=None, first_look_at=None, looks=0)
+    )

@@ -1,0 +1,67 @@
+"""What the DICOM objects of an exam say of their subject and study; pure, from what is recorded of both."""
+
+from datetime import datetime
+from typing import Any, Literal, cast
+
+from app.delivery.mapping import Identity
+from app.imaging.subjects import (
+    AnimalSubject,
+    DeidentifiedSubject,
+    HumanSubject,
+    StudyContext,
+    Subject,
+)
+from app.store.organizations import Identity as IdentityPolicy
+from app.store.organizations import Organization
+from app.store.studies import Study
+
+SEXES: dict[str, Literal["M", "F", "O", ""]] = {"male": "M", "female": "F", "other": "O"}
+
+
+def dicom_subject(identity: Identity, organization: Organization, *, label: str, remote_id: str) -> Subject:
+    """Identified or not by the organisation's policy. `label`: the case label in de-identified mode.
+
+    Without a Clarius identifier, Aurabox's own id stands as the patient id.
+    """
+    sex = SEXES.get(identity.sex, "")
+    if organization.identity == IdentityPolicy.DEIDENTIFIED:
+        return DeidentifiedSubject(
+            label=label,
+            birth_date=identity.birth_date if organization.keep_birth_date else None,
+            sex=sex,
+            species=identity.animal_type if identity.is_animal else None,
+        )
+    if identity.is_animal:
+        return AnimalSubject(
+            patient_id=identity.identifier or remote_id,
+            animal_name=identity.animal_name,
+            species=identity.animal_type,
+            owner_name=identity.owner_name,
+            birth_date=identity.birth_date,
+            sex=sex,
+        )
+    return HumanSubject(
+        patient_id=identity.identifier or remote_id,
+        family_name=identity.family_name,
+        given_name=identity.given_names,
+        birth_date=identity.birth_date,
+        sex=sex,
+    )
+
+
+def study_context(
+    study: Study, organization: Organization, *, studied_at: datetime, deidentify_key: bytes | None
+) -> StudyContext:
+    """What all objects of the study share; UIDs and accession number are those that were recorded."""
+    masks = tuple(cast("tuple[int, int, int, int]", tuple(mask)) for mask in organization.masks)
+    more: dict[str, Any] = {"burned_in": organization.burned_in, "video": organization.video}
+    return StudyContext(
+        study_uid=study.study_instance_uid,
+        accession_number=study.accession_number,
+        studied_at=studied_at,
+        study_id=study.accession_number,
+        organisation_name="" if deidentify_key else organization.name,
+        deidentify_key=deidentify_key,
+        masks=masks if organization.burned_in == "mask" else (),
+        **more,
+    )
