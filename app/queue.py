@@ -69,7 +69,7 @@ class Queue:
             async with asyncio.timeout(RING_SECONDS):
                 await self._redis.enqueue_job(JOB_NAME, kind, str(row_id), _job_id=f"{kind}:{row_id}:{epoch}")
         except (RedisError, OSError, TimeoutError) as error:
-            log.warning("ring_failed", kind=kind, error=type(error).__name__)
+            log.warning("ring_failed", kind=kind, error_type=type(error).__name__)
             return False
         return True
 

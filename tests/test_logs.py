@@ -1,5 +1,6 @@
 """What log lines hold, and above all what they do not. Each case runs in a process of its own, as in life."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -124,3 +125,29 @@ def test_the_list_holds_no_name_that_would_carry_a_patient_or_a_secret():
     }
     assert suspicious == set()
     assert keep_allowed_keys(None, "info", {"event": "x", "url": "https://…"}) == {"event": "x", "dropped": 1}
+
+
+def logging_calls() -> list[tuple[str, ast.Call]]:
+    """Every `log.info(…)` and the like in the product, with its place."""
+    files = [*(ROOT / "app").rglob("*.py"), *(ROOT / "workers").rglob("*.py")]
+    return [
+        (f"{path.relative_to(ROOT)}:{node.lineno}", node)
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"debug", "info", "warning", "error", "critical", "exception"}
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in {"log", "logger"}
+    ]
+
+
+def test_what_the_product_logs_is_let_through_and_worded_beforehand():
+    calls = logging_calls()
+    assert len(calls) > 10
+    for place, call in calls:
+        assert isinstance(call.args[0], ast.Constant), (
+            f"{place}: an event is a fixed text, its values are keys"
+        )
+        for keyword in call.keywords:
+            assert keyword.arg in ALLOWED_KEYS | {"exc_info"}, f"{place}: {keyword.arg} would be dropped"

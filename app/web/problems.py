@@ -90,5 +90,5 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
-        log.error("unexpected_error", error=type(error).__name__, exc_info=error)
+        log.error("unexpected_error", error_type=type(error).__name__, exc_info=error)
         return problem_response(Problem(500, "something went wrong here; it has been logged"))
