@@ -4,6 +4,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from uuid import UUID
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,6 +23,7 @@ from app.states import Reason
 from app.store.audit import audit
 from app.store.base import clock
 from app.store.exams import wake_account
+from app.store.organizations import Organization
 from app.store.upstreams import (
     BREAKER_OPEN_SECONDS,
     Upstream,
@@ -70,6 +72,15 @@ async def calling(resources: Resources, account: str) -> AsyncIterator[None]:
         await _throttled(resources, account, error)
         raise
     except RenewCredentials as error:
+        if error.status == 403 and await _still_welcome(resources, account):
+            # the key works: the refusal speaks of this one thing, and only a person can change that
+            raise Rejected(
+                error.message,
+                upstream=error.upstream,
+                status=403,
+                account=account,
+                code=f"{error.upstream}_forbidden",
+            ) from error
         await _refused(resources, account, error.message)
         raise Held(Reason.PAUSED, resources.settings.credentials_probe_seconds, error.message) from error
     except CannotUnseal as error:
@@ -113,6 +124,24 @@ def _held(known: Upstream, at: datetime) -> Held | None:
         left = (known.open_until - at).total_seconds() if known.open_until else BREAKER_OPEN_SECONDS
         return Held(Reason.RETRY, left, "most calls of the last minute failed")
     return None
+
+
+async def _still_welcome(resources: Resources, account: str) -> bool:
+    """Whether the account's key still opens anything: a 403 may be about the one thing asked for (C6, A1)."""
+    kind, _, organization_id = account.partition(":")
+    try:
+        if kind == "clarius":
+            await (await resources.clarius()).settings()
+            return True
+        if kind == "aurabox":
+            async with resources.sessions() as session:
+                organization = await session.get_one(Organization, UUID(organization_id))
+            async for _patient in resources.aurabox(organization).patients(per_page=1):
+                break
+            return True
+    except UpstreamError:
+        return False
+    return False
 
 
 async def _throttled(resources: Resources, account: str, error: SlowDown) -> None:

@@ -15,7 +15,7 @@ from app.crypto import CannotUnseal
 from app.delivery.outcome import LOCAL_SECONDS, Done, GiveBack, Outcome, Rest, Wait, decide
 from app.delivery.steps import STEPS, following
 from app.delivery.work import LeaseLost, Work, heartbeat
-from app.errors import LocalTrouble, SonobridgeError
+from app.errors import LocalTrouble, NotAllowed, SonobridgeError
 from app.faultpoints import fault_point
 from app.gate import calling
 from app.metrics import attempts as attempts_metric
@@ -88,7 +88,7 @@ async def _attempt(work: Work, step: Step) -> Outcome:
     except CannotUnseal:
         return await _cannot_unseal(work)
     except SonobridgeError as error:
-        exam = await work.read()
+        exam = await _note_error(work, error)
         attempts_metric.labels(step=step, error=type(error).__name__).inc()
         log.info("step_not_done", code=error.code, error_type=type(error).__name__)
         return decide(
@@ -105,6 +105,21 @@ async def _attempt(work: Work, step: Step) -> Outcome:
         return decide(LocalTrouble(type(error).__name__), attempts=0, base=1, cap=1)
     except Exception as error:  # noqa: BLE001 - whatever it is, a person sees it and the other exams go on
         return _our_mistake(step, error)
+
+
+async def _note_error(work: Work, error: SonobridgeError) -> Exam:
+    """The exam as it is; an address that our own rules refused is put into the audit trail."""
+    async with work.tx() as (session, exam):
+        if isinstance(error, NotAllowed):
+            await audit(
+                session,
+                actor="system",
+                action="egress.refuse",
+                subject=str(exam.request_uuid),
+                result="refused",
+                detail=error.message,
+            )
+        return exam
 
 
 def _our_mistake(step: Step, error: Exception) -> Rest:
