@@ -13,6 +13,15 @@ from app.crypto import CannotUnseal
 from app.errors import (
     RETRY_AFTER_CAP_SECONDS,
     LookFirst,
+    Rejected,
+    RenewCredentials,
+    SlowDown,
+    SonobridgeError,
+    TryLater,
+    UpstreamError,
+)
+    RETRY_AFTER_CAP_SECONDS,
+    LookFirst,
     RenewCredentials,
     SlowDown,
     SonobridgeError,
