@@ -13,19 +13,13 @@ from app.crypto import CannotUnseal
 from app.errors import (
     RETRY_AFTER_CAP_SECONDS,
     LookFirst,
+    NotThere,
     Rejected,
     RenewCredentials,
     SlowDown,
     SonobridgeError,
     TryLater,
     UpstreamError,
-)
-    RETRY_AFTER_CAP_SECONDS,
-    LookFirst,
-    RenewCredentials,
-    SlowDown,
-    SonobridgeError,
-    TryLater,
 )
 from app.resources import Resources
 from app.states import Reason
@@ -99,6 +93,10 @@ async def calling(resources: Resources, account: str) -> AsyncIterator[None]:
     except (TryLater, LookFirst):
         async with resources.sessions.begin() as session:
             await count_call(session, account, failed=True)
+        raise
+    except (NotThere, Rejected):
+        # an answer about the thing asked for: the account itself works
+        await _worked(resources, account)
         raise
     else:
         await _worked(resources, account)
