@@ -7,6 +7,7 @@ kill a worker at every point of it.
 
 import os
 import signal
+from functools import cache
 
 ARMED_VARIABLE = "SONOBRIDGE_FAULT_POINT"
 
@@ -50,24 +51,36 @@ POINTS: frozenset[str] = frozenset(
 )
 
 
+STOPPING = "stop:"
+
+
 class _Countdown:
-    """How many more times an armed point is passed before it kills (`name` or `name@N`)."""
+    """How many more times an armed point is passed before it acts (`name`, `name@N`, `stop:name`, `stop:name@N`)."""
 
     def __init__(self) -> None:
-        armed, _, nth = os.environ.get(ARMED_VARIABLE, "").partition("@")
+        given = os.environ.get(ARMED_VARIABLE, "")
+        self.signal = signal.SIGSTOP if given.startswith(STOPPING) else signal.SIGKILL
+        armed, _, nth = given.removeprefix(STOPPING).partition("@")
         if armed and armed not in POINTS:
             raise ValueError(f"{ARMED_VARIABLE} names an unknown point: {armed}")
         self.armed = armed
         self.left = int(nth or 1)
 
 
-_countdown = _Countdown()
+@cache
+def _countdown() -> _Countdown:
+    # at the first point and not at import, so that a process that was forked reads its own environment
+    return _Countdown()
 
 
 def fault_point(name: str) -> None:
-    """Die by SIGKILL here if a test armed this point, as a power cut would; else do nothing."""
-    if _countdown.armed != name:
+    """Die by SIGKILL here if a test armed this point, as a power cut would; else do nothing.
+
+    `stop:` freezes the process once instead (SIGSTOP), as a host does that is suspended.
+    """
+    countdown = _countdown()
+    if countdown.armed != name:
         return
-    _countdown.left -= 1
-    if _countdown.left <= 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+    countdown.left -= 1
+    if countdown.left == 0:
+        os.kill(os.getpid(), countdown.signal)
