@@ -1,0 +1,224 @@
+"""Checks the invariants of a system at rest (faults.md, "Faults to survive") over database, journal, logs and staging.
+
+Each check is a function that yields one readable line for each violation; `violations` runs them all.
+"""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from redis.asyncio import Redis
+from sqlalchemy import select
+
+from app.resources import Resources
+from app.states import FINAL, NAMED_WAITS, ExamState
+from app.store.base import clock
+from app.store.captures import captures_of
+from app.store.creates import Create, CreateState
+from app.store.exams import Exam
+from app.store.links import Link
+from app.store.organizations import Organization
+from app.store.studies import Study
+from app.store.subjects import Subject
+from sandbox.server import Sandbox
+
+# states in which nothing of an exam has to lie in staging any more
+STAGES_NOTHING = frozenset({ExamState.DELIVERED, ExamState.GONE, ExamState.UNVERIFIED, ExamState.CANCELLED})
+LEASE_GRACE_SECONDS = 5.0
+
+
+@dataclass
+class Scene:
+    """What is checked. `acknowledged`: request UUIDs that were answered 2xx and that Clarius has no record of."""
+
+    resources: Resources
+    sandbox: Sandbox
+    logs: Sequence[Path] = ()
+    acknowledged: Collection[str] = ()
+    canaries: Collection[str] = ()
+    exams: list[Exam] = field(default_factory=list)
+
+
+async def violations(scene: Scene) -> list[str]:
+    """Every breach of I1 to I9, as lines that begin with the invariant's name."""
+    async with scene.resources.sessions() as session:
+        scene.exams = list(await session.scalars(select(Exam).order_by(Exam.received_at)))
+    return [line for check in CHECKS async for line in check(scene)]
+
+
+async def every_acknowledged_notification_has_a_row(scene: Scene) -> AsyncIterator[str]:
+    known = {str(exam.request_uuid) for exam in scene.exams}
+    answered = set(scene.acknowledged)
+    for record in scene.sandbox.clarius.records:
+        response = record["event"]["response"]
+        if response is not None and 200 <= _status(response) < 300:
+            answered.add(str(json.loads(record["event"]["request"]["content"])["request_uuid"]))
+    for request_uuid in sorted(answered - known):
+        yield f"I1: {request_uuid} was acknowledged and has no row"
+
+
+async def every_exam_rests(scene: Scene) -> AsyncIterator[str]:
+    for exam in scene.exams:
+        waits = exam.state == ExamState.WAITING and exam.reason in NAMED_WAITS
+        if exam.state not in FINAL and not waits:
+            yield f"I2: {exam.request_uuid} rests in {exam.state}/{exam.reason} at {exam.step}"
+    for problem in await _undelivered(scene):
+        yield problem
+
+
+async def _undelivered(scene: Scene) -> list[str]:
+    """Exams that are called delivered, and whose study Aurabox does not have."""
+    held = {study.id for team in scene.sandbox.aurabox.teams.values() for study in _studies(team)}
+    lines = []
+    async with scene.resources.sessions() as session:
+        for exam in scene.exams:
+            if exam.state == ExamState.DELIVERED:
+                study = await session.get(Study, exam.study_id) if exam.study_id else None
+                if study is None or study.remote_id not in held:
+                    lines.append(f"I2: {exam.request_uuid} is called delivered, and Aurabox has no study of it")
+    return lines
+
+
+async def nothing_was_created_twice(scene: Scene) -> AsyncIterator[str]:
+    for kind, who, natural_key in scene.sandbox.journal.doubled_creates():
+        yield f"I3: {kind} of {natural_key} was made again at {who}"
+
+
+async def every_remote_id_is_in_the_journal(scene: Scene) -> AsyncIterator[str]:
+    made = scene.sandbox.journal.remote_ids()
+    async with scene.resources.sessions() as session:
+        ours: list[tuple[str, str | None]] = [
+            *[("subject", remote) for remote in await session.scalars(select(Subject.remote_id))],
+            *[("study", remote) for remote in await session.scalars(select(Study.remote_id))],
+            *[
+                ("create", remote)
+                for remote in await session.scalars(
+                    select(Create.remote_id).where(Create.state == CreateState.DONE)
+                )
+            ],
+        ]
+    for kind, remote_id in ours:
+        if remote_id not in made:
+            yield f"I4: the {kind} {remote_id} is in no journal"
+
+
+async def secrets_stay_at_home(scene: Scene) -> AsyncIterator[str]:
+    for seen in scene.sandbox.journal.misplaced_secrets():
+        yield f"I5: {seen.method} {seen.server}{seen.path} carried {', '.join(seen.secrets)}"
+    for seen in scene.sandbox.journal.requests_to("media"):
+        if seen.auth:
+            yield f"I5: {seen.method} {seen.path} on the capture store carried {', '.join(seen.auth)}"
+
+
+async def nothing_private_leaks(scene: Scene) -> AsyncIterator[str]:
+    private = private_words(scene)
+    for log in scene.logs:
+        text = log.read_text("utf-8", "replace") if log.exists() else ""
+        for word in private:
+            if word in text:
+                yield f"I6: {log.name} holds {word[:4]}…"
+    stored = await _redis_bytes(scene.resources.settings.redis_url)
+    for word in private:
+        if word.encode() in stored:
+            yield f"I6: Redis holds {word[:4]}…"
+
+
+def private_words(scene: Scene) -> set[str]:
+    """Names, identifiers, tokens and keys of the sandbox, and the scene's own canaries."""
+    sandbox = scene.sandbox
+    words = {*scene.canaries, *sandbox.clarius.customers, *(key.key for key in sandbox.clarius.keys.values())}
+    words |= {team.key for team in sandbox.aurabox.teams.values()}
+    for team in sandbox.aurabox.teams.values():
+        for person in team.people.values():
+            words |= {str(person.fields.get(name) or "") for name in ("family_name", "label")}
+    return {word for word in words if len(word) >= 8}
+
+
+async def _redis_bytes(url: str) -> bytes:
+    client = Redis.from_url(url)
+    held = b""
+    try:
+        async for key in client.scan_iter():
+            held += key + (await client.dump(key) or b"")
+    finally:
+        await client.aclose()
+    return held
+
+
+async def bytes_are_those_that_were_served(scene: Scene) -> AsyncIterator[str]:
+    served = scene.sandbox.clarius.captures
+    async with scene.resources.sessions() as session:
+        for exam in scene.exams:
+            submitted = scene.sandbox.clarius.exams.get(str(exam.request_uuid))
+            if exam.state != ExamState.DELIVERED or submitted is None or submitted.has_data:
+                continue
+            for capture in await captures_of(session, exam.id):
+                if capture.sha256 is None or capture.index >= len(submitted.capture_ids):
+                    continue
+                source = served[submitted.capture_ids[capture.index]]
+                if capture.sha256 != source.sha256 or capture.bytes != source.length:
+                    yield f"I7: capture {capture.index} of {exam.request_uuid} differs from what was served"
+
+
+async def staging_is_empty(scene: Scene) -> AsyncIterator[str]:
+    state_of: dict[UUID, str] = {exam.id: exam.state for exam in scene.exams}
+    for exam_id in scene.resources.staging.held():
+        if state_of.get(exam_id) is None or state_of[exam_id] in STAGES_NOTHING:
+            yield f"I8: staging still holds {exam_id}, which is {state_of.get(exam_id, 'unknown')}"
+
+
+async def no_lease_outlives_its_term(scene: Scene) -> AsyncIterator[str]:
+    settings = scene.resources.settings
+    async with scene.resources.sessions() as session:
+        late = await clock(session) - timedelta(seconds=settings.sweep_seconds + LEASE_GRACE_SECONDS)
+        links = list(await session.scalars(select(Link).where(Link.lease_until.is_not(None))))
+    for row in [*scene.exams, *links]:
+        if row.lease_until is not None and row.lease_until < late:
+            yield f"I9: {type(row).__name__.lower()} {row.id} is leased although its term ended {row.lease_until}"
+
+
+Check = Callable[[Scene], AsyncIterator[str]]
+
+CHECKS: tuple[Check, ...] = (
+    every_acknowledged_notification_has_a_row,
+    every_exam_rests,
+    nothing_was_created_twice,
+    every_remote_id_is_in_the_journal,
+    secrets_stay_at_home,
+    nothing_private_leaks,
+    bytes_are_those_that_were_served,
+    staging_is_empty,
+    no_lease_outlives_its_term,
+)
+
+
+def _status(response: Any) -> int:
+    return int(response["status_code"] if isinstance(response, dict) else response)
+
+
+def _studies(team: Any) -> list[Any]:
+    return [study for person in team.people.values() for study in person.studies.values()]
+
+
+async def ends(scene: Scene, rests: Callable[[], Awaitable[object]]) -> None:
+    """Faults stop, the system comes to rest, the checks run."""
+    scene.sandbox.faults.clear()
+    await rests()
+    found = await violations(scene)
+    assert found == [], "\n".join(found)
+
+
+async def summary(resources: Resources, sandbox: Sandbox) -> dict[str, Any]:
+    """What came of everything, without ids and times: the same whatever was killed on the way."""
+    async with resources.sessions() as session:
+        exams = [
+            (exam.state, exam.step, len(await captures_of(session, exam.id)), exam.error_code)
+            for exam in await session.scalars(select(Exam))
+        ]
+        organizations = len(list(await session.scalars(select(Organization.id))))
+    created = sorted((effect.kind, effect.who) for effect in sandbox.journal.effects_of("*.create"))
+    return {"exams": sorted(exams), "created": created, "organizations": organizations}
