@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -41,11 +41,9 @@ class Loop:
         try:
             while True:
                 await self._round()
-                try:
+                with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_SECONDS):
                         await self._wake.wait()
-                except TimeoutError:
-                    self._wake.clear()
                 self._wake.clear()
         finally:
             for task in self._running.values():

@@ -1,9 +1,10 @@
-"""Finds what no webhook told us: reads the poll API newest first until a full page is known (C1).
+"""Finds what no webhook told us: reads the poll API newest first until what it lists is surely known (C1).
 
 What Clarius lists is verified by that: the poll is the truth, also for a request that we know only as a claim.
 """
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -20,12 +21,14 @@ from app.states import ExamState, Reason, Source, Step
 from app.store.base import now
 from app.store.exams import Exam, find_exam, move, settle_verified
 from app.store.links import confirmed_links
-from app.store.runs import begin_run, end_run
+from app.store.runs import begin_run, end_run, last_run
 
 log = structlog.get_logger(__name__)
 
 RUN = "reconcile"
 MAX_PAGES = 1000
+# how much further back than the last good run a reading goes: Clarius lists an exam some time after its submission
+OVERLAP = timedelta(minutes=10)
 
 Ring = tuple[Any, int]
 
@@ -40,6 +43,8 @@ async def reconcile_when_due(resources: Resources) -> dict[str, int] | None:
 async def reconcile(resources: Resources) -> dict[str, int]:
     """Take in what is new: `{looked_at, new}`. Raises from the error tree, after recording the failure."""
     async with resources.sessions.begin() as session:
+        last = await last_run(session, RUN)
+        back_to = last.finished_at - OVERLAP if last is not None and last.finished_at is not None else None
         await begin_run(session, RUN, every=0)
     looked_at = new = 0
     try:
@@ -50,7 +55,7 @@ async def reconcile(resources: Resources) -> dict[str, int]:
             async for page in clarius.accessible_exam_pages():
                 taken = await take_in(resources, page)
                 looked_at, new, pages = looked_at + len(page), new + taken, pages + 1
-                if not taken or pages >= MAX_PAGES:
+                if pages >= MAX_PAGES or (not taken and _reaches_back(page, back_to)):
                     break
             fault_point("reconcile:after_poll")
     except Exception as error:
@@ -62,6 +67,16 @@ async def reconcile(resources: Resources) -> dict[str, int]:
         await end_run(session, RUN, result=result)
     log.info("reconciled", looked_at=looked_at, new=new)
     return result
+
+
+def _reaches_back(page: Sequence[ExamNotice], back_to: datetime | None) -> bool:
+    """Whether a page that is known whole may end the reading: it lists exams from before the last good run.
+
+    A known page alone does not prove that the older ones are: webhooks may have failed for an hour and come again
+    since, and then the missed exams lie behind a page of known ones.
+    """
+    times = [notice.submitted_at for notice in page if notice.submitted_at is not None]
+    return back_to is None or not times or min(times) < back_to
 
 
 async def take_in(resources: Resources, page: Sequence[ExamNotice], *, source: Source = Source.POLL) -> int:
