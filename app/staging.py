@@ -16,6 +16,7 @@ from obstore.store import S3Store
 
 from app.settings import Settings
 
+LEAST_FREE_BYTES = 512 * 1024 * 1024
 CAPTURE_PREFIX = "capture-"
 PART_BYTES = 8 * 1024 * 1024
 
@@ -86,6 +87,10 @@ class Staging:
         """Free disk where the files are written."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         return shutil.disk_usage(self.root).free
+
+    def has_room(self) -> bool:
+        """Whether there is room to begin anything: a capture may be gigabytes, a full disk stops a database too."""
+        return self.free_bytes() >= LEAST_FREE_BYTES
 
     def held(self) -> list[UUID]:
         """The exams that have files on this host."""

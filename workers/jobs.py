@@ -15,9 +15,6 @@ from app.resources import Resources
 
 log = structlog.get_logger(__name__)
 
-# Below this nothing is claimed: a capture may be gigabytes, and a full disk stops the database too.
-LEAST_FREE_BYTES = 512 * 1024 * 1024
-
 RUNNERS: dict[str, Callable[[Resources, UUID], Awaitable[bool]]] = {"exam": run_exam, "link": run_link}
 
 
@@ -30,7 +27,7 @@ async def claim_and_run(resources: Resources, kind: str, row_id: UUID) -> bool:
     if runner is None:
         log.warning("unknown_kind", kind=kind)
         return False
-    if kind == "exam" and resources.staging.free_bytes() < LEAST_FREE_BYTES:
+    if kind == "exam" and not resources.staging.has_room():
         log.warning("disk_nearly_full", free_bytes=resources.staging.free_bytes())
         return False
     bind_request_id()
