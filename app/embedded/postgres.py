@@ -66,11 +66,17 @@ def stop(home: Path) -> None:
     sockets = _running(home)
     if sockets is None:
         return
+    pid = int((home / "postmaster.pid").read_text(encoding="utf-8").split("\n", 1)[0])
     account = places.server_account()
     try:
         _run("pg_ctl", "stop", "-w", "-m", "fast", "-t", STOP_SECONDS, "-D", home, account=account)
     except EmbeddedError:
         _run("pg_ctl", "stop", "-w", "-m", "immediate", "-t", STOP_SECONDS, "-D", home, account=account)
+    deadline = time.monotonic() + STOP_SECONDS
+    while (
+        _is_postgres(pid) and time.monotonic() < deadline
+    ):  # pg_ctl waits for the file to go, not for the process
+        time.sleep(0.01)
     places.forget_socket_folder(home, sockets)
 
 
