@@ -7,7 +7,7 @@ Codes are stable, snake_case, and start with the upstream's name when there is o
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
-Upstream = Literal["clarius", "aurabox", "dicomweb", "media", "oidc"]
+Upstream = Literal["clarius", "aurabox", "dicomweb", "media", "oidc", "alert"]
 
 RETRY_AFTER_CAP_SECONDS = 3600.0
 

@@ -1,4 +1,4 @@
-"""What ops do at Clarius for the whole bridge: the registered URLs, the records, the tokens, keys and applications.
+"""What ops do at Clarius for the whole bridge: records, tokens, keys, applications, reports. (URLs: `registration`.)
 
 Each change is audited. A key's secret and a customer's token never leave this module in the clear, but for the
 secret of a key just made.
@@ -15,11 +15,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.linking import hint_of
-from app.clients.clarius import Annotation, ApiKey, NewApiKey, NotificationRecord, ServiceSettings
+from app.clients.clarius import Annotation, ApiKey, NewApiKey, NotificationRecord
 from app.errors import Misuse
 from app.gate import calling
 from app.resources import Resources
-from app.settings import Settings
 from app.states import LinkState
 from app.store.audit import audit
 from app.store.exams import Exam
@@ -27,7 +26,6 @@ from app.store.links import Link
 from app.store.organizations import Organization
 
 ACCOUNT = "clarius"
-HIDDEN = "…"
 # Clarius keeps 14 days of records; more than this is not shown
 MOST_RECORDS = 10_000
 
@@ -74,67 +72,6 @@ class TokenPair:
         if self.link is None:
             return "no_link"
         return None if self.at_clarius else "not_at_clarius"
-
-
-def served_urls(settings: Settings) -> ServiceSettings:
-    """What Clarius has to have registered for this bridge."""
-    secret = f"/{settings.webhook_secret.get_secret_value()}" if settings.webhook_secret else ""
-    return ServiceSettings(
-        notification_url=f"{settings.public_url}/webhooks/clarius{secret}",
-        token_transfer_url=f"{settings.public_url}/connect/clarius/{{token}}",
-    )
-
-
-def matches(settings: Settings, registered: ServiceSettings) -> bool:
-    """Whether what is registered is what this bridge serves."""
-    ours = served_urls(settings)
-    query = f"{settings.public_url}/connect/clarius?token={{token}}"
-    return registered.notification_url.rstrip("/") == ours.notification_url and (
-        registered.token_transfer_url in {ours.token_transfer_url, query}
-    )
-
-
-def shown_url(settings: Settings, url: str) -> str:
-    """A registered URL without the webhook's secret."""
-    if settings.webhook_secret is None:
-        return url
-    return url.replace(settings.webhook_secret.get_secret_value(), HIDDEN)
-
-
-async def read_settings(resources: Resources) -> ServiceSettings:
-    """C6."""
-    async with calling(resources, ACCOUNT):
-        return await (await resources.clarius()).settings()
-
-
-async def change_settings(
-    resources: Resources,
-    *,
-    notification_url: str | None,
-    token_transfer_url: str | None,
-    by: Doer,
-) -> ServiceSettings:
-    """C7: None leaves a URL as it is, "" clears it. Raises Misuse when neither is given."""
-    if notification_url is None and token_transfer_url is None:
-        raise Misuse("nothing to change was given")
-    async with calling(resources, ACCOUNT):
-        changed = await (await resources.clarius()).update_settings(
-            notification_url=notification_url, token_transfer_url=token_transfer_url
-        )
-    told = f"{shown_url(resources.settings, changed.notification_url)}, {changed.token_transfer_url}"
-    await _audit(resources, by, "clarius.settings", detail=told)
-    return changed
-
-
-async def register(resources: Resources, *, by: Doer) -> ServiceSettings:
-    """C7 with our own two URLs; what is registered afterwards."""
-    ours = served_urls(resources.settings)
-    return await change_settings(
-        resources,
-        notification_url=ours.notification_url,
-        token_transfer_url=ours.token_transfer_url,
-        by=by,
-    )
 
 
 async def read_records(resources: Resources, *, skip: int, limit: int) -> list[Receipt]:

@@ -62,6 +62,13 @@ class Overview:
         run = self.runs.get("reconcile")
         return run.finished_at if run is not None else None
 
+    @property
+    def gaps(self) -> int:
+        """How many exams the last look for gaps found missing in Aurabox."""
+        run = self.runs.get("gaps")
+        count = (run.result or {}).get("gaps", 0) if run is not None else 0
+        return count if isinstance(count, int) else len(count)
+
     def name_of(self, account: str) -> str:
         """An account in words: `aurabox · Harbour Clinic`."""
         service, _, organization = account.partition(":")
