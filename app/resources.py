@@ -17,6 +17,7 @@ from app.clients.aurabox.uploader import Integration, SignIns, UploaderClient
 from app.clients.clarius import ClariusClient
 from app.clients.dicomweb import DicomWebClient, authorization
 from app.clients.http import Egress, Http
+from app.clients.observing import count_exchange
 from app.crypto import Sealer, keyed_hash, load_or_create_keys, new_lookup_key
 from app.errors import Misuse
 from app.pool import Pool
@@ -154,7 +155,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     host = socket.gethostname()
     egress = Egress(production=settings.is_production, allowed=settings.allowed_upstreams)
     try:
-        async with Http(egress=egress) as http:
+        async with Http(egress=egress, observe=count_exchange) as http:
             yield Resources(
                 settings=settings,
                 engine=engine,

@@ -6,12 +6,14 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.accounts.alerts import watch_when_due
 from app.crypto import CannotUnseal
 from app.errors import SonobridgeError
 from app.inbox.reconcile import reconcile_when_due
 from app.inbox.sweep import sweep
 from app.resources import Resources
 from app.store.runs import begin_run, end_run
+from workers.counters import keep_own_samples
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +31,8 @@ async def sweep_when_due(resources: Resources) -> None:
 RECURRING: tuple[Callable[[Resources], Awaitable[object]], ...] = (
     sweep_when_due,
     reconcile_when_due,
+    watch_when_due,
+    keep_own_samples,
 )
 
 

@@ -91,7 +91,9 @@ async def read_overview(session: AsyncSession) -> Overview:
     free = and_(DUE, or_(Exam.lease_until.is_(None), Exam.lease_until < now()))
     waits = func.extract("epoch", now() - func.min(Exam.due_at))
     queue = (await session.execute(select(func.count(), waits, now()).where(free))).one()
-    due, oldest, at = queue[0], queue[1], queue[2]
+    due, at = queue[0], queue[2]
+    # none is due: no age
+    oldest: float | None = queue[1]
     return Overview(
         at=at,
         states=states,

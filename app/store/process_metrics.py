@@ -12,6 +12,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.store.base import Base, in_seconds, now
 
 FORGOTTEN_SECONDS = 300
+# how exact they are: a worker writes once in this time however often it is asked
+EVERY_SECONDS = 5
 
 
 class ProcessMetrics(Base):
@@ -30,7 +32,9 @@ async def keep_samples(session: AsyncSession, worker_id: str, samples: list[Any]
         insert(ProcessMetrics)
         .values(worker_id=worker_id, samples=samples)
         .on_conflict_do_update(
-            index_elements=[ProcessMetrics.worker_id], set_={"samples": samples, "at": now()}
+            index_elements=[ProcessMetrics.worker_id],
+            set_={"samples": samples, "at": now()},
+            where=ProcessMetrics.at < in_seconds(-EVERY_SECONDS),
         )
     )
     await session.execute(delete(ProcessMetrics).where(ProcessMetrics.at < in_seconds(-FORGOTTEN_SECONDS)))

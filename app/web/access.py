@@ -7,11 +7,23 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.logs import bind_request_id
+from app.metrics import http_requests
 
 log = structlog.get_logger(__name__)
 
 # Everything that may follow these is a secret: a webhook's path segment, a customer's token, an invitation.
 SECRET_PATHS = re.compile(r"^(/webhooks/clarius|/connect/clarius|/invite|/reset)/.+")
+
+
+AREAS = frozenset({"webhooks", "connect", "login", "account", "admin", "api", "static", "invite", "reset"})
+HEALTH = frozenset({"healthz", "readyz", "metrics"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+
+
+def area_of(path: str) -> str:
+    """Which part of the application a path belongs to: one of a few fixed words, for the metrics."""
+    first = path.split("/")[1] if path.startswith("/") else ""
+    return "health" if first in HEALTH else first if first in AREAS else "other"
 
 
 def shown_path(path: str) -> str:
@@ -43,6 +55,10 @@ class AccessLog:
         try:
             await self._app(scope, receive, watch)
         finally:
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            http_requests.labels(area=area_of(scope["path"]), method=method, status=str(status)).observe(
+                time.perf_counter() - started
+            )
             log.info(
                 "request",
                 method=scope["method"],

@@ -4,12 +4,13 @@ import asyncio
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.resources import Resources, schema_revision
 from app.store.workers import living_workers
 from app.web.dependencies import ResourcesDep
+from app.web.gauges import render_metrics
 
 LOOK_SECONDS = 2.0
 
@@ -54,6 +55,6 @@ async def _checks(resources: Resources) -> dict[str, bool]:
 
 
 @router.get("/metrics", include_in_schema=False)
-async def metrics() -> Response:
+async def metrics(resources: ResourcesDep) -> Response:
     """Prometheus text."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(await render_metrics(resources), media_type=CONTENT_TYPE_LATEST)
