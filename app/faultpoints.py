@@ -47,6 +47,10 @@ POINTS: frozenset[str] = frozenset(
         "create:after_intent",
         "create:before_record",
         "download:between_captures",
+        "keys:after_create",
+        "keys:after_store",
+        "keys:after_verify",
+        "keys:after_revoke",
     }
 )
 

@@ -84,6 +84,15 @@ async def calling(resources: Resources, account: str) -> AsyncIterator[None]:
                 account=account,
                 code=f"{error.upstream}_forbidden",
             ) from error
+        if error.status == 401 and await _still_welcome(resources, account):
+            # the key was replaced while this call was on its way; the next call uses the new one
+            raise TryLater(
+                f"{error.message} (the key was just replaced)",
+                upstream=error.upstream,
+                status=401,
+                account=account,
+                code=f"{error.upstream}_key_replaced",
+            ) from error
         await _refused(resources, account, error.message)
         raise Held(Reason.PAUSED, resources.settings.credentials_probe_seconds, error.message) from error
     except CannotUnseal as error:
