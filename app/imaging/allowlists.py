@@ -73,6 +73,9 @@ IDENTIFIED = PIXEL_DESCRIPTION | IDENTIFIERS | SUBJECT | VETERINARY | {"Institut
 DEIDENTIFIED = PIXEL_DESCRIPTION | IDENTIFIERS | SUBJECT | VETERINARY | CALIBRATION | DEIDENTIFICATION
 
 _PATIENT_GROUP = 0x0010
+_FIRST_OBJECT_GROUP = 0x0008
+"""Below it stand commands and file meta information, which are not the object's."""
+
 _VISIT_AND_REQUEST_GROUPS = frozenset({0x0032, 0x0038, 0x4008})
 
 
@@ -84,6 +87,8 @@ def comes_from_scanner(tag: BaseTag) -> bool:
     """
     return (
         not tag.is_private
+        and tag.group >= _FIRST_OBJECT_GROUP
+        and tag.element != 0
         and bool(keyword_for_tag(tag))
         and tag.group not in _VISIT_AND_REQUEST_GROUPS
         and tag.group != _PATIENT_GROUP

@@ -1,5 +1,6 @@
 """A zip of DICOM files becomes one object per file; nothing in it may choose a path or fill a disk."""
 
+import errno
 import shutil
 import zipfile
 import zlib
@@ -80,6 +81,11 @@ def _unpack(path: Path, scratch: Path) -> dict[str, SourceObject]:
         raise CaptureProblem("capture_truncated", "The zip is damaged or incomplete.") from error
     except (zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         # RuntimeError is how zipfile says that a password is asked for.
+        raise CaptureProblem("capture_unreadable", "The zip cannot be unpacked.") from error
+    except OSError as error:
+        # A damaged directory makes zipfile seek to places that no file has; the disk fails otherwise.
+        if error.errno != errno.EINVAL:
+            raise
         raise CaptureProblem("capture_unreadable", "The zip cannot be unpacked.") from error
     if not sources:
         raise CaptureProblem("capture_wrong_kind", "The zip holds no DICOM file.")

@@ -3,16 +3,17 @@
 It only reads. `sonobridge check-dicom` prints what it finds; the convert step refuses to go on.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
 
 from app.imaging.errors import CaptureProblem
 from app.imaging.limits import MAX_DICOM_HEADER_BYTES
+from app.imaging.source_pixels import UNREADABLE
 from app.imaging.subjects import US_IMAGE, US_MULTI_FRAME
 
 Need = Literal["value", "present"]
@@ -85,10 +86,12 @@ class Finding:
 def check_file(path: Path) -> list[Finding]:
     """All findings about a DICOM file; empty means that it may be sent. OSError: the disk."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            # A warning would carry values of the file to standard error.
+            warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(file, defer_size=MAX_DICOM_HEADER_BYTES, stop_before_pixels=True)
             has_pixels = _pixel_element_follows(file.read(6), dataset)
-    except (InvalidDicomError, EOFError, ValueError, KeyError, NotImplementedError):
+    except UNREADABLE:
         return [Finding("file", "is not a readable DICOM file")]
     return check_dataset(dataset, has_pixels=has_pixels)
 

@@ -3,11 +3,13 @@
 It chooses by what the bytes are and does nothing else. It can be pickled into a process pool.
 """
 
+import warnings
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 from app.imaging.bundles import convert_bundle
+from app.imaging.check import require_valid
 from app.imaging.clips import convert_clip
 from app.imaging.errors import CaptureProblem
 from app.imaging.passthrough import convert_dicom
@@ -31,6 +33,7 @@ def convert_capture(
 
     `capture_index` counts from 0. `capture_sha256` (hex) is computed when it is not given.
     `content_at` (aware) is when the picture was taken; without it, the study's time.
+    Every object passes our required-attribute table (`check`) or the capture is refused.
     The same input gives the same bytes, so a repeat after a crash overwrites like with like.
 
     CaptureProblem: the capture will never become an image; nothing is left in `out_dir`.
@@ -45,13 +48,34 @@ def convert_capture(
         content_at=content_at,
     )
     out_dir.mkdir(parents=True, exist_ok=True)
-    kind = sniff(source)
+    with warnings.catch_warnings():
+        # A warning would carry values of the file to standard error.
+        warnings.simplefilter("ignore")
+        return _checked(_by_kind(capture, out_dir, context, subject))
+
+
+def _checked(made: list[ConvertedInstance]) -> list[ConvertedInstance]:
+    """The instances once each has passed our required-attribute table; none of them otherwise."""
+    try:
+        for instance in made:
+            require_valid(instance.path)
+    except CaptureProblem:
+        for instance in made:
+            instance.path.unlink(missing_ok=True)
+        raise
+    return made
+
+
+def _by_kind(
+    capture: Capture, out_dir: Path, context: StudyContext, subject: Subject
+) -> list[ConvertedInstance]:
     one: dict[str, Callable[[Capture, Path, StudyContext, Subject], ConvertedInstance]] = {
         "jpeg": convert_jpeg,
         "png": convert_png,
         "mp4": convert_clip,
         "dicom": convert_dicom,
     }
+    kind = sniff(capture.path)
     if kind in one:
         return [one[kind](capture, out_dir, context, subject)]
     if kind == "zip":

@@ -17,7 +17,7 @@ from app.imaging.errors import CaptureProblem
 from app.imaging.foreign_pixels import pixel_tail
 from app.imaging.masks import DERIVATION
 from app.imaging.objects import sentence, store
-from app.imaging.source_pixels import SourceObject, read_source
+from app.imaging.source_pixels import UNREADABLE, SourceObject, damaged, read_source
 from app.imaging.subjects import (
     Capture,
     ConvertedInstance,
@@ -57,33 +57,52 @@ def rewrite(
     CaptureProblem `capture_not_cleanable` or `capture_not_maskable` when policy asks for more than
     can be done to this object.
     """
-    if isinstance(subject, DeidentifiedSubject):
-        _check_cleanable(source, context)
-        dataset = _numbers_only(source.dataset)
-        dataset.update(describe(context, subject, plan))
-    else:
-        dataset = _kept(source.dataset)
-        originals = {str(source.dataset.SOPInstanceUID): plan.instance_uid, **known}
-        if source.dataset.get("StudyInstanceUID"):
-            originals[str(source.dataset.StudyInstanceUID)] = context.study_uid
-        _rename_references(dataset, originals)
-        _place(dataset, describe(context, subject, plan), is_image=source.pixels is not None)
-        identify(dataset, context, subject)
-    if context.burned_in == "mask" and source.pixels is not None:
-        dataset.ImageType = ["DERIVED", *list(dataset.get("ImageType", ["", "PRIMARY"]))[1:]]
-        dataset.DerivationDescription = sentence((DERIVATION,))
+    ours = describe(context, subject, plan)
     scratch = out_dir / f"{plan.instance_uid}.frames"
+    strict = isinstance(subject, DeidentifiedSubject)
+    if strict:
+        _check_cleanable(source, context)
     try:
+        dataset = _merged(source, context, subject, ours=ours, known=known)
         return store(
             out_dir,
             seal(dataset, subject, from_scanner=True),
             plan,
             capture,
             transfer_syntax=source.transfer_syntax,
-            tail=_tail(source, context, scratch, strict=isinstance(subject, DeidentifiedSubject)),
+            tail=_tail(source, context, scratch, strict=strict),
         )
+    except UNREADABLE:
+        # The cause would quote what it could not read.
+        raise damaged() from None
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _merged(
+    source: SourceObject,
+    context: StudyContext,
+    subject: Subject,
+    *,
+    ours: Dataset,
+    known: Mapping[str, str],
+) -> Dataset:
+    """The scanner's attributes as far as policy keeps them, under ours."""
+    if isinstance(subject, DeidentifiedSubject):
+        dataset = _numbers_only(source.dataset)
+        dataset.update(ours)
+    else:
+        dataset = _kept(source.dataset)
+        originals = {str(source.dataset.SOPInstanceUID): str(ours.SOPInstanceUID), **known}
+        if source.dataset.get("StudyInstanceUID"):
+            originals[str(source.dataset.StudyInstanceUID)] = context.study_uid
+        _rename_references(dataset, originals)
+        _place(dataset, ours, is_image=source.pixels is not None)
+        identify(dataset, context, subject)
+    if context.burned_in == "mask" and source.pixels is not None:
+        dataset.ImageType = ["DERIVED", *list(dataset.get("ImageType", ["", "PRIMARY"]))[1:]]
+        dataset.DerivationDescription = sentence((DERIVATION,))
+    return dataset
 
 
 def _tail(source: SourceObject, context: StudyContext, scratch: Path, *, strict: bool) -> Iterator[bytes]:

@@ -4,14 +4,17 @@ It reads structure only (PS3.5 A.4); what may be done with the pixels is decided
 """
 
 import io
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
-from pydicom.dataset import FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.uid import UID
 
 from app.imaging.errors import CaptureProblem
 from app.imaging.limits import MAX_DICOM_HEADER_BYTES, MAX_STILL_BYTES
@@ -22,8 +25,10 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM, _SEQUENCE_END = 0xE000, 0xE0DD
-_UNREADABLE = (
+UNREADABLE = (
     InvalidDicomError,
+    BytesLengthException,
+    NameError,
     EOFError,
     ValueError,
     KeyError,
@@ -34,7 +39,7 @@ _UNREADABLE = (
     RecursionError,
     struct.error,
 )
-"""All that pydicom raises on damaged or hostile input."""
+"""All that pydicom raises on damaged or hostile input, at reading and (NameError too) at writing it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,9 @@ class _BoundedReader(io.BufferedReader):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read as usual, against the budget."""
-        self.budget -= self.budget + 1 if size is None or size < 0 else size
+        held = os.fstat(self.fileno()).st_size - self.tell()
+        # What a damaged length claims beyond the end is no more than the file holds.
+        self.budget -= held if size is None or size < 0 else min(size, held)
         if self.budget < 0:
             raise CaptureProblem("capture_too_large", "The DICOM file says too much besides its image.")
         return super().read(size)
@@ -89,17 +96,26 @@ def read_source(path: Path) -> SourceObject:
             position = file.tell()
             # Text is decoded now, by the file's own character set, because ours differs.
             dataset.decode()
+            dataset.walk(_convert)
             transfer_syntax = str(dataset.file_meta.TransferSyntaxUID)
             class_uid, instance_uid = dataset.SOPClassUID, dataset.SOPInstanceUID
-    except _UNREADABLE as error:
-        raise _damaged() from error
+    except UNREADABLE:
+        # The cause would quote what it could not read.
+        raise damaged() from None
     if not class_uid or not instance_uid:
-        raise _damaged()
+        raise damaged()
+    if not UID(transfer_syntax).is_transfer_syntax or UID(transfer_syntax).is_private:
+        raise CaptureProblem("capture_unreadable", "The DICOM file is in an encoding that we do not know.")
     if transfer_syntax == DEFLATED:
         raise CaptureProblem("capture_unreadable", "The DICOM file is deflated, which is not supported.")
     with path.open("rb") as reader:
         pixels = _find_pixels(reader, position, size, transfer_syntax)
     return SourceObject(path, dataset, transfer_syntax, pixels)
+
+
+def _convert(dataset: Dataset, element: DataElement) -> None:
+    """Being handed an element converts its value: what cannot be converted shows now, not half-way."""
+    del dataset, element
 
 
 def span_bytes(path: Path, span: Span) -> bytes:
@@ -139,7 +155,7 @@ def _items(file: io.BufferedReader, position: int, size: int) -> tuple[list[Span
     items: list[Span] = []
     for group, element, length, start in _item_headers(file, position):
         if group != 0xFFFE or element not in (_ITEM, _SEQUENCE_END):
-            raise _damaged()
+            raise damaged()
         if element == _SEQUENCE_END:
             return items, start
         if start + length > size:
@@ -163,5 +179,6 @@ def _truncated() -> CaptureProblem:
     return CaptureProblem("capture_truncated", "The DICOM file ends before it is complete.")
 
 
-def _damaged() -> CaptureProblem:
+def damaged() -> CaptureProblem:
+    """The problem of a file that is no proper DICOM."""
     return CaptureProblem("capture_unreadable", "The DICOM file is damaged and cannot be read.")

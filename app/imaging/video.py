@@ -152,7 +152,10 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             ]
             if not pictures:
                 raise CaptureProblem("capture_wrong_kind", "The video holds no moving picture.")
-            pictures[0].codec_context.thread_count = 1
+            context = pictures[0].codec_context
+            if context is None:
+                raise CaptureProblem("capture_unreadable", "The clip is in a format that we cannot decode.")
+            context.thread_count = 1
             yield container, pictures[0]
     except av.error.FFmpegError as error:
         if isinstance(error, OSError):
