@@ -3,17 +3,20 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from app.embedded import places, postgres, redis
 from app.embedded.share import Hold, Server, hold
 from app.settings import Settings
+
+T = TypeVar("T")
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -111,7 +114,7 @@ async def embedded_stores(settings: Settings) -> AsyncIterator[Stores]:
                 redis_url=settings.redis_url or held.redis_url or "",
             )
         finally:
-            await asyncio.shield(asyncio.to_thread(held.release))
+            await _to_the_end(asyncio.to_thread(held.release))
 
 
 async def _finish_in_thread(start: "partial[HeldStores]") -> HeldStores:
@@ -120,9 +123,24 @@ async def _finish_in_thread(start: "partial[HeldStores]") -> HeldStores:
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
-        held = await starting
-        await asyncio.to_thread(held.release)
+        held = await _to_the_end(starting)
+        await _to_the_end(asyncio.to_thread(held.release))
         raise
+
+
+async def _to_the_end(work: Awaitable[T]) -> T:
+    """Waits for `work` however often we are cancelled meanwhile (a second signal, a signal while leaving)."""
+    working = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not working.done():
+        try:
+            await asyncio.wait([working])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    result = working.result()
+    if cancelled is not None:
+        raise cancelled
+    return result
 
 
 @contextmanager

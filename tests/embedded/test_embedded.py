@@ -58,7 +58,8 @@ class User:
 
     def end_by(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        self.process.communicate()
+        _, errors = self.process.communicate()
+        assert "Traceback" not in errors or number == signal.SIGINT, errors
         return self.process.returncode
 
 
@@ -152,6 +153,22 @@ def test_a_stop_signal_while_starting_leaves_nothing_behind(folder: Path, enter:
     assert user.end_by(signal.SIGTERM) == -signal.SIGTERM
     assert not (folder / "postgres" / "postmaster.pid").exists()
     assert enter(folder).leave() == 0
+
+
+def test_a_stop_signal_while_leaving_does_not_cut_the_leaving_short(folder: Path, enter: Enter):
+    user = enter(folder)
+    report = user.report()
+    assert user.process.stdin is not None
+    user.process.stdin.close()
+    for _ in range(3):
+        user.process.send_signal(signal.SIGTERM)
+    user.process.wait()
+    assert not serves(report["postgres"])
+    assert not serves(report["redis"])
+    assert user.process.stdout is not None
+    assert user.process.stderr is not None
+    user.process.stdout.close()
+    user.process.stderr.close()
 
 
 def test_what_a_killed_process_left_is_taken_over_and_stopped(folder: Path, enter: Enter):
