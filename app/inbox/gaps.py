@@ -1,0 +1,160 @@
+"""The gap list: exams that Clarius sent and Aurabox does not have, each with the reason (C1 and C8 against our rows).
+
+Compares and reports; what is missing is taken in by reconcile, or by a person's import.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from app.clients.clarius import NotificationRecord
+from app.errors import SonobridgeError
+from app.gate import calling
+from app.resources import Resources
+from app.states import ExamState, Reason
+from app.store.exams import Exam
+from app.store.organizations import Organization
+from app.store.runs import begin_run, end_run
+
+RUN_NAME = "gaps"
+DAY_SECONDS = 24 * 3600.0
+# what one look reads at most; more than this is no list that a person goes through
+MOST = 50_000
+ROWS_AT_ONCE = 1000
+
+UNDER_WAY = (ExamState.QUEUED, ExamState.RUNNING)
+GOES_ON = (Reason.RETRY, Reason.THROTTLED, Reason.SETTLING)
+
+NOT_HERE = "not known here; import it, or wait for the next reconcile"
+WORDS: dict[str, str] = {
+    ExamState.REVIEW: "in review",
+    ExamState.FAILED: "failed",
+    ExamState.UNVERIFIED: "not verified: Clarius sent it but does not list it",
+    ExamState.CANCELLED: "cancelled by a person",
+    ExamState.GONE: "deleted at Clarius before it could be read",
+    ExamState.QUEUED: "under way",
+    ExamState.RUNNING: "under way",
+}
+WAITING_WORDS: dict[str, str] = {
+    Reason.LINK: "waiting for a link of its Clarius account",
+    Reason.PAUSED: "waiting: the credentials are refused",
+}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What Clarius says that it sent."""
+
+    request_uuid: UUID
+    exam_uuid: UUID | None
+    submitted_at: datetime | None
+
+
+async def find_gaps_when_due(resources: Resources) -> list[dict[str, Any]] | None:
+    """Once a day, whoever looks first; None when it is not time."""
+    async with resources.sessions.begin() as session:
+        if not await begin_run(session, RUN_NAME, every=DAY_SECONDS):
+            return None
+    return await find_gaps(resources)
+
+
+async def find_gaps(resources: Resources) -> list[dict[str, Any]]:
+    """The list now, the oldest first: `{request_uuid, exam_uuid, organization, submitted_at, reason}`.
+
+    Its length without what is simply under way is recorded as run `gaps`. Raises from the error tree.
+    """
+    async with resources.sessions.begin() as session:
+        await begin_run(session, RUN_NAME, every=0)
+    try:
+        sent = await _sent(resources)
+    except SonobridgeError as error:
+        async with resources.sessions.begin() as session:
+            await end_run(session, RUN_NAME, result=None, error=error.code)
+        raise
+    rows, known = await _known(resources, list(sent))
+    gaps = [
+        _gap(one, *rows[uuid]) if uuid in rows else _gap(one, None, None)
+        for uuid, one in sent.items()
+        if uuid in rows or uuid not in known
+    ]
+    gaps.sort(key=lambda gap: (str(gap["submitted_at"] or ""), str(gap["request_uuid"])))
+    standing = sum(1 for uuid in sent if uuid not in known or (uuid in rows and not _goes_on(rows[uuid][0])))
+    async with resources.sessions.begin() as session:
+        await end_run(session, RUN_NAME, result={"gaps": standing, "sent": len(sent)})
+    return gaps
+
+
+async def _sent(resources: Resources) -> dict[UUID, Sent]:
+    """What the poll API lists, and the webhook calls of the last 14 days: some exams are in one of them only."""
+    sent: dict[UUID, Sent] = {}
+    async with calling(resources, "clarius"):
+        clarius = await resources.clarius()
+        async for record in clarius.notification_records():
+            recorded = _recorded(record)
+            if recorded is not None:
+                sent[recorded.request_uuid] = recorded
+            if len(sent) >= MOST:
+                break
+        listed = 0
+        async for notice in clarius.accessible_exams():
+            sent[notice.request_uuid] = Sent(notice.request_uuid, notice.exam_uuid, notice.submitted_at)
+            listed += 1
+            if listed >= MOST:
+                break
+    return sent
+
+
+def _recorded(record: NotificationRecord) -> Sent | None:
+    """Which exam a recorded webhook call announced; the rest of its body holds a customer's token."""
+    content = record.event.request.content if record.event.request is not None else None
+    try:
+        body = json.loads(content or "")
+        return Sent(UUID(str(body["request_uuid"])), UUID(str(body["exam_uuid"])), record.event.sent_at)
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+async def _known(
+    resources: Resources, uuids: list[UUID]
+) -> tuple[dict[UUID, tuple[Exam, Organization | None]], set[UUID]]:
+    """Of these requests: our rows that are not delivered, and all that we know."""
+    missing: dict[UUID, tuple[Exam, Organization | None]] = {}
+    known: set[UUID] = set()
+    async with resources.sessions() as session:
+        for start in range(0, len(uuids), ROWS_AT_ONCE):
+            found = await session.execute(
+                select(Exam, Organization)
+                .outerjoin(Organization, Organization.id == Exam.organization_id)
+                .where(Exam.request_uuid.in_(uuids[start : start + ROWS_AT_ONCE]))
+            )
+            for row in found:
+                known.add(row[0].request_uuid)
+                if row[0].state != ExamState.DELIVERED:
+                    missing[row[0].request_uuid] = (row[0], row[1])
+    return missing, known
+
+
+def _goes_on(exam: Exam) -> bool:
+    """Whether nothing stands in its way that a person would have to know of."""
+    return exam.state in UNDER_WAY or (exam.state == ExamState.WAITING and exam.reason in GOES_ON)
+
+
+def _gap(sent: Sent, exam: Exam | None, organization: Organization | None) -> dict[str, Any]:
+    return {
+        "request_uuid": str(sent.request_uuid),
+        "exam_uuid": str(sent.exam_uuid) if sent.exam_uuid else None,
+        "organization": {"id": str(organization.id), "name": organization.name} if organization else None,
+        "submitted_at": sent.submitted_at,
+        "reason": _reason(exam) if exam is not None else NOT_HERE,
+    }
+
+
+def _reason(exam: Exam) -> str:
+    if exam.state == ExamState.WAITING:
+        return WAITING_WORDS.get(exam.reason or "", f"under way, waiting ({exam.reason})")
+    words = WORDS.get(exam.state, exam.state)
+    return f"{words}: {exam.error_code}" if exam.error_code else words
