@@ -71,8 +71,10 @@ def _write_subject(dataset: Dataset, subject: Subject) -> None:
         dataset.PatientID = long_string(subject.patient_id)
         _write_veterinary(dataset, species=subject.species, owner=subject.owner_name)
     else:
-        dataset.PatientName = person_name(subject.label)
-        dataset.PatientID = long_string(subject.label)
+        # One cleaning for both, so that they stay equal whatever the label holds.
+        label = person_name(subject.label)
+        dataset.PatientName = label
+        dataset.PatientID = label
         if subject.species is not None:
             _write_veterinary(dataset, species=subject.species, owner="")
     dataset.PatientBirthDate = _date(subject.birth_date)

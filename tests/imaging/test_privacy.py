@@ -71,6 +71,12 @@ def test_deidentified_says_so(convert, tmp_path):
     assert dataset.PatientBirthDate == ""
 
 
+@pytest.mark.parametrize("label", ["Smith^=\\\\x", "L" * 200, "a  b"])
+def test_name_and_id_are_one_label_whatever_it_holds(convert, tmp_path, label):
+    dataset = pydicom.dcmread(convert(jpeg(tmp_path / "j"), DeidentifiedSubject(label=label)).path)
+    assert str(dataset.PatientName) == dataset.PatientID != ""
+
+
 def test_masking_is_stated(convert, tmp_path):
     made = convert(jpeg(tmp_path / "j"), CASE, burned_in="mask", masks=((0, 0, 10, 10),))
     dataset = pydicom.dcmread(made.path)
