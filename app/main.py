@@ -11,6 +11,7 @@ from app.resources import Resources, open_resources
 from app.settings import Settings, load_settings
 from app.web import account, connect, health, login, oidc, one_time, static_files, webhook
 from app.web.access import AccessLog
+from app.web.api import root as api
 from app.web.pages import install_pages
 from app.web.problems import install_problems
 
@@ -23,6 +24,7 @@ ROUTERS = (
     one_time.router,
     account.router,
     static_files.router,
+    api.router,
 )
 
 

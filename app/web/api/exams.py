@@ -1,0 +1,266 @@
+"""Exams over the admin API: find, look, retry, release, cancel, decide, import, captures, reports."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from uuid import UUID
+
+import structlog
+from fastapi import APIRouter, File, Form, Path, Query, UploadFile
+from fastapi.responses import FileResponse
+
+from app.accounts.clarius_admin import Doer, upload_report
+from app.delivery.actions import cancel_exam, decide_identity, release_exam, retry_exam, retry_matching
+from app.delivery.staged import staged_name
+from app.errors import Misuse
+from app.inbox.imports import import_exam
+from app.resources import Resources
+from app.states import ExamState, Reason, Step
+from app.store.audit import audit
+from app.store.captures import Capture, captures_of
+from app.store.exam_search import find_exams, read_filter
+from app.store.exam_view import describe_exam, describe_exams
+from app.store.exams import Exam, find_exam
+from app.web.api.documents import problems
+from app.web.api.paging import DEFAULT, Cursor, Limit
+from app.web.api.routing import ApiRoute, CallerDep
+from app.web.api.shapes import (
+    ExamFilter,
+    ExamItem,
+    ExamPage,
+    IdentityBody,
+    ImportBody,
+    ReportReceipt,
+    RetryCount,
+)
+from app.web.dependencies import ResourcesDep
+
+MEDIA_TYPES = {
+    "jpeg": ("image/jpeg", "jpg"),
+    "png": ("image/png", "png"),
+    "mp4": ("video/mp4", "mp4"),
+    "dicom": ("application/dicom", "dcm"),
+    "zip": ("application/zip", "zip"),
+}
+NO_SUCH_EXAM = {404: "`no_such_exam`"}
+STALE = {**NO_SUCH_EXAM, 409: "`stale_move`: the exam's state does not allow it"}
+
+router = APIRouter(route_class=ApiRoute, tags=["exams"])
+log = structlog.get_logger(__name__)
+
+
+@router.get("/exams", responses=problems({404: "`no_such_organization`"}))
+async def list_exams(  # noqa: PLR0913, PLR0917 - one parameter for each filter
+    resources: ResourcesDep,
+    _: CallerDep,
+    state: Annotated[ExamState | None, Query(description="Only exams in this state.")] = None,
+    step: Annotated[Step | None, Query(description="Only exams at this step.")] = None,
+    reason: Annotated[Reason | None, Query(description="Only exams that wait for this.")] = None,
+    organization: Annotated[
+        str | None, Query(max_length=200, description="Only exams of this organisation (id or name).")
+    ] = None,
+    q: Annotated[
+        str | None,
+        Query(
+            max_length=200,
+            description="A request or exam UUID or its beginning, or a part of an organisation's name.",
+        ),
+    ] = None,
+    since: Annotated[
+        str | None, Query(max_length=40, description="Received at or after this time (ISO 8601).")
+    ] = None,
+    limit: Limit = DEFAULT,
+    cursor: Cursor = None,
+) -> ExamPage:
+    """Exams, the newest received first."""
+    async with resources.sessions() as session:
+        wanted = await read_filter(
+            session, state=state, step=step, reason=reason, organization=organization, q=q, since=since
+        )
+        page, following = await find_exams(session, wanted, limit=limit, cursor=cursor)
+        items = await describe_exams(session, page)
+    return ExamPage.model_validate({"items": items, "next_cursor": following})
+
+
+@router.post("/exams/retry", responses=problems({404: "`no_such_organization`"}, writes=True))
+async def retry_many(resources: ResourcesDep, caller: CallerDep, body: ExamFilter) -> RetryCount:
+    """Retry all exams that the filter finds; without a state those that are failed, in review or unverified."""
+    async with resources.sessions() as session:
+        wanted = await read_filter(
+            session,
+            state=body.state,
+            step=body.step,
+            reason=body.reason,
+            organization=body.organization,
+            since=body.since,
+        )
+    bulk = await retry_matching(
+        resources, wanted, actor=caller.actor, dry_run=body.dry_run, address=caller.address
+    )
+    return RetryCount(matched=bulk.matched, retried=bulk.done)
+
+
+@router.post(
+    "/exams/import",
+    status_code=201,
+    responses=problems({404: "`not_listed`: Clarius does not list this request"}, writes=True, upstream=True),
+)
+async def import_one(resources: ResourcesDep, caller: CallerDep, body: ImportBody) -> ExamItem:
+    """Take in a request that Clarius lists and we do not know; one that we know is answered as it is."""
+    exam = await import_exam(resources, body.request_uuid, actor=caller.actor, address=caller.address)
+    return await _shown(resources, exam)
+
+
+@router.get("/exams/{request_uuid}", responses=problems(NO_SUCH_EXAM))
+async def show_exam(resources: ResourcesDep, _: CallerDep, request_uuid: UUID) -> ExamItem:
+    """One exam. It holds no patient data."""
+    return await _shown(resources, await wanted_exam(resources, request_uuid))
+
+
+@router.post("/exams/{request_uuid}/retry", responses=problems(STALE, writes=True))
+async def retry(resources: ResourcesDep, caller: CallerDep, request_uuid: UUID) -> ExamItem:
+    """Try again now. An exam that is under way or delivered is left as it is."""
+    return await _shown(
+        resources, await retry_exam(resources, request_uuid, actor=caller.actor, address=caller.address)
+    )
+
+
+@router.post("/exams/{request_uuid}/release", responses=problems(STALE, writes=True))
+async def release(resources: ResourcesDep, caller: CallerDep, request_uuid: UUID) -> ExamItem:
+    """Vouch for an exam that is unverified or in review, so that it goes on."""
+    return await _shown(
+        resources, await release_exam(resources, request_uuid, actor=caller.actor, address=caller.address)
+    )
+
+
+@router.post("/exams/{request_uuid}/cancel", responses=problems(STALE, writes=True))
+async def cancel(resources: ResourcesDep, caller: CallerDep, request_uuid: UUID) -> ExamItem:
+    """Stop an exam for good; a retry takes that back."""
+    return await _shown(
+        resources, await cancel_exam(resources, request_uuid, actor=caller.actor, address=caller.address)
+    )
+
+
+@router.post("/exams/{request_uuid}/identity", responses=problems(STALE, writes=True))
+async def decide(
+    resources: ResourcesDep, caller: CallerDep, request_uuid: UUID, body: IdentityBody
+) -> ExamItem:
+    """Settle an identity conflict: `same` files under the known patient, `separate` as somebody else."""
+    exam = await decide_identity(
+        resources, request_uuid, body.choice, actor=caller.actor, address=caller.address
+    )
+    return await _shown(resources, exam)
+
+
+@router.get(
+    "/exams/{request_uuid}/captures/{n}",
+    response_class=FileResponse,
+    responses={
+        200: {
+            "description": "The capture's bytes as Clarius served them.",
+            "content": {
+                kind: {"schema": {"type": "string", "format": "binary"}} for kind, _ in MEDIA_TYPES.values()
+            },
+        },
+        **problems({404: "`no_such_exam`, `no_such_capture`: also when its bytes are no longer kept here"}),
+    },
+)
+async def capture(
+    resources: ResourcesDep, caller: CallerDep, request_uuid: UUID, n: Annotated[int, Path(ge=0, le=10_000)]
+) -> FileResponse:
+    """One capture's bytes, while they are kept. It may show a patient, so that each look is audited."""
+    return await capture_file(resources, request_uuid, n, by=Doer(caller.actor, caller.address))
+
+
+@router.post(
+    "/exams/{request_uuid}/reports",
+    status_code=201,
+    responses=problems(NO_SUCH_EXAM, writes=True, upstream=True),
+)
+async def report(
+    resources: ResourcesDep,
+    caller: CallerDep,
+    request_uuid: UUID,
+    name: Annotated[str, Form(min_length=1, max_length=200, description="Shown to the user at Clarius.")],
+    file: Annotated[UploadFile, File(description="The report, at most 32 MiB.")],
+) -> ReportReceipt:
+    """Upload a report of your own onto the exam at Clarius (C5)."""
+    content = await file.read()
+    await send_report(
+        resources, request_uuid, name=name, file=file, content=content, by=Doer(caller.actor, caller.address)
+    )
+    return ReportReceipt(request_uuid=request_uuid, name=name, bytes=len(content))
+
+
+async def send_report(
+    resources: Resources, request_uuid: UUID, *, name: str, file: UploadFile, content: bytes, by: Doer
+) -> None:
+    """C5, with a file name and type that fit into a header whatever the caller sent."""
+    given = (file.filename or "").rpartition("/")[2].rpartition("\\")[2]
+    plain = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "_" for char in given)
+    kind = file.content_type or ""
+    await upload_report(
+        resources,
+        request_uuid,
+        name=name,
+        filename=plain[-100:] or "report",
+        content=content,
+        content_type=kind
+        if kind.isascii() and kind.isprintable() and "/" in kind
+        else "application/octet-stream",
+        by=by,
+    )
+
+
+async def wanted_exam(resources: Resources, request_uuid: UUID) -> Exam:
+    """The exam; Misuse (`no_such_exam`) when there is none."""
+    async with resources.sessions() as session:
+        exam = await find_exam(session, request_uuid)
+    if exam is None:
+        raise Misuse("there is no exam with this request UUID", code="no_such_exam")
+    return exam
+
+
+async def capture_file(
+    resources: Resources, request_uuid: UUID, n: int, *, by: Doer, inline: bool = False
+) -> FileResponse:
+    """The staged bytes of capture `n`, the view audited. Raises Misuse (`no_such_capture`)."""
+    exam = await wanted_exam(resources, request_uuid)
+    async with resources.sessions() as session:
+        row = next((one for one in await captures_of(session, exam.id) if one.index == n), None)
+    if row is None:
+        raise Misuse("the exam has no such capture", code="no_such_capture")
+    path = await resources.staging.fetch(exam.id, staged_name(row)) if row.downloaded_at else None
+    if path is None:
+        raise Misuse(_why_absent(row, exam, resources), code="no_such_capture")
+    async with resources.sessions.begin() as session:
+        await audit(
+            session,
+            actor=by.actor,
+            action="capture.view",
+            subject=str(request_uuid),
+            detail=f"capture {n}",
+            address=by.address,
+        )
+    kind, suffix = MEDIA_TYPES.get(row.kind or "", ("application/octet-stream", "bin"))
+    return FileResponse(
+        path,
+        media_type=kind,
+        filename=f"{request_uuid}-{n}.{suffix}",
+        content_disposition_type="inline" if inline else "attachment",
+        headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
+    )
+
+
+def _why_absent(row: Capture, exam: Exam, resources: Resources) -> str:
+    if row.purged_at is not None or exam.state == ExamState.DELIVERED:
+        return "the bytes of this capture are no longer kept"
+    if exam.staging_host not in {None, resources.host}:
+        return "the bytes of this capture lie on another host"
+    return "this capture has not been downloaded"
+
+
+async def _shown(resources: Resources, exam: Exam) -> ExamItem:
+    async with resources.sessions() as session:
+        fresh = await session.get_one(Exam, exam.id)
+        shown: Mapping[str, Any] = await describe_exam(session, fresh)
+    return ExamItem.model_validate(shown)

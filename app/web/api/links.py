@@ -1,0 +1,77 @@
+"""Links over the admin API: find, look, ask Clarius again, move, end."""
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from app.accounts.linking import describe_link, list_links, move_link, retry_link, unlink
+from app.errors import Misuse
+from app.resources import Resources
+from app.store.links import Link
+from app.web.api.documents import problems
+from app.web.api.paging import DEFAULT, Cursor, Limit, slice_page
+from app.web.api.routing import ApiRoute, CallerDep
+from app.web.api.shapes import LinkItem, LinkPage, MoveBody
+from app.web.dependencies import ResourcesDep
+
+NO_SUCH_LINK = {404: "`no_such_link`"}
+ENDED = {**NO_SUCH_LINK, 409: "`link_ended`, `link_taken`: the link's state does not allow it"}
+# newest first as text: a later time has a smaller rest to the end of days
+END_OF_DAYS_MICROSECONDS = 10**17
+
+router = APIRouter(route_class=ApiRoute, tags=["links"])
+
+
+def place(link: Link) -> str:
+    """A link's place in the list, newest first."""
+    rest = END_OF_DAYS_MICROSECONDS - int(link.created_at.timestamp() * 1_000_000)
+    return f"{rest:018d}{link.id}"
+
+
+@router.get("/links", responses=problems())
+async def all_links(
+    resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
+) -> LinkPage:
+    """Links, the newest first."""
+    rows = sorted(await list_links(resources), key=lambda row: place(row[0]))
+    page, following = slice_page(rows, key=lambda row: place(row[0]), limit=limit, cursor=cursor)
+    return LinkPage.model_validate({"items": [describe_link(*row) for row in page], "next_cursor": following})
+
+
+@router.get("/links/{link_id}", responses=problems(NO_SUCH_LINK))
+async def show_link(resources: ResourcesDep, _: CallerDep, link_id: UUID) -> LinkItem:
+    """One link."""
+    return await _shown(resources, link_id)
+
+
+@router.post("/links/{link_id}/confirm", responses=problems(ENDED, writes=True))
+async def confirm(resources: ResourcesDep, caller: CallerDep, link_id: UUID) -> LinkItem:
+    """Ask Clarius now to confirm a pending or refused link; a worker does it, and the link's state tells the end."""
+    await retry_link(resources, link_id, actor=caller.actor, address=caller.address)
+    return await _shown(resources, link_id)
+
+
+@router.post("/links/{link_id}/move", responses=problems(ENDED, writes=True))
+async def move(resources: ResourcesDep, caller: CallerDep, link_id: UUID, body: MoveBody) -> LinkItem:
+    """Give a Clarius account to another organisation; the answer is the link that takes over."""
+    moved = await move_link(
+        resources, link_id, organization=body.organization, actor=caller.actor, address=caller.address
+    )
+    return await _shown(resources, moved.id)
+
+
+@router.delete("/links/{link_id}", status_code=204, responses=problems(NO_SUCH_LINK, writes=True))
+async def end(resources: ResourcesDep, caller: CallerDep, link_id: UUID) -> Response:
+    """End a link: new exams of that Clarius account wait; what was delivered stays."""
+    await unlink(resources, link_id, actor=caller.actor, address=caller.address)
+    return Response(status_code=204)
+
+
+async def _shown(resources: Resources, link_id: UUID) -> LinkItem:
+    for row in await list_links(resources):
+        if row[0].id == link_id:
+            shown: dict[str, Any] = describe_link(*row)
+            return LinkItem.model_validate(shown)
+    raise Misuse("there is no such link", code="no_such_link")

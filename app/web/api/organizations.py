@@ -1,0 +1,100 @@
+"""Organisations over the admin API: list, create, read, change, remove, test their connections."""
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from app.accounts.organizations import (
+    add_organization,
+    describe_organization,
+    remove_organization,
+    set_organization,
+    wanted_organization,
+)
+from app.doctor import check_organization
+from app.store.organizations import list_organizations
+from app.web.api.documents import problems
+from app.web.api.paging import DEFAULT, Cursor, Limit, slice_page
+from app.web.api.routing import ApiRoute, CallerDep
+from app.web.api.shapes import (
+    CheckResult,
+    OrganizationChange,
+    OrganizationCreate,
+    OrganizationItem,
+    OrganizationPage,
+)
+from app.web.dependencies import ResourcesDep
+
+NO_SUCH = {404: "`no_such_organization`"}
+TAKEN = {409: "`name_taken`: another organisation has this name"}
+
+router = APIRouter(route_class=ApiRoute, tags=["organizations"])
+
+
+@router.get("/organizations", responses=problems())
+async def all_organizations(
+    resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
+) -> OrganizationPage:
+    """Organisations in use, by name."""
+    async with resources.sessions() as session:
+        rows = sorted(await list_organizations(session), key=lambda one: (one.name.lower(), str(one.id)))
+    page, following = slice_page(
+        rows, key=lambda one: f"{one.name.lower()}\x01{one.id}", limit=limit, cursor=cursor
+    )
+    return OrganizationPage.model_validate(
+        {"items": [describe_organization(one) for one in page], "next_cursor": following}
+    )
+
+
+@router.post("/organizations", status_code=201, responses=problems(TAKEN, writes=True))
+async def create(resources: ResourcesDep, caller: CallerDep, body: OrganizationCreate) -> OrganizationItem:
+    """Make an organisation over an Aurabox team."""
+    made = await add_organization(
+        resources, body.model_dump(exclude_unset=True), actor=caller.actor, address=caller.address
+    )
+    return OrganizationItem.model_validate(describe_organization(made))
+
+
+@router.get("/organizations/{organization}", responses=problems(NO_SUCH))
+async def show(resources: ResourcesDep, _: CallerDep, organization: str) -> OrganizationItem:
+    """One organisation, by id or name."""
+    async with resources.sessions() as session:
+        return OrganizationItem.model_validate(
+            describe_organization(await wanted_organization(session, organization))
+        )
+
+
+@router.patch("/organizations/{organization}", responses=problems({**NO_SUCH, **TAKEN}, writes=True))
+async def change(
+    resources: ResourcesDep, caller: CallerDep, organization: str, body: OrganizationChange
+) -> OrganizationItem:
+    """Change what is given. New credentials lift the pause of this organisation's accounts at once."""
+    changed = await set_organization(
+        resources,
+        organization,
+        body.model_dump(exclude_unset=True),
+        actor=caller.actor,
+        address=caller.address,
+    )
+    return OrganizationItem.model_validate(describe_organization(changed))
+
+
+@router.delete(
+    "/organizations/{organization}",
+    status_code=204,
+    responses=problems({**NO_SUCH, 409: "`busy`: exams of it are under way"}, writes=True),
+)
+async def remove(resources: ResourcesDep, caller: CallerDep, organization: str) -> Response:
+    """Take an organisation out of use: links end, users are disabled, keys are forgotten; its history stays."""
+    await remove_organization(resources, organization, actor=caller.actor, address=caller.address)
+    return Response(status_code=204)
+
+
+@router.post("/organizations/{organization}/test", responses=problems(NO_SUCH, writes=True))
+async def test(resources: ResourcesDep, _: CallerDep, organization: str) -> CheckResult:
+    """Try the connections to Aurabox and to the image transport; nothing is created or changed there."""
+    async with resources.sessions() as session:
+        wanted = await wanted_organization(session, organization)
+    checks = await check_organization(resources, wanted)
+    return CheckResult.model_validate(
+        {"ok": all(check.ok for check in checks), "checks": [check.as_json() for check in checks]}
+    )

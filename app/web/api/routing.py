@@ -1,0 +1,176 @@
+"""What every route of the admin API goes through: who calls, how often, how much, and errors as documented problems.
+
+The token is checked before the body is read, so that nobody without one learns anything or costs anything.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import asyncpg
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from sqlalchemy.exc import DBAPIError
+from starlette.types import Message
+
+from app.accounts.tokens import check_token
+from app.crypto import CannotUnseal
+from app.errors import Misuse, NotThere, Rejected, SonobridgeError, UpstreamError
+from app.gate import Held
+from app.resources import Resources
+from app.store.exams import StaleMove
+from app.store.tokens import Scope
+from app.web.problems import Problem
+from app.web.webhook import Rate
+
+CALLS_PER_SECOND = 100.0
+"""Of one token, in one process; a second's worth may come at once."""
+REFUSALS_PER_SECOND = 10.0
+"""Of one address without a valid token."""
+BUCKETS = 1000
+MAX_BODY_BYTES = 1024 * 1024
+MAX_REPORT_BYTES = 32 * 1024 * 1024
+FAILED_DEPENDENCY = 424
+CONFLICTS = frozenset(
+    {"name_taken", "email_taken", "link_taken", "link_ended", "busy", "changed", "decision_needed"}
+)
+NOT_FOUND = frozenset({"no_such_exam", "no_such_link", "no_such_user", "no_such_token", "no_such_capture"})
+# PostgreSQL: a value that the column can't hold (a NUL in a text, a number out of range)
+DATA_EXCEPTION = "22"
+
+bearer = HTTPBearer(
+    scheme_name="admin token",
+    description="An admin token (`sonobridge token create`), of scope `read` for GET and `write` for all.",
+    auto_error=False,
+)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The token that calls, and from where; `actor` is its name in the audit trail."""
+
+    name: str
+    scope: Scope
+    address: str | None
+
+    @property
+    def actor(self) -> str:
+        """How the audit trail names it."""
+        return f"token:{self.name}"
+
+
+def get_caller(request: Request) -> Caller:
+    """Who calls; `ApiRoute` has checked it."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+CallerDep = Annotated[Caller, Depends(get_caller)]
+
+
+class ApiRoute(APIRoute):
+    """A route of the admin API."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The usual handler, behind the checks."""
+        handle = super().get_route_handler()
+        most = MAX_REPORT_BYTES if self.path.endswith("/reports") else MAX_BODY_BYTES
+
+        async def checked(request: Request) -> Response:
+            request.state.caller = await _authenticate(request)
+            try:
+                return await handle(_bounded(request, most=most))
+            except SonobridgeError as error:
+                raise problem_of(error, names_organization="organization" in request.path_params) from error
+            except DBAPIError as error:
+                if not is_bad_value(error):
+                    raise
+                raise Problem(422, "a value holds something that can't be stored") from error
+
+        return checked
+
+
+async def _authenticate(request: Request) -> Caller:
+    """Raises Problem: 401 without a valid token, 403 when its scope is too narrow, 429 when it calls too often."""
+    resources: Resources = request.app.state.resources
+    address = request.client.host if request.client else None
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    token = await check_token(resources, secret.strip()) if scheme.lower() == "bearer" else None
+    if token is None:
+        _admit(request, f"address:{address}", REFUSALS_PER_SECOND)
+        raise Problem(
+            401,
+            "send a valid admin token: Authorization: Bearer …",
+            headers={"WWW-Authenticate": 'Bearer realm="sonobridge"'},
+        )
+    _admit(request, f"token:{token.id}", CALLS_PER_SECOND)
+    scope = Scope(token.scope)
+    if request.method not in {"GET", "HEAD"} and scope is not Scope.WRITE:
+        raise Problem(403, "this token may only read", code="insufficient_scope")
+    return Caller(token.name, scope, address)
+
+
+def _admit(request: Request, key: str, rate: float) -> None:
+    """Raise Problem 429 when `key` has used up its share; the longest unused shares are forgotten."""
+    buckets: OrderedDict[str, Rate] | None = getattr(request.app.state, "admin_rates", None)
+    if buckets is None:
+        buckets = request.app.state.admin_rates = OrderedDict()
+    bucket = buckets.setdefault(key, Rate())
+    buckets.move_to_end(key)
+    while len(buckets) > BUCKETS:
+        buckets.popitem(last=False)
+    if not bucket.take(rate, time.monotonic()):
+        raise Problem(429, "too many calls", headers={"Retry-After": "1"})
+
+
+def _bounded(request: Request, *, most: int) -> Request:
+    """The same request with a body that may not be longer than `most` bytes."""
+    read = 0
+    receive: Callable[[], Awaitable[Message]] = request.receive
+
+    async def counted() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > most:
+            raise Problem(413, f"at most {most} bytes")
+        return message
+
+    return Request(request.scope, counted)
+
+
+def is_bad_value(error: DBAPIError) -> bool:
+    """Whether the database refused a value that was sent, and not the work itself."""
+    cause = error.orig.__cause__ if error.orig is not None else None
+    return isinstance(cause, asyncpg.DataError) or str(getattr(cause, "sqlstate", "")).startswith(
+        DATA_EXCEPTION
+    )
+
+
+def problem_of(error: SonobridgeError, *, names_organization: bool = False) -> Problem:  # noqa: PLR0911
+    """The answer for an error of the tree: ours are 4xx, an upstream's are 424 with the upstream's own words.
+
+    424 and not 502: this service works, and what went wrong elsewhere must not set off its own alarms.
+    """
+    if isinstance(error, Held):
+        wait = {"Retry-After": str(max(1, round(error.seconds)))}
+        return Problem(FAILED_DEPENDENCY, error.message, code=error.code, headers=wait)
+    if isinstance(error, NotThere):
+        return Problem(404, error.message, code=error.code)
+    if isinstance(error, Rejected):
+        fields = [{"field": name, "message": text} for name, texts in error.fields.items() for text in texts]
+        return Problem(422, error.message, code=error.code, extra={"errors": fields})
+    if isinstance(error, UpstreamError):
+        return Problem(FAILED_DEPENDENCY, error.message, code=error.code)
+    if isinstance(error, CannotUnseal):
+        return Problem(503, error.message, code=error.code)
+    if error.code in NOT_FOUND or (names_organization and error.code == "no_such_organization"):
+        return Problem(404, error.message, code=error.code)
+    if isinstance(error, StaleMove):
+        return Problem(409, error.message, code="stale_move")
+    if isinstance(error, Misuse):
+        return Problem(409 if error.code in CONFLICTS else 422, error.message, code=error.code)
+    return Problem(FAILED_DEPENDENCY, error.message, code=error.code)

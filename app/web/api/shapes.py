@@ -1,0 +1,578 @@
+"""The bodies of the admin API, as `interfaces.md` fixes them; must not hold a secret that can be read back."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from app.accounts.policy import OrganizationOptions
+from app.states import ExamState, LinkState, Reason, Source, Step
+from app.store.tokens import Scope
+from app.store.users import Role
+
+Email = Annotated[str, Field(min_length=3, max_length=254, examples=["ana.novak@example.org"])]
+Password = Annotated[
+    SecretStr, Field(min_length=1, max_length=1024, examples=["correct horse battery staple"])
+]
+IdOrName = Annotated[
+    str,
+    Field(
+        min_length=1, max_length=200, description="An organisation's id or name.", examples=["Harbour Clinic"]
+    ),
+]
+
+
+class Body(BaseModel):
+    """What callers send: unknown names are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class OrganizationRef(BaseModel):
+    """Which organisation."""
+
+    id: UUID
+    name: str
+
+
+class CaptureItem(BaseModel):
+    """One capture. `bytes` and `sha256` are those of the file as Clarius served it."""
+
+    index: int
+    kind: str | None
+    bytes: int | None
+    sha256: str | None
+    sop_instance_uid: str | None
+    already_delivered: bool
+    problem: dict[str, str] | None = Field(None, description="Why this capture can't be delivered.")
+
+
+class AuraboxRef(BaseModel):
+    """Where the exam is in Aurabox."""
+
+    kind: Literal["patient", "case"] | None
+    patient_id: str | None
+    study_id: str | None
+    study_instance_uid: str | None
+
+
+class ErrorItem(BaseModel):
+    """What went wrong last. `code` is stable."""
+
+    code: str
+    message: str | None
+
+
+class TimelineItem(BaseModel):
+    """One line of an exam's history."""
+
+    at: datetime
+    step: str
+    event: str
+    detail: str | None
+
+
+class ExamItem(BaseModel):
+    """One exam request. Never holds patient data."""
+
+    request_uuid: UUID
+    exam_uuid: UUID
+    organization: OrganizationRef | None
+    state: ExamState
+    step: Step
+    reason: Reason | None
+    source: Source
+    attempts: int
+    due_at: datetime | None
+    submitted_at: datetime | None
+    received_at: datetime
+    delivered_at: datetime | None
+    captures: list[CaptureItem]
+    sent: int | None = Field(None, description="Captures handed to the image transport.")
+    seen: int | None = Field(None, description="Captures read back there.")
+    report: str | None = Field(None, description="What became of the receipt at Clarius.")
+    aurabox: AuraboxRef
+    error: ErrorItem | None
+    timeline: list[TimelineItem]
+
+
+class ExamPage(BaseModel):
+    """A page of exams, the newest first."""
+
+    items: list[ExamItem]
+    next_cursor: str | None
+
+
+class ExamFilter(Body):
+    """Which exams; all that is given must hold."""
+
+    state: ExamState | None = None
+    step: Step | None = None
+    reason: Reason | None = None
+    organization: IdOrName | None = None
+    since: datetime | None = None
+    dry_run: bool = Field(False, description="Only count.")
+
+
+class RetryCount(BaseModel):
+    """How many exams the filter found and how many were retried."""
+
+    matched: int
+    retried: int
+
+
+class ImportBody(Body):
+    """Which request to take in."""
+
+    request_uuid: UUID
+
+
+class IdentityBody(Body):
+    """A person's word on an identity conflict."""
+
+    choice: Literal["separate", "same"]
+
+
+class ReportReceipt(BaseModel):
+    """A report that Clarius took."""
+
+    request_uuid: UUID
+    name: str
+    bytes: int
+
+
+class LinkItem(BaseModel):
+    """A link; `customer_hint` are the last four characters of the Clarius token."""
+
+    id: UUID
+    organization: OrganizationRef
+    user: str | None
+    customer_hint: str
+    state: LinkState
+    created_at: datetime
+    confirmed_at: datetime | None
+    error: str | None
+
+
+class LinkPage(BaseModel):
+    """A page of links, the newest first."""
+
+    items: list[LinkItem]
+    next_cursor: str | None
+
+
+class MoveBody(Body):
+    """To which organisation."""
+
+    organization: IdOrName
+
+
+class OrganizationCreate(OrganizationOptions):
+    """A new organisation. `name` and `aurabox_key` are needed; the rest has the defaults of `org add`."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={
+            "required": ["name", "aurabox_key"],
+            "example": {
+                "name": "Harbour Clinic",
+                "aurabox_key": "example-key",
+                "timezone": "Australia/Melbourne",
+            },
+        },
+    )
+
+
+class OrganizationChange(OrganizationOptions):
+    """What to change; the rest stays. Null clears an address, a user name or a second key."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={"minProperties": 1, "example": {"incomplete": "hold"}},
+    )
+
+
+class OrganizationItem(BaseModel):
+    """An organisation and its policy; secrets only as `has_…`."""
+
+    id: UUID
+    name: str
+    aurabox_url: str | None
+    identity: str
+    incomplete: str
+    animals: str
+    match_existing: str
+    keep_birth_date: bool
+    source: str
+    images: str
+    video: str
+    burned_in: str
+    masks: list[list[int]]
+    dicomweb_url: str | None
+    dicomweb_user: str | None
+    report: bool
+    timezone: str
+    concurrency: int
+    has_aurabox_key: bool
+    has_service_key: bool
+    has_dicomweb_token: bool
+    created_at: datetime
+
+
+class OrganizationPage(BaseModel):
+    """A page of organisations, by name."""
+
+    items: list[OrganizationItem]
+    next_cursor: str | None
+
+
+class CheckItem(BaseModel):
+    """One thing that was tried, and what to do when it is not ok."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str | None
+
+
+class CheckResult(BaseModel):
+    """What a test of an organisation's connections found."""
+
+    ok: bool
+    checks: list[CheckItem]
+
+
+class UserCreate(Body):
+    """A new user: with a password, or `invite: true` for a link to set one."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={
+            "example": {
+                "email": "ana.novak@example.org",
+                "organization": "Harbour Clinic",
+                "role": "clinician",
+                "invite": True,
+            }
+        },
+    )
+    email: Email
+    organization: IdOrName
+    role: Role = Role.CLINICIAN
+    password: Password | None = None
+    invite: bool = False
+
+
+class UserChange(Body):
+    """What to change."""
+
+    role: Role | None = None
+    password: Password | None = None
+    disabled: bool | None = None
+
+
+class UserItem(BaseModel):
+    """A user. `invited`: has not set a password yet."""
+
+    id: UUID
+    email: str
+    organization: OrganizationRef
+    role: Role
+    invited: bool
+    disabled: bool
+    created_at: datetime
+
+
+class NewUser(UserItem):
+    """A user just made; `invitation_url` works once, within 7 days, and is not shown again."""
+
+    invitation_url: str | None = None
+    invitation_mailed: bool = False
+
+
+class UserPage(BaseModel):
+    """A page of users, by address."""
+
+    items: list[UserItem]
+    next_cursor: str | None
+
+
+class TokenCreate(Body):
+    """A new admin token."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@\-]{0,99}$", examples=["nightly report"])]
+    scope: Scope = Scope.WRITE
+
+
+class TokenChange(Body):
+    """What to change."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@\-]{0,99}$")] | None = None
+    scope: Scope | None = None
+
+
+class TokenItem(BaseModel):
+    """An admin token; `hint` are the last characters of its secret."""
+
+    id: UUID
+    name: str
+    scope: Scope
+    hint: str
+    created_by: str
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+class NewToken(BaseModel):
+    """A token just made; `token` is its secret and is not shown again."""
+
+    id: UUID
+    name: str
+    scope: Scope
+    token: str
+
+
+class TokenPage(BaseModel):
+    """A page of tokens, by name."""
+
+    items: list[TokenItem]
+    next_cursor: str | None
+
+
+class EventItem(BaseModel):
+    """One act in the audit trail."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str | None
+    result: str
+    detail: str | None
+    address: str | None
+
+
+class EventPage(BaseModel):
+    """A page of acts, the newest first."""
+
+    items: list[EventItem]
+    next_cursor: str | None
+
+
+class WorkerItem(BaseModel):
+    """A worker process heard of within half a minute."""
+
+    id: str
+    host: str
+    heartbeat_at: datetime
+
+
+class AccountItem(BaseModel):
+    """An account at an upstream that is not called just now."""
+
+    account: str
+    since: datetime | None
+    why: str | None
+    until: datetime | None
+
+
+class AlertItem(BaseModel):
+    """A condition that holds."""
+
+    condition: str
+    message: str
+    since: datetime
+
+
+class OverviewBody(BaseModel):
+    """Where everything stands."""
+
+    states: dict[str, int]
+    waiting: dict[str, int]
+    oldest_due_seconds: float | None
+    workers: list[WorkerItem]
+    last_webhook_at: datetime | None
+    last_reconcile_at: datetime | None
+    gaps: int
+    paused: list[AccountItem]
+    breakers: list[AccountItem]
+    throttled: list[AccountItem]
+    alerts: list[AlertItem]
+
+
+class ReconcileResult(BaseModel):
+    """What the poll API listed, and how much of it was new."""
+
+    looked_at: int
+    new: int
+
+
+class GapItem(BaseModel):
+    """An exam that Clarius sent and Aurabox does not have."""
+
+    request_uuid: UUID | None
+    exam_uuid: UUID | None
+    organization: OrganizationRef | None
+    submitted_at: datetime | None
+    reason: str
+
+
+class GapPage(BaseModel):
+    """The gaps, in pages."""
+
+    items: list[GapItem]
+    next_cursor: str | None
+
+
+class ClariusSettingsBody(BaseModel):
+    """The two URLs registered at Clarius; "" when none is."""
+
+    notification_url: str
+    token_transfer_url: str
+
+
+class ClariusSettingsChange(Body):
+    """What to register; "" clears a URL, leaving one out keeps it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={
+            "minProperties": 1,
+            "example": {"notification_url": "https://bridge.example.org/webhooks/clarius"},
+        },
+    )
+    notification_url: Annotated[str, Field(max_length=2000)] | None = None
+    token_transfer_url: Annotated[str, Field(max_length=2000)] | None = None
+
+
+class RegisterResult(BaseModel):
+    """What is registered now, and whether it is what this bridge serves."""
+
+    notification_url: str
+    token_transfer_url: str
+    matches: bool
+
+
+class RecordItem(BaseModel):
+    """One webhook call that Clarius made, beside what we know of it. `known`: we hold the request."""
+
+    logged_at: datetime | None
+    sent_at: datetime | None
+    request_uuid: UUID | None
+    status: int | None
+    error: str | None
+    known: bool
+    state: ExamState | None
+
+
+class RecordPage(BaseModel):
+    """Clarius's records of the last 14 days, the newest first."""
+
+    items: list[RecordItem]
+    next_cursor: str | None
+
+
+class ConfirmedTokenItem(BaseModel):
+    """A token that Clarius holds as confirmed, or that we do. `difference` says which of us does not."""
+
+    customer_hint: str
+    link_id: UUID | None
+    organization: OrganizationRef | None
+    at_clarius: bool
+    difference: Literal["no_link", "not_at_clarius"] | None
+
+
+class ConfirmedTokenPage(BaseModel):
+    """Confirmed tokens and our links, side by side."""
+
+    items: list[ConfirmedTokenItem]
+    next_cursor: str | None
+
+
+class ApiKeyItem(BaseModel):
+    """An API key at Clarius, without its secret."""
+
+    prefix: str
+    name: str
+    created_at: datetime | None
+    in_use: bool
+
+
+class ApiKeyPage(BaseModel):
+    """The API keys at Clarius."""
+
+    items: list[ApiKeyItem]
+    next_cursor: str | None
+
+
+class ApiKeyCreate(Body):
+    """A new key's name at Clarius."""
+
+    name: Annotated[str, Field(min_length=1, max_length=50, examples=["bridge 2026"])]
+
+
+class NewApiKeyItem(BaseModel):
+    """A key just made at Clarius; `key` is its secret and is not shown again."""
+
+    prefix: str
+    name: str
+    created_at: datetime | None
+    key: str
+
+
+class AnnotationItem(BaseModel):
+    """A list of labels that users are offered; linked ones are combined into one label."""
+
+    title: Annotated[str, Field(max_length=200)]
+    labels: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=200)] = []
+    linked: bool = False
+
+
+class ApplicationItem(BaseModel):
+    """An exam application on Clarius Cloud."""
+
+    uuid: UUID
+    name: str
+
+
+class CustomisedItem(ApplicationItem):
+    """An application with our annotations."""
+
+    annotations: list[AnnotationItem]
+
+
+class ApplicationPage(BaseModel):
+    """Exam applications."""
+
+    items: list[ApplicationItem]
+    next_cursor: str | None
+
+
+class CustomisedPage(BaseModel):
+    """Customised applications."""
+
+    items: list[CustomisedItem]
+    next_cursor: str | None
+
+
+class AnnotationsBody(Body):
+    """The annotations of one application; they replace what was there."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={
+            "example": {"annotations": [{"title": "Side", "labels": ["left", "right"], "linked": False}]}
+        },
+    )
+    annotations: Annotated[list[AnnotationItem], Field(max_length=200)]
+
+
+Extra = dict[str, Any]

@@ -1,0 +1,126 @@
+"""The bridge as a whole over the admin API: overview, audit trail, reconcile, gaps."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
+
+from app.inbox.gaps import find_gaps
+from app.inbox.reconcile import reconcile
+from app.resources import Resources
+from app.store.audit import audit, find_events
+from app.store.overview import Overview, read_overview
+from app.store.upstreams import Upstream
+from app.web.api.documents import problems
+from app.web.api.paging import DEFAULT, Cursor, Limit, pack, slice_page, unpack_or_none
+from app.web.api.routing import ApiRoute, CallerDep
+from app.web.api.shapes import EventItem, EventPage, GapPage, OverviewBody, ReconcileResult
+from app.web.dependencies import ResourcesDep
+
+router = APIRouter(route_class=ApiRoute, tags=["bridge"])
+
+
+@router.get("/overview", responses=problems())
+async def overview(resources: ResourcesDep, _: CallerDep) -> OverviewBody:
+    """Where everything stands: counts by state, queue age, workers, accounts that are not called, alerts."""
+    return await describe_overview(resources)
+
+
+@router.get("/events", responses=problems())
+async def events(
+    resources: ResourcesDep,
+    _: CallerDep,
+    actor: Annotated[str | None, Query(max_length=300, description="Only acts of this actor.")] = None,
+    action: Annotated[
+        str | None, Query(max_length=100, description="Only this act, or all that begin with it and a dot.")
+    ] = None,
+    subject: Annotated[str | None, Query(max_length=300, description="Only acts on this row.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="At or after this time (ISO 8601).")] = None,
+    limit: Limit = DEFAULT,
+    cursor: Cursor = None,
+) -> EventPage:
+    """The audit trail, the newest first."""
+    before = unpack_or_none(cursor, int)
+    async with resources.sessions() as session:
+        rows = await find_events(
+            session,
+            limit=limit + 1,
+            before=before[0] if before else None,
+            actor=actor,
+            action=action,
+            subject=subject,
+            since=since,
+        )
+    page = rows[:limit]
+    return EventPage(
+        items=[EventItem.model_validate(row, from_attributes=True) for row in page],
+        next_cursor=pack(page[-1].id) if len(rows) > limit else None,
+    )
+
+
+@router.post("/reconcile", responses=problems(writes=True, upstream=True))
+async def run_reconcile(resources: ResourcesDep, caller: CallerDep) -> ReconcileResult:
+    """Read Clarius's poll API now and take in what is new; answers when it is done."""
+    found = await reconcile(resources)
+    async with resources.sessions.begin() as session:
+        await audit(
+            session,
+            actor=caller.actor,
+            action="reconcile",
+            detail=f"{found['looked_at']} looked at, {found['new']} new",
+            address=caller.address,
+        )
+    return ReconcileResult.model_validate(found)
+
+
+@router.get("/gaps", responses=problems(upstream=True))
+async def gaps(
+    resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
+) -> GapPage:
+    """Exams that Clarius sent and Aurabox does not have, each with the reason."""
+    rows = sorted(await find_gaps(resources), key=_gap_place)
+    page, following = slice_page(rows, key=_gap_place, limit=limit, cursor=cursor)
+    return GapPage.model_validate({"items": page, "next_cursor": following})
+
+
+def _gap_place(gap: dict[str, Any]) -> str:
+    return f"{gap['submitted_at'] or ''}|{gap['request_uuid']}"
+
+
+async def describe_overview(resources: Resources) -> OverviewBody:
+    """The overview in its public shape."""
+    async with resources.sessions() as session:
+        seen = await read_overview(session)
+    return OverviewBody.model_validate(
+        {
+            "states": seen.states,
+            "waiting": seen.waiting,
+            "oldest_due_seconds": seen.oldest_due_seconds,
+            "workers": [
+                {"id": one.id, "host": one.host, "heartbeat_at": one.heartbeat_at} for one in seen.workers
+            ],
+            "last_webhook_at": seen.last_webhook_at,
+            "last_reconcile_at": seen.last_reconcile_at,
+            "gaps": seen.gaps,
+            "paused": [
+                _account(seen, one, since=one.refused_since, why=one.refused_why, until=one.probe_at)
+                for one in seen.paused
+            ],
+            "breakers": [
+                _account(seen, one, since=one.open_since, why="most calls failed", until=one.open_until)
+                for one in seen.breakers
+            ],
+            "throttled": [
+                _account(seen, one, since=None, why="told to slow down", until=one.throttled_until)
+                for one in seen.throttled
+            ],
+            "alerts": [
+                {"condition": one.condition, "message": one.message, "since": one.since}
+                for one in seen.alerts
+            ],
+        }
+    )
+
+
+def _account(seen: Overview, one: Upstream, **told: Any) -> dict[str, Any]:
+    return {"account": one.account, "name": seen.name_of(one.account)} | told

@@ -1,0 +1,97 @@
+"""Users over the admin API: list, add or invite, read, change, disable."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from fastapi.responses import Response
+
+from app.accounts.users import (
+    add_user,
+    change_role,
+    describe_user,
+    disable_user,
+    enable_user,
+    invite,
+    list_users,
+    reset_password,
+)
+from app.errors import Misuse
+from app.resources import Resources
+from app.web.api.documents import problems
+from app.web.api.paging import DEFAULT, Cursor, Limit, slice_page
+from app.web.api.routing import ApiRoute, CallerDep
+from app.web.api.shapes import NewUser, UserChange, UserCreate, UserItem, UserPage
+from app.web.dependencies import ResourcesDep
+
+NO_SUCH_USER = {404: "`no_such_user`"}
+TAKEN = {409: "`email_taken`: another user has this address"}
+
+EmailOrId = Annotated[str, Path(min_length=1, max_length=254, description="The user's id or e-mail address.")]
+
+router = APIRouter(route_class=ApiRoute, tags=["users"])
+
+
+@router.get("/users", responses=problems())
+async def all_users(
+    resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
+) -> UserPage:
+    """Users, by address."""
+    rows = sorted(await list_users(resources), key=lambda row: row[0].email)
+    page, following = slice_page(rows, key=lambda row: row[0].email, limit=limit, cursor=cursor)
+    return UserPage.model_validate({"items": [describe_user(*row) for row in page], "next_cursor": following})
+
+
+@router.post("/users", status_code=201, responses=problems(TAKEN, writes=True))
+async def create(resources: ResourcesDep, caller: CallerDep, body: UserCreate) -> NewUser:
+    """Add a user with a password, or invite one (`invite: true`): then the answer holds the link to pass on."""
+    given: dict[str, Any] = {
+        "email": body.email,
+        "organization": body.organization,
+        "role": body.role.value,
+        "actor": caller.actor,
+        "address": caller.address,
+    }
+    if body.invite == (body.password is not None):
+        raise Misuse("password: give either a password or invite: true", code="password_or_invite")
+    if body.password is not None:
+        user = await add_user(resources, password=body.password.get_secret_value(), **given)
+        return NewUser.model_validate(await _described(resources, str(user.id)))
+    invitation = await invite(resources, **given)
+    shown = await _described(resources, str(invitation.user.id))
+    return NewUser.model_validate(
+        shown | {"invitation_url": invitation.url, "invitation_mailed": invitation.mailed}
+    )
+
+
+@router.get("/users/{user}", responses=problems(NO_SUCH_USER))
+async def show(resources: ResourcesDep, _: CallerDep, user: EmailOrId) -> UserItem:
+    """One user."""
+    return UserItem.model_validate(await _described(resources, user))
+
+
+@router.patch("/users/{user}", responses=problems(NO_SUCH_USER, writes=True))
+async def change(resources: ResourcesDep, caller: CallerDep, user: EmailOrId, body: UserChange) -> UserItem:
+    """Give a user another role or password, or disable or enable them; each signs them out everywhere."""
+    by: dict[str, Any] = {"actor": caller.actor, "address": caller.address}
+    if body.role is not None:
+        await change_role(resources, user, role=body.role.value, **by)
+    if body.password is not None:
+        await reset_password(resources, user, password=body.password.get_secret_value(), **by)
+    if body.disabled is not None:
+        await (disable_user if body.disabled else enable_user)(resources, user, **by)
+    return UserItem.model_validate(await _described(resources, user))
+
+
+@router.delete("/users/{user}", status_code=204, responses=problems(NO_SUCH_USER, writes=True))
+async def remove(resources: ResourcesDep, caller: CallerDep, user: EmailOrId) -> Response:
+    """Disable a user for good or until enabled again; the row stays, because links and the audit trail name it."""
+    await disable_user(resources, user, actor=caller.actor, address=caller.address)
+    return Response(status_code=204)
+
+
+async def _described(resources: Resources, email_or_id: str) -> dict[str, Any]:
+    wanted = email_or_id.strip().lower()
+    for user, organization in await list_users(resources):
+        if wanted in {user.email.lower(), str(user.id)}:
+            return describe_user(user, organization)
+    raise Misuse("there is no user with this address", code="no_such_user")
