@@ -24,6 +24,7 @@ from app.pool import Pool
 from app.queue import Queue
 from app.settings import Settings, sqlalchemy_url
 from app.staging import Staging, open_staging
+from app.store import tables  # noqa: F401 - a mapping finds the tables it refers to only once all are known
 from app.store.organizations import Organization
 from app.store.secrets import CLARIUS_API_KEY, LOOKUP_KEY, keep_first_secret, read_secret
 

@@ -4,7 +4,7 @@ One by one by request UUID, or all that a filter finds. None of it calls anythin
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import UUID
 
@@ -186,27 +186,11 @@ async def _act_on_all(
     progress: Progress | None,
 ) -> Bulk:
     """Each exam in a transaction of its own, so that a stop half-way leaves every one whole."""
-    filters = (
-        [wanted]
-        if wanted.state is not None
-        else [
-            ExamFilter(
-                state=state,
-                step=wanted.step,
-                reason=wanted.reason,
-                organization_id=wanted.organization_id,
-                q=wanted.q,
-                since=wanted.since,
-            )
-            for state in STUCK
-        ]
-    )
+    filters = [wanted] if wanted.state else [replace(wanted, state=state) for state in STUCK]
     # read before anything is moved: an exam that comes back to rest meanwhile is not taken a second time
     ids: list[UUID] = []
     async with resources.sessions() as session:
-        for one in filters:
-            if dry_run:
-                continue
+        for one in filters if not dry_run else ():
             cursor: str | None = None
             while True:
                 page, cursor = await find_exams(session, one, limit=MOST, cursor=cursor)

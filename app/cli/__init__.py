@@ -1,0 +1,53 @@
+"""The command line, `sonobridge …`: one file per noun; what it does is done below, here it is asked for and shown."""
+
+from typing import Annotated
+
+import typer
+
+import app as package
+from app.cli import doctor, exams, links, orgs, services, users
+from app.cli.check_dicom import check_dicom
+from app.cli.demo import demo
+from app.cli.running import guarded
+
+cli = typer.Typer(
+    name="sonobridge",
+    help="Carries handheld ultrasound exams from Clarius Cloud into Aurabox.",
+    epilog="Settings come from the environment (README). Start with: sonobridge demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(package.__version__)
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Carries handheld ultrasound exams from Clarius Cloud into Aurabox."""
+
+
+cli.command("demo")(demo)
+cli.command("up")(services.up)
+cli.command("serve")(services.serve)
+cli.command("worker")(services.worker)
+cli.command("migrate")(services.migrate_command)
+cli.command("doctor")(doctor.doctor)
+cli.add_typer(orgs.app, name="org")
+cli.add_typer(users.app, name="user")
+cli.add_typer(links.app, name="link")
+cli.add_typer(exams.app, name="exam")
+cli.command("check-dicom")(check_dicom)
+
+
+def main() -> None:
+    """The console script."""
+    guarded(cli)

@@ -1,0 +1,95 @@
+"""The simulated vendors of the demo: a process of their own, steered over HTTP; must not import the sandbox."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.cli.children import python
+from app.cli.demo.processes import process
+from app.errors import SonobridgeError
+
+START_SECONDS = 60.0
+CALL_SECONDS = 60.0
+
+
+class Sandbox:
+    """The control calls that the demo uses (`/_sandbox/…`)."""
+
+    def __init__(self, described: dict[str, Any], client: httpx.AsyncClient) -> None:
+        self.environment: dict[str, str] = described["environment"]
+        self.team: str = described["team"]
+        self.team_key: str = described["team_key"]
+        self.control_url: str = described["control_url"]
+        self._client = client
+
+    async def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        answer = await self._client.request(method, f"{self.control_url}{path}", json=body)
+        if answer.is_error:
+            raise SonobridgeError(f"the sandbox refused {path}: {answer.text}", code="sandbox")
+        return answer.json()
+
+    async def customer(self) -> tuple[str, str]:
+        """A new Clarius customer: the token, and the URL by which Clarius would send the browser to us."""
+        made = await self._ask("POST", "/customers", {})
+        return made["token"], made["connect_url"]
+
+    async def submit(self, **arguments: Any) -> dict[str, Any]:
+        """Submit an exam and notify."""
+        found: dict[str, Any] = await self._ask("POST", "/exams", arguments)
+        return found
+
+    async def list_and_notify(self, request_uuid: str) -> list[int | None]:
+        """Let Clarius list a request that was kept back, and post its notification."""
+        await self._ask("POST", f"/exams/{request_uuid}/list")
+        answers: list[int | None] = (await self._ask("POST", f"/exams/{request_uuid}/notify", {}))["answers"]
+        return answers
+
+    async def forge(self, body: dict[str, Any]) -> list[int | None]:
+        """Post a notification that Clarius knows nothing of."""
+        answers: list[int | None] = (await self._ask("POST", "/notify", {"body": body}))["answers"]
+        return answers
+
+    async def arm(self, fault: dict[str, Any], **match: Any) -> None:
+        """Arm a fault for the next request that matches."""
+        await self._ask("POST", "/faults", {"fault": fault, **match})
+
+    async def faults(self) -> list[dict[str, Any]]:
+        """The rules that were armed, with how often each acted."""
+        rules: list[dict[str, Any]] = (await self._ask("GET", "/faults"))["rules"]
+        return rules
+
+    async def effects(self) -> list[dict[str, Any]]:
+        """The journal: every effect that a vendor accepted."""
+        effects: list[dict[str, Any]] = (await self._ask("GET", "/journal?requests_after=100000000"))[
+            "effects"
+        ]
+        return effects
+
+    async def checks(self) -> dict[str, list[Any]]:
+        """What must be empty whatever happened."""
+        found: dict[str, list[Any]] = await self._ask("GET", "/checks")
+        return found
+
+    async def people(self) -> list[dict[str, Any]]:
+        """The team's patients and cases with their studies and instance counts."""
+        found: list[dict[str, Any]] = await self._ask("GET", "/people")
+        return found
+
+
+@asynccontextmanager
+async def run_sandbox(environment: dict[str, str], log: Path) -> AsyncIterator[Sandbox]:
+    """The sandbox on free ports, until the block ends."""
+    async with process(python("sandbox", "--json"), environment, log) as running:
+        if running.stdout is None:
+            raise RuntimeError("the sandbox's output is not ours to read")
+        async with asyncio.timeout(START_SECONDS):
+            line = await running.stdout.readline()
+        if not line:
+            raise SonobridgeError(f"the sandbox did not start; its log is {log}", code="sandbox")
+        async with httpx.AsyncClient(timeout=CALL_SECONDS, trust_env=False) as client:
+            yield Sandbox(json.loads(line), client)

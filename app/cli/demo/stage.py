@@ -1,0 +1,183 @@
+"""Sets the demo up: simulated vendors, a whole bridge on free ports and stores of its own; takes all of it down again."""
+
+import asyncio
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from app.accounts.linking import start_link
+from app.accounts.organizations import add_organization
+from app.accounts.registration import register_ours
+from app.accounts.users import add_user
+from app.cli.children import python
+from app.cli.demo.processes import free_port, process
+from app.cli.demo.sandbox import Sandbox, run_sandbox
+from app.embedded import embedded_stores
+from app.errors import SonobridgeError
+from app.resources import Resources, open_resources
+from app.settings import Settings, load_settings
+from app.states import LinkState
+from app.store.links import Link
+from app.store.organizations import Images, Organization
+from app.store.users import Role
+
+ACTOR = "demo"
+ORGANIZATION = "Harbour Clinic"
+READY_SECONDS = 90.0
+CONFIRM_SECONDS = 30.0
+POLL_SECONDS = 0.1
+OURS = ("SONOBRIDGE_", "CLARIUS_", "AURA", "DATABASE_URL", "REDIS_URL")
+"""Beginnings of the variables that the demo chooses itself."""
+
+MOMENTS = {
+    "CLARIUS_POLL_INTERVAL": "2",
+    "CLARIUS_VERIFY_WINDOW": "5",
+    "SONOBRIDGE_RETRY_BASE_SECONDS": "0.5",
+    "SONOBRIDGE_RETRY_CAP_SECONDS": "4",
+    "SONOBRIDGE_REQUEST_SECONDS": "2",
+    "SONOBRIDGE_SETTLE_SECONDS": "3",
+    "SONOBRIDGE_LEASE_SECONDS": "8",
+    "SONOBRIDGE_SWEEP_SECONDS": "1",
+}
+"""What takes minutes in earnest takes moments here."""
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """A user of the demo. The password is for this run alone."""
+
+    role: Role
+    email: str
+    password: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All that the demo works with while it runs."""
+
+    resources: Resources
+    sandbox: Sandbox
+    organization: Organization
+    url: str
+    folder: Path
+
+
+@asynccontextmanager
+async def set_up(folder: Path, *, workers: int, images: bool) -> AsyncIterator[Stage]:
+    """Vendors, bridge and an organisation, until the block ends. Raises SonobridgeError when something does not start."""
+    base = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    log = folder / "sandbox.log"
+    async with run_sandbox(base, log) as sandbox:
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        environment = (
+            base
+            | sandbox.environment
+            | MOMENTS
+            | {"SONOBRIDGE_DATA_DIR": str(folder / "data"), "SONOBRIDGE_PUBLIC_URL": url}
+        )
+        async with _bridge(environment, folder / "bridge.log", port=port, workers=workers):
+            settings = load_settings(environment)
+            async with _resources(settings) as resources:
+                await register_ours(resources, actor=ACTOR)
+                organization = await add_organization(
+                    resources,
+                    {
+                        "name": ORGANIZATION,
+                        "aurabox_key": sandbox.team_key,
+                        "images": Images.UPLOADER if images else Images.NONE,
+                        "timezone": "Australia/Melbourne",
+                    },
+                    actor=ACTOR,
+                )
+                yield Stage(resources, sandbox, organization, url, folder)
+
+
+@asynccontextmanager
+async def _bridge(environment: dict[str, str], log: Path, *, port: int, workers: int) -> AsyncIterator[None]:
+    """`sonobridge up` as a child, ready for work."""
+    command = python("app.cli", "up", "--port", str(port), "--workers", str(workers), "--until-stdin-closes")
+    async with process(command, environment, log) as running:
+        ended = asyncio.create_task(running.wait())
+        ready = asyncio.create_task(_ready(f"http://127.0.0.1:{port}/readyz"))
+        try:
+            await asyncio.wait({ended, ready}, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done():
+                raise SonobridgeError(f"the bridge did not start; its log is {log}", code="not_started")
+            yield
+        finally:
+            ready.cancel()
+            ended.cancel()
+
+
+async def _ready(url: str) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        while True:
+            try:
+                if (await client.get(url)).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                # not listening yet
+                await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
+
+
+@asynccontextmanager
+async def _resources(settings: Settings) -> AsyncIterator[Resources]:
+    async with embedded_stores(settings) as stores:
+        wanted = settings.with_stores(database_url=stores.database_url, redis_url=stores.redis_url)
+        async with open_resources(wanted) as resources:
+            yield resources
+
+
+async def link(stage: Stage, token: str) -> None:
+    """Link a Clarius account to the organisation and wait for the worker to have it confirmed."""
+    made = await start_link(
+        stage.resources,
+        token=token,
+        organization_id=stage.organization.id,
+        user_id=None,
+        actor=ACTOR,
+    )
+    async with asyncio.timeout(CONFIRM_SECONDS):
+        while True:
+            async with stage.resources.sessions() as session:
+                if (await session.get_one(Link, made.id)).state == LinkState.CONFIRMED:
+                    return
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def add_sign_ins(stage: Stage) -> list[SignIn]:
+    """A clinician and an admin with passwords for this run."""
+    made = [SignIn(role, f"{role}@harbour.example", secrets.token_urlsafe(12)) for role in Role]
+    for one in made:
+        await add_user(
+            stage.resources,
+            email=one.email,
+            organization=str(stage.organization.id),
+            role=one.role.value,
+            password=one.password,
+            actor=ACTOR,
+        )
+    return made
+
+
+def last_lines(log: Path, count: int = 5) -> list[str]:
+    """The end of a child's log, for when it did not start; JSON lines by their event."""
+    if not log.exists():
+        return []
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
+    return [_event(line) for line in lines]
+
+
+def _event(line: str) -> str:
+    try:
+        return str(json.loads(line).get("event", line))
+    except (ValueError, AttributeError):
+        return line

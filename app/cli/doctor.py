@@ -1,0 +1,42 @@
+"""`sonobridge doctor`: everything the bridge needs, one line each, with what to do about what is wrong."""
+
+import asyncio
+
+import typer
+
+from app.cli.output import Json, show_json
+from app.cli.running import FAILED, read_settings
+from app.doctor import Check, examine
+from app.embedded import EmbeddedError, embedded_stores
+from app.resources import open_resources
+from app.settings import Settings, SettingsError
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check configuration, stores, keys, both clouds and the workers. Exit status 1 when something is wrong.
+
+    Example: sonobridge doctor --json
+    """
+    try:
+        checks = asyncio.run(_examined(read_settings()))
+    except SettingsError as error:
+        checks = [
+            Check("configuration", ok=False, detail=line, remedy="Correct it.") for line in error.mistakes
+        ]
+    except EmbeddedError as error:
+        checks = [Check("embedded stores", ok=False, detail=error.problem, remedy=error.remedy)]
+    ok = all(check.ok for check in checks)
+    if as_json:
+        show_json({"ok": ok, "checks": [check.as_json() for check in checks]})
+    else:
+        for check in checks:
+            typer.echo(check.line())
+    if not ok:
+        raise typer.Exit(FAILED)
+
+
+async def _examined(settings: Settings) -> list[Check]:
+    async with embedded_stores(settings) as stores:
+        wanted = settings.with_stores(database_url=stores.database_url, redis_url=stores.redis_url)
+        async with open_resources(wanted) as resources:
+            return await examine(resources)

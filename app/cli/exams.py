@@ -1,0 +1,295 @@
+"""`sonobridge exam …`: what became of each exam, and what a person can do about it."""
+
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import typer
+
+from app.cli.output import Json, as_text, progress_bar, show_fields, show_json, show_one, show_table
+from app.cli.running import actor, run
+from app.delivery.actions import (
+    Bulk,
+    Progress,
+    cancel_exam,
+    cancel_matching,
+    decide_identity,
+    release_exam,
+    release_matching,
+    retry_exam,
+    retry_matching,
+)
+from app.errors import Misuse
+from app.inbox.imports import import_exam
+from app.resources import Resources
+from app.states import ExamState, Reason, Step
+from app.store.exam_search import USUAL, ExamFilter, find_exams, read_filter
+from app.store.exam_view import describe_exam, describe_exams
+from app.store.exams import Exam, find_exam
+
+app = typer.Typer(no_args_is_help=True, help="Exams: where each stands, and putting it right.")
+
+One = Annotated[
+    UUID, typer.Argument(metavar="REQUEST_UUID", help="Clarius's request UUID.", show_default=False)
+]
+Maybe = Annotated[UUID | None, typer.Argument(metavar="[REQUEST_UUID]", help="One exam; or a filter.")]
+StateOption = Annotated[ExamState | None, typer.Option(help="Only in this state.")]
+StepOption = Annotated[Step | None, typer.Option(help="Only at this step.")]
+ReasonOption = Annotated[Reason | None, typer.Option(help="Only waiting for this reason.")]
+OrgOption = Annotated[
+    str | None, typer.Option("--organization", "--org", metavar="ID|NAME", help="Only of it.")
+]
+SinceOption = Annotated[str | None, typer.Option(metavar="TIME", help="Only received since (ISO 8601, UTC).")]
+All = Annotated[bool, typer.Option("--all", help="Every failed, review and unverified exam.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many there are.")]
+
+
+class Who(StrEnum):
+    """A person's word on an identity conflict."""
+
+    SEPARATE = "separate"
+    SAME = "same"
+
+
+@app.command("list")
+def list_(
+    *,
+    state: StateOption = None,
+    step: StepOption = None,
+    reason: ReasonOption = None,
+    organization: OrgOption = None,
+    q: Annotated[str | None, typer.Option("-q", "--q", metavar="TEXT", help="UUID or organisation.")] = None,
+    since: SinceOption = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many.")] = USUAL,
+    cursor: Annotated[str | None, typer.Option(help="`next_cursor` of the page before.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Exams, newest first. JSON is one page: {items, next_cursor}.
+
+    Example: sonobridge exam list --state waiting --reason link
+    """
+
+    async def read(resources: Resources) -> dict[str, Any]:
+        async with resources.sessions() as session:
+            wanted = await read_filter(
+                session, state=state, step=step, reason=reason, organization=organization, q=q, since=since
+            )
+            page, following = await find_exams(session, wanted, limit=limit, cursor=cursor)
+            return {"items": await describe_exams(session, page), "next_cursor": following}
+
+    found = run(read)
+    if as_json:
+        show_json(found)
+        return
+    rows = [
+        (
+            one["request_uuid"],
+            one["organization"],
+            one["state"] if one["reason"] is None else f"{one['state']}/{one['reason']}",
+            one["step"],
+            len(one["captures"]),
+            one["received_at"],
+            one["error"]["code"] if one["error"] else None,
+        )
+        for one in found["items"]
+    ]
+    columns = ("request", "organisation", "state", "step", "captures", "received", "error")
+    show_table(columns, rows, nothing="There are no such exams.")
+    if found["next_cursor"]:
+        typer.echo(f"More: --cursor {found['next_cursor']}")
+
+
+@app.command("show")
+def show(request_uuid: One, as_json: Json = False) -> None:
+    """One exam with its captures and its history. Never shows who the patient is.
+
+    Example: sonobridge exam show 5c1e…
+    """
+
+    async def read(resources: Resources) -> dict[str, Any]:
+        async with resources.sessions() as session:
+            exam = await find_exam(session, request_uuid)
+            if exam is None:
+                raise Misuse("there is no exam with this request UUID", code="no_such_exam")
+            return await describe_exam(session, exam)
+
+    exam = run(read)
+    if as_json:
+        show_json(exam)
+        return
+    captures, timeline = exam.pop("captures"), exam.pop("timeline")
+    error = exam.pop("error")
+    aurabox = exam.pop("aurabox")
+    said = f"{error['code']}: {error['message']}" if error else None
+    show_fields(exam | {f"aurabox_{name}": value for name, value in aurabox.items()} | {"error": said})
+    typer.echo("\nCaptures")
+    _show_rows(captures, "index", "kind", "bytes", "sha256", "already_delivered", "problem")
+    typer.echo("\nHistory")
+    _show_rows(timeline, "at", "step", "event", "detail")
+
+
+def _show_rows(rows: list[dict[str, Any]], *columns: str) -> None:
+    show_table(columns, [[row[column] for column in columns] for row in rows], nothing="none")
+
+
+@app.command("import")
+def import_(request_uuid: One, as_json: Json = False) -> None:
+    """Look a request up at Clarius and take it in, as if its notification had come.
+
+    Example: sonobridge exam import 5c1e…
+    """
+    _show_moved(run(lambda resources: _acted(resources, import_exam, request_uuid)), as_json=as_json)
+
+
+@app.command("retry")
+def retry(
+    *,
+    request_uuid: Maybe = None,
+    every: All = False,
+    state: StateOption = None,
+    step: StepOption = None,
+    reason: ReasonOption = None,
+    organization: OrgOption = None,
+    since: SinceOption = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Try one exam again now, or all that a filter finds. Twice is once.
+
+    Example: sonobridge exam retry --state failed --organization "Harbour Clinic" --dry-run
+    """
+    given = _Given(request_uuid, every, state, step, reason, organization, since, dry_run)
+    _act(given, retry_exam, retry_matching, "retried", as_json=as_json)
+
+
+@app.command("release")
+def release(
+    *,
+    request_uuid: Maybe = None,
+    every: All = False,
+    state: StateOption = None,
+    step: StepOption = None,
+    reason: ReasonOption = None,
+    organization: OrgOption = None,
+    since: SinceOption = None,
+    identity: Annotated[
+        Who | None, typer.Option(help="Settles an identity conflict: keep separate, or the same patient.")
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Vouch for what stopped it: an unverified exam goes on without Clarius's word, one in review goes on as it is.
+
+    Example: sonobridge exam release 5c1e… --identity separate
+    """
+    if identity is not None:
+        if request_uuid is None:
+            raise Misuse("identity: is decided one exam at a time; name its request UUID")
+        choice: Literal["separate", "same"] = "same" if identity is Who.SAME else "separate"
+
+        async def decide(resources: Resources, request: UUID, *, actor: str) -> Exam:
+            return await decide_identity(resources, request, choice, actor=actor)
+
+        _show_moved(run(lambda resources: _acted(resources, decide, request_uuid)), as_json=as_json)
+        return
+    given = _Given(request_uuid, every, state, step, reason, organization, since, dry_run)
+    _act(given, release_exam, release_matching, "released", as_json=as_json)
+
+
+@app.command("cancel")
+def cancel(
+    *,
+    request_uuid: Maybe = None,
+    every: All = False,
+    state: StateOption = None,
+    step: StepOption = None,
+    reason: ReasonOption = None,
+    organization: OrgOption = None,
+    since: SinceOption = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Stop an exam for good (a retry takes it back); one that is delivered stays delivered.
+
+    Example: sonobridge exam cancel 5c1e…
+    """
+    given = _Given(request_uuid, every, state, step, reason, organization, since, dry_run)
+    _act(given, cancel_exam, cancel_matching, "cancelled", as_json=as_json)
+
+
+class _Given:
+    """What the three acts are given: one exam, or which ones."""
+
+    def __init__(
+        self,
+        request_uuid: UUID | None,
+        every: bool,
+        state: ExamState | None,
+        step: Step | None,
+        reason: Reason | None,
+        organization: str | None,
+        since: str | None,
+        dry_run: bool,
+    ) -> None:
+        self.request_uuid = request_uuid
+        self.dry_run = dry_run
+        self._words: dict[str, Any] = {
+            "state": state,
+            "step": step,
+            "reason": reason,
+            "organization": organization,
+            "since": since,
+        }
+        filtered = any(value is not None for value in self._words.values())
+        if (request_uuid is not None) == (every or filtered):
+            raise Misuse("name one request UUID, or a filter (--state, --organization, …), or --all")
+        if request_uuid is not None and dry_run:
+            raise Misuse("--dry-run: is for a filter")
+
+    async def filter(self, resources: Resources) -> ExamFilter:
+        """The filter that was said. Raises Misuse."""
+        async with resources.sessions() as session:
+            return await read_filter(session, **self._words)
+
+
+def _act(
+    given: _Given,
+    one: Callable[..., Awaitable[Exam]],
+    matching: Callable[..., Awaitable[Bulk]],
+    word: str,
+    *,
+    as_json: bool,
+) -> None:
+    if given.request_uuid is not None:
+        request_uuid = given.request_uuid
+        _show_moved(run(lambda resources: _acted(resources, one, request_uuid)), as_json=as_json)
+        return
+
+    async def act(resources: Resources, progress: Progress) -> Bulk:
+        wanted = await given.filter(resources)
+        return await matching(resources, wanted, actor=actor(), dry_run=given.dry_run, progress=progress)
+
+    with progress_bar(f"Exams {word}") as progress:
+        bulk = run(lambda resources: act(resources, progress))
+    show_one(
+        {"matched": bulk.matched, word: bulk.done},
+        as_json=as_json,
+        said=f"{bulk.matched} matched; none was touched (dry run)."
+        if given.dry_run
+        else f"{bulk.matched} matched, {bulk.done} {word}.",
+    )
+
+
+async def _acted(
+    resources: Resources, act: Callable[..., Awaitable[Exam]], request_uuid: UUID
+) -> dict[str, Any]:
+    exam = await act(resources, request_uuid, actor=actor())
+    async with resources.sessions() as session:
+        return await describe_exam(session, exam)
+
+
+def _show_moved(exam: dict[str, Any], *, as_json: bool) -> None:
+    why = f" ({as_text(exam['reason'])})" if exam["reason"] else ""
+    said = f"{exam['request_uuid']} is {exam['state']}{why} at {exam['step']}."
+    show_one(exam, as_json=as_json, said=said)

@@ -1,0 +1,111 @@
+"""`sonobridge link …`: which Clarius accounts are linked to which organisation."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from app.accounts.linking import describe_link, list_links, retry_link, start_link, unlink
+from app.accounts.organizations import wanted_organization
+from app.cli.output import Json, show_json, show_one, show_table
+from app.cli.running import actor, run
+from app.cli.secret_input import Wanted, read_secret
+from app.errors import Misuse
+from app.resources import Resources
+
+app = typer.Typer(no_args_is_help=True, help="Links between Clarius accounts and organisations.")
+
+LinkId = Annotated[UUID, typer.Argument(metavar="ID", help="The link's id.", show_default=False)]
+
+
+async def _all(resources: Resources) -> list[dict[str, Any]]:
+    return [describe_link(*row) for row in await list_links(resources)]
+
+
+async def _one(resources: Resources, link_id: UUID) -> dict[str, Any]:
+    for one in await _all(resources):
+        if one["id"] == str(link_id):
+            return one
+    raise Misuse("there is no such link", code="no_such_link")
+
+
+@app.command("add")
+def add(
+    organization: Annotated[
+        str, typer.Option("--org", metavar="ID|NAME", help="The organisation.", show_default=False)
+    ],
+    token_stdin: Annotated[
+        bool,
+        typer.Option("--token-stdin", help="Read the Clarius token from stdin (else CUSTOMER_TOKEN)."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Link a Clarius account by hand, with the token that Clarius sent the clinician's browser with.
+
+    A worker then asks Clarius to confirm it. Clinicians do this in the browser, without any command.
+
+    Example: sonobridge link add --org "Harbour Clinic" --token-stdin < token
+    """
+    token = read_secret(Wanted("token", "CUSTOMER_TOKEN", token_stdin))
+
+    async def act(resources: Resources) -> dict[str, Any]:
+        async with resources.sessions() as session:
+            owner = await wanted_organization(session, organization)
+        link = await start_link(resources, token=token, organization_id=owner.id, user_id=None, actor=actor())
+        return await _one(resources, link.id)
+
+    made = run(act)
+    show_one(made, as_json=as_json, said=f"Link {made['id']} is {made['state']}.")
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """All links, newest first; a Clarius account is shown by the last characters of its token.
+
+    Example: sonobridge link list
+    """
+    found = run(_all)
+    if as_json:
+        show_json(found)
+        return
+    columns = ("id", "organization", "user", "customer_hint", "state", "created_at", "confirmed_at", "error")
+    show_table(columns, [[one[column] for column in columns] for one in found], nothing="There are no links.")
+
+
+@app.command("show")
+def show(link: LinkId, as_json: Json = False) -> None:
+    """One link.
+
+    Example: sonobridge link show 7f2c…
+    """
+    show_one(run(lambda resources: _one(resources, link)), as_json=as_json)
+
+
+@app.command("confirm")
+def confirm(link: LinkId, as_json: Json = False) -> None:
+    """Have Clarius asked again, now, about a pending or refused link.
+
+    Example: sonobridge link confirm 7f2c…
+    """
+
+    async def act(resources: Resources) -> dict[str, Any]:
+        await retry_link(resources, link, actor=actor())
+        return await _one(resources, link)
+
+    done = run(act)
+    show_one(done, as_json=as_json, said=f"Link {done['id']} is {done['state']}.")
+
+
+@app.command("revoke")
+def revoke(link: LinkId, as_json: Json = False) -> None:
+    """End a link: new exams of this Clarius account wait; what was delivered stays.
+
+    Example: sonobridge link revoke 7f2c…
+    """
+
+    async def act(resources: Resources) -> dict[str, Any]:
+        await unlink(resources, link, actor=actor())
+        return await _one(resources, link)
+
+    done = run(act)
+    show_one(done, as_json=as_json, said=f"Link {done['id']} is {done['state']}.")

@@ -1,0 +1,125 @@
+"""Runs one command: opens what it works with, and turns how it ends into one readable line and an exit status.
+
+0 done, 1 failed, 2 misuse (interfaces.md, "Commands").
+"""
+
+import asyncio
+import os
+import pwd
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import NoReturn, TypeVar
+
+import typer
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from app.embedded import embedded_stores
+from app.errors import Misuse, SonobridgeError, UpstreamError
+from app.logs import configure_logging
+from app.resources import Resources, open_resources
+from app.settings import Settings, SettingsError, load_settings
+from app.store.schema import WrongSchema, schema_problem
+
+T = TypeVar("T")
+
+FAILED = 1
+MISUSE = 2
+INTERRUPTED = 130
+NAME = "sonobridge"
+
+
+def read_settings(*, service: bool = False) -> Settings:
+    """Settings from the environment, with logging set up by them.
+
+    A command that ends by itself says what it did on its own; only a service (`service`) also logs what goes well.
+    """
+    settings = load_settings()
+    quiet = not service and settings.log_level == "INFO"
+    configure_logging(settings.env, "WARNING" if quiet else settings.log_level)
+    return settings
+
+
+@asynccontextmanager
+async def opened(settings: Settings | None = None) -> AsyncIterator[Resources]:
+    """Stores and resources for a command, the schema checked. Raises WrongSchema, EmbeddedError."""
+    settings = settings or read_settings()
+    async with embedded_stores(settings) as stores:
+        wanted = settings.with_stores(database_url=stores.database_url, redis_url=stores.redis_url)
+        async with open_resources(wanted) as resources:
+            await check_schema(resources)
+            yield resources
+
+
+async def check_schema(resources: Resources) -> None:
+    """Raise WrongSchema unless the database is at the schema of this version."""
+    async with resources.sessions() as session:
+        problem = await schema_problem(session)
+    if problem is not None:
+        raise WrongSchema(problem)
+
+
+def run(work: Callable[[Resources], Awaitable[T]]) -> T:
+    """Do `work` with resources opened for it, and return what it returns."""
+
+    async def whole() -> T:
+        async with opened() as resources:
+            return await work(resources)
+
+    return asyncio.run(whole())
+
+
+def actor() -> str:
+    """Who the audit trail names for a command: the operating system's user."""
+    try:
+        return f"cli:{pwd.getpwuid(os.geteuid()).pw_name}"
+    except KeyError:
+        return f"cli:{os.geteuid()}"
+
+
+def guarded(app: typer.Typer) -> NoReturn:
+    """Run the command line and exit with its status."""
+    try:
+        status = app(standalone_mode=False, prog_name=NAME)
+    except SettingsError as error:
+        status = _say(MISUSE, *error.mistakes)
+    except Misuse as error:
+        status = _say(MISUSE, error.message)
+    except typer.TyperException as error:
+        status = _say(MISUSE, error.format_message())
+    except typer.Abort:
+        status = INTERRUPTED
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except SonobridgeError as error:
+        status = _say(FAILED, _told(error))
+    except (SQLAlchemyError, OSError) as error:
+        status = _say(FAILED, _trouble(error))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _told(error: SonobridgeError) -> str:
+    """The error's line, with the fields that an upstream found wrong and how long to wait."""
+    text = error.message
+    if isinstance(error, UpstreamError):
+        text += "".join(f"; {field}: {' '.join(said)}" for field, said in error.fields.items())
+        if error.retry_after is not None:
+            text += f" (try again in {error.retry_after:.0f} s)"
+    return text
+
+
+def _trouble(error: SQLAlchemyError | OSError) -> str:
+    """What went wrong with the database or this host; a statement or its values are never in it."""
+    if isinstance(error, DBAPIError):
+        cause = str(error.orig).partition(": ")[2] or str(error.orig)
+        return f"the database did not do it: {cause}"
+    if isinstance(error, OSError):
+        where = f" {error.filename}" if error.filename else ""
+        return f"{error.strerror or type(error).__name__}{where}"
+    return f"the database did not do it: {type(error).__name__}"
+
+
+def _say(status: int, *lines: str) -> int:
+    for line in lines:
+        typer.echo(f"{NAME}: {' '.join(line.split())}", err=True)
+    return status

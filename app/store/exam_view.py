@@ -1,0 +1,101 @@
+"""An exam as commands, the admin API and its pages show it (interfaces.md, "Shapes"); holds no patient data."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.store.captures import Capture
+from app.store.exam_events import ExamEvent
+from app.store.exams import Exam
+from app.store.organizations import Organization
+from app.store.studies import Study
+from app.store.subjects import Subject
+
+Row = TypeVar("Row", Organization, Study, Subject)
+
+
+async def describe_exam(session: AsyncSession, exam: Exam) -> dict[str, Any]:
+    """One exam."""
+    return (await describe_exams(session, [exam]))[0]
+
+
+async def describe_exams(session: AsyncSession, exams: Sequence[Exam]) -> list[dict[str, Any]]:
+    """Exams in the given order, with a fixed number of queries however many they are."""
+    ids = [exam.id for exam in exams]
+    organizations = await _by_id(session, Organization, {exam.organization_id for exam in exams})
+    subjects = await _by_id(session, Subject, {exam.subject_id for exam in exams})
+    studies = await _by_id(session, Study, {exam.study_id for exam in exams})
+    captures: dict[UUID, list[Capture]] = defaultdict(list)
+    for capture in await session.scalars(
+        select(Capture).where(Capture.exam_id.in_(ids)).order_by(Capture.exam_id, Capture.index)
+    ):
+        captures[capture.exam_id].append(capture)
+    events: dict[UUID, list[ExamEvent]] = defaultdict(list)
+    for event in await session.scalars(
+        select(ExamEvent).where(ExamEvent.exam_id.in_(ids)).order_by(ExamEvent.id)
+    ):
+        events[event.exam_id].append(event)
+    return [
+        {
+            "request_uuid": str(exam.request_uuid),
+            "exam_uuid": str(exam.exam_uuid),
+            "organization": _organization(organizations.get(exam.organization_id)),
+            "state": exam.state,
+            "step": exam.step,
+            "reason": exam.reason,
+            "source": exam.source,
+            "attempts": exam.attempts,
+            "due_at": exam.due_at,
+            "submitted_at": exam.submitted_at,
+            "received_at": exam.received_at,
+            "delivered_at": exam.delivered_at,
+            "captures": [_capture(capture) for capture in captures[exam.id]],
+            "sent": exam.sent_count,
+            "seen": exam.seen_count,
+            "report": exam.report_state,
+            "aurabox": _aurabox(subjects.get(exam.subject_id), studies.get(exam.study_id)),
+            "error": {"code": exam.error_code, "message": exam.error_message} if exam.error_code else None,
+            "timeline": [
+                {"at": event.at, "step": event.step, "event": event.event, "detail": event.detail}
+                for event in events[exam.id]
+            ],
+        }
+        for exam in exams
+    ]
+
+
+async def _by_id(session: AsyncSession, model: type[Row], ids: set[UUID | None]) -> dict[UUID | None, Row]:
+    wanted = [one for one in ids if one is not None]
+    if not wanted:
+        return {}
+    return {row.id: row for row in await session.scalars(select(model).where(model.id.in_(wanted)))}
+
+
+def _organization(organization: Organization | None) -> dict[str, Any] | None:
+    return {"id": str(organization.id), "name": organization.name} if organization is not None else None
+
+
+def _capture(capture: Capture) -> dict[str, Any]:
+    problem = {"code": capture.problem_code, "message": capture.problem_message}
+    return {
+        "index": capture.index,
+        "kind": capture.kind,
+        "bytes": capture.bytes,
+        "sha256": capture.sha256,
+        "sop_instance_uid": capture.sop_instance_uid,
+        "already_delivered": capture.already_delivered,
+        "problem": problem if capture.problem_code else None,
+    }
+
+
+def _aurabox(subject: Subject | None, study: Study | None) -> dict[str, Any]:
+    return {
+        "kind": subject.kind if subject else None,
+        "patient_id": subject.remote_id if subject else None,
+        "study_id": study.remote_id if study else None,
+        "study_instance_uid": study.study_instance_uid if study else None,
+    }
