@@ -19,10 +19,19 @@ from app.imaging.subjects import (
     StudyContext,
     Subject,
 )
-from app.imaging.wording import long_string, person_name, short_string
+from app.imaging.wording import clean, long_string, person_name, short_string
 
 NO_CALIBRATION = "No calibration from the source: measurements are in pixels."
 DEIDENTIFICATION_METHOD = "Sonobridge: only attributes of an allow-list are written"
+
+KNOWN_SPECIES = frozenset(
+    """
+    alpaca amphibian avian bird bovine camel canine caprine cat cattle chicken cow deer dog donkey equine feline ferret
+    fish goat guinea-pig hamster horse lagomorph lizard llama monkey mouse mule other ovine parrot pig porcine primate
+    rabbit rat reptile rodent sheep snake tortoise turtle
+    """.split()  # noqa: SIM905 forty words read better as words
+)
+"""Species that a de-identified object may name: the field is free text, in which people write names."""
 
 BASIC_PROFILE = ("113100", "Basic Application Confidentiality Profile")
 CLEAN_PIXELS = ("113101", "Clean Pixel Data Option")
@@ -76,7 +85,9 @@ def _write_subject(dataset: Dataset, subject: Subject) -> None:
         dataset.PatientName = label
         dataset.PatientID = label
         if subject.species is not None:
-            _write_veterinary(dataset, species=subject.species, owner="")
+            species = clean(subject.species)
+            known = species if species.casefold().replace(" ", "-") in KNOWN_SPECIES else ""
+            _write_veterinary(dataset, species=known, owner="")
     dataset.PatientBirthDate = _date(subject.birth_date)
     dataset.PatientSex = subject.sex
 

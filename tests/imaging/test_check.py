@@ -1,11 +1,8 @@
-"""Our required-attribute table and `check-dicom`: each rule finds what it is there for."""
+"""Our required-attribute table: each rule finds what it is there for."""
 
 import pydicom
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from app.cli.check_dicom import check_dicom
 from app.imaging.check import check_file, require_valid
 from app.imaging.errors import CaptureProblem
 from tests.imaging.samples import ANIMAL, CASE, HUMAN, clip, jpeg
@@ -75,28 +72,3 @@ def test_what_is_not_dicom_is_said_to_be_so(tmp_path):
     (tmp_path / "head").write_bytes(bytes(128) + b"DICM")
     for name in ("page", "empty", "head"):
         assert check_file(tmp_path / name) != []
-
-
-@pytest.fixture
-def command():
-    app = typer.Typer()
-    app.command("check-dicom")(check_dicom)
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def test_the_command_prints_why_not(convert, tmp_path, command):
-    good = convert(jpeg(tmp_path / "j"))
-    assert command(good.path).exit_code == 0
-    bad = tmp_path / "bad.dcm"
-    bad.write_bytes(good.path.read_bytes())
-    changed(bad, without("StudyInstanceUID"))
-    answer = command(good.path, bad)
-    assert answer.exit_code == 1
-    assert f"{bad}: StudyInstanceUID is missing" in answer.output.replace("\n", "")
-    assert f"{good.path}: ok" in answer.output.replace("\n", "")
-
-
-def test_the_command_tells_misuse_from_a_finding(tmp_path, command):
-    assert command().exit_code == 2
-    assert command(tmp_path / "absent").exit_code == 2
-    assert command(tmp_path).exit_code == 2

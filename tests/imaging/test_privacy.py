@@ -77,6 +77,15 @@ def test_name_and_id_are_one_label_whatever_it_holds(convert, tmp_path, label):
     assert str(dataset.PatientName) == dataset.PatientID != ""
 
 
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [("Horse", "Horse"), ("Guinea pig", "Guinea pig"), (f"Dog {CANARY}", "Unknown"), ("", "Unknown")],
+)
+def test_a_species_is_named_only_when_it_is_one(convert, tmp_path, written, sent):
+    subject = DeidentifiedSubject(label="CASE-1", species=written)
+    assert pydicom.dcmread(convert(jpeg(tmp_path / "j"), subject).path).PatientSpeciesDescription == sent
+
+
 def test_masking_is_stated(convert, tmp_path):
     made = convert(jpeg(tmp_path / "j"), CASE, burned_in="mask", masks=((0, 0, 10, 10),))
     dataset = pydicom.dcmread(made.path)
