@@ -30,6 +30,9 @@ async def main() -> None:
     try:
         async with embedded_stores(Settings(data_dir=folder)) as stores:
             connection = await asyncpg.connect(asyncpg_dsn(stores.database_url))
+            await connection.execute(
+                "SELECT pg_advisory_lock(1)"
+            )  # one visitor at a time; gone with the connection
             await connection.execute("CREATE TABLE IF NOT EXISTS visits (at timestamptz DEFAULT now())")
             await connection.execute("INSERT INTO visits DEFAULT VALUES")
             client = Redis.from_url(stores.redis_url)
