@@ -12,12 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.crypto import CannotUnseal
 from app.errors import (
     RETRY_AFTER_CAP_SECONDS,
+    LinkExpired,
     LookFirst,
     NotThere,
     Rejected,
     RenewCredentials,
     SlowDown,
     SonobridgeError,
+    StillProcessing,
     TryLater,
     UpstreamError,
 )
@@ -99,6 +101,10 @@ async def calling(resources: Resources, account: str) -> AsyncIterator[None]:
         why = "no sealing key opens this account's credentials (SONOBRIDGE_SECRET_KEYS)"
         await _refused(resources, account, why)
         raise Held(Reason.PAUSED, resources.settings.credentials_probe_seconds, why) from error
+    except (LinkExpired, StillProcessing):
+        # the way things go there, and no sign of trouble
+        await _worked(resources, account)
+        raise
     except (TryLater, LookFirst):
         async with resources.sessions.begin() as session:
             await count_call(session, account, failed=True)

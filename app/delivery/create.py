@@ -25,7 +25,8 @@ class Creation:
     """One thing to be there exactly once.
 
     `search` returns the remote ids that match on all fields; `send` makes it and returns its id. Both go through
-    `Work.effect`. `look_first`: look also before the first POST (somebody else may have made it).
+    `Work.effect`, and `send` is bounded by the settings' `request_seconds`: after that long, a look tells the
+    truth. `look_first`: look also before the first POST (somebody else may have made it).
     """
 
     organization_id: UUID
@@ -54,8 +55,10 @@ async def create_once(work: Work, creation: Creation) -> Made:
     if create.state == CreateState.DONE and create.remote_id is not None:
         return Made(create.remote_id, create.adopted)
     lost = create.state == CreateState.SENDING
+    settled = False
     if lost:
-        await _answer_time_is_over(work, create)
+        # asked before the look: what appears while it is under way would be missed and made again
+        settled = await _is_settled(work, create)
     if lost or creation.look_first:
         found = await creation.search()
         if len(found) > 1:
@@ -65,8 +68,8 @@ async def create_once(work: Work, creation: Creation) -> Made:
         if found:
             await _mark(work, create, CreateState.DONE, remote_id=found[0], adopted=True)
             return Made(found[0], adopted=True)
-    if lost:
-        await _settled(work, create)
+    if lost and not settled:
+        raise Held(Reason.SETTLING, LOOK_AGAIN_SECONDS, "a create whose answer was lost does not show yet")
     return await _send(work, creation, create)
 
 
@@ -88,17 +91,17 @@ async def _take(work: Work, creation: Creation) -> Create:
     return create
 
 
-async def _answer_time_is_over(work: Work, create: Create) -> None:
-    """A POST that was sent may still be carried out until its own time-out; only then a look tells anything."""
-    left = work.resources.settings.request_seconds - await _since_sent(work, create)
-    if left > 0:
-        raise Held(Reason.SETTLING, min(left, LOOK_AGAIN_SECONDS), "a create may still be under way")
+async def _is_settled(work: Work, create: Create) -> bool:
+    """Whether absence counts by now: a search may lag behind a create, for as long as the settling time.
 
-
-async def _settled(work: Work, create: Create) -> None:
-    """Nothing found yet. A search may lag behind a create, so absence counts only after the settling time."""
-    if await _since_sent(work, create) < work.resources.settings.settle_seconds:
-        raise Held(Reason.SETTLING, LOOK_AGAIN_SECONDS, "a create whose answer was lost does not show yet")
+    Raises Held while the POST itself may still be under way; only after that a look tells anything.
+    """
+    since = await _since_sent(work, create)
+    settings = work.resources.settings
+    if since < settings.request_seconds:
+        left = min(settings.request_seconds - since, LOOK_AGAIN_SECONDS)
+        raise Held(Reason.SETTLING, left, "a create may still be under way")
+    return since >= settings.settle_seconds
 
 
 async def _since_sent(work: Work, create: Create) -> float:

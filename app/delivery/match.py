@@ -152,6 +152,7 @@ def plan_for(resources: Resources, organization: Organization, exam: Exam, ident
 def _creation(work: Work, organization: Organization, plan: PatientPlan | CasePlan, keys: Keys) -> Creation:
     exact = organization.match_existing == MatchExisting.NEVER
     account = f"aurabox:{organization.id}"
+    limit = work.resources.settings.request_seconds
 
     async def search() -> Sequence[str]:
         async with work.effect("match:search_subject", account):
@@ -168,12 +169,12 @@ def _creation(work: Work, organization: Organization, plan: PatientPlan | CasePl
                 date_of_birth=plan.birth_date,
                 sex=cast("Sex", plan.sex),
             )
-            async with work.effect("match:create_patient", account):
+            async with work.effect("match:create_patient", account, seconds=limit):
                 return (await client.create_patient(fields)).id
         case: dict[str, object] = {"label": plan.label, "sex": plan.sex}
         if plan.birth_date is not None:
             case["date_of_birth"] = plan.birth_date
-        async with work.effect("match:create_case", account):
+        async with work.effect("match:create_case", account, seconds=limit):
             return (await client.create_case(CaseFields.model_validate(case))).id
 
     return Creation(

@@ -83,7 +83,8 @@ def _creation(
             return [found.id async for found in client.studies(subject.remote_id) if _is_ours(found, keys)]
 
     async def send() -> str:
-        async with work.effect("study:create_study", account):
+        limit = work.resources.settings.request_seconds
+        async with work.effect("study:create_study", account, seconds=limit):
             client = work.resources.aurabox(organization)
             return (await client.create_study(subject.remote_id, {str(k): v for k, v in sent.items()})).id
 

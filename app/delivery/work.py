@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.errors import LookFirst
 from app.faultpoints import EFFECTS, fault_point
 from app.gate import calling
 from app.resources import Resources
@@ -60,22 +61,35 @@ class Work:
             return exam
 
     @asynccontextmanager
-    async def effect(self, name: str, account: str) -> AsyncIterator[None]:
+    async def effect(self, name: str, account: str, *, seconds: float | None = None) -> AsyncIterator[None]:
         """Surround one call to the outside: account gates, kill points on both sides, breaker counts.
 
-        `name` is `<step>:<effect>` from the registry in `app.faultpoints`. Raises Held when the account may not
-        be called.
+        `name` is `<step>:<effect>` from the registry in `app.faultpoints`. A call that is given `seconds` and is
+        not over by then is cut off and ends in LookFirst. Raises Held when the account may not be called, and
+        LeaseLost when this process slept past its lease.
         """
         if name not in EFFECTS:
             raise KeyError(f"{name} is not in the registry of effects")
         step, _, effect = name.partition(":")
         async with calling(self.resources, account):
             fault_point(f"{step}:before_{effect}")
-            yield
+            # the heartbeat would find out too, but perhaps only after the call was sent
+            if time.monotonic() - self.renewed_at >= self.resources.settings.lease_seconds:
+                raise LeaseLost
+            limit = asyncio.timeout(seconds)
+            try:
+                async with limit:
+                    yield
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise LookFirst(f"{name}: no answer within {seconds:g} s", account=account) from None
             fault_point(f"{step}:after_{effect}")
 
     async def renew(self) -> bool:
         """Lengthen the lease by a whole term; False when it is not ours any more."""
+        # the database counts the term from no earlier than this
+        began = time.monotonic()
         async with self.resources.sessions.begin() as session:
             kept = await session.execute(
                 update(Exam)
@@ -85,7 +99,7 @@ class Work:
             )
             ours = kept.scalar_one_or_none() is not None
         if ours:
-            self.renewed_at = time.monotonic()
+            self.renewed_at = began
         return ours
 
 
