@@ -15,6 +15,7 @@ FLOORS: dict[str, int] = {
     "app.inbox": 4,
     "app.store": 3,
     "app.resources": 3,
+    "app.doctor": 4,
     "app.gate": 3,
     "app.clients": 2,
     "app.states": 2,
