@@ -82,7 +82,10 @@ class Bridge:
     async def exam(self, request_uuid: str) -> Exam:
         """The row of a request."""
         async with self.resources.sessions() as session:
-            return (await session.scalars(select(Exam).where(Exam.request_uuid == UUID(request_uuid)))).one()
+            found = select(Exam).where(Exam.request_uuid == UUID(request_uuid))
+            exam = (await session.scalars(found)).one_or_none()
+        assert exam is not None, f"no row for {request_uuid}"
+        return exam
 
     async def reaches(self, request_uuid: str, *states: ExamState, timeout: float = 30.0) -> Exam:
         """Wait until the exam is in one of the states."""
@@ -104,10 +107,12 @@ class Bridge:
                 exams = list(await session.scalars(select(Exam).order_by(Exam.received_at)))
             for exam in exams:
                 assert exam.state not in UNDER_WAY, f"{exam.state} at {exam.step}"
+                assert exam.lease_until is None, f"{exam.state} and leased"
+                # a delivered exam may still have its receipt to report
+                assert exam.state != ExamState.DELIVERED or exam.due_at is None, "delivered and due"
                 if exam.state == ExamState.WAITING:
-                    assert exam.reason in NAMED_WAITS and exam.due_at is None, (
-                        f"waits: {exam.reason} {exam.error_code}"
-                    )
+                    assert exam.reason in NAMED_WAITS, f"waits: {exam.reason}"
+                    assert exam.due_at is None, f"waits: {exam.reason} {exam.error_code}"
             assert exams
             return exams
 

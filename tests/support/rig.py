@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from pydantic import SecretStr
 
 from app.resources import open_resources
 from app.settings import Settings
+from app.store.organizations import Organization
+from sandbox.aurabox.state import Team
 from sandbox.server import Sandbox
 from tests.support.bridge import Bridge, settings_for
 from tests.support.checker import Scene, ends
@@ -43,6 +46,12 @@ class Rig(Bridge):
     processes: list[Running] = field(default_factory=list)
     acknowledged: set[str] = field(default_factory=set)
     canaries: set[str] = field(default_factory=set)
+
+    async def organization(
+        self, name: str = "Harbour Clinic", *, team: Team | None = None, **options: object
+    ) -> Organization:
+        """An organisation over a team of the sandbox; without images unless `options` say otherwise."""
+        return await super().organization(name, team=team, **{"images": "none", **options})
 
     def worker(self, point: str | None = None, **environ: str) -> Running:
         """Start a worker process; `point` is the fault point armed in it."""
@@ -85,13 +94,29 @@ class Rig(Bridge):
             await process.kill()
 
 
+def image_settings(sandbox: Sandbox) -> dict[str, object]:
+    """What the uploader transport and the Research API need."""
+    given = sandbox.settings_for_bridge
+    return {
+        "aura_app_id": given["AURA_APP_ID"],
+        "aura_app_secret": SecretStr(given["AURA_APP_SECRET"]),
+        "clarius_research_username": given["CLARIUS_RESEARCH_USERNAME"],
+        "clarius_research_password": SecretStr(given["CLARIUS_RESEARCH_PASSWORD"]),
+    }
+
+
 @asynccontextmanager
 async def open_rig(
-    settings: Settings, zygote: Zygote, folder: Path, *, teams: tuple[str, ...] = ("Team One",), **more: object
+    settings: Settings,
+    zygote: Zygote,
+    folder: Path,
+    *,
+    teams: tuple[str, ...] = ("Team One",),
+    **more: object,
 ) -> AsyncIterator[Rig]:
     """A rig without any process yet; `more` are settings that differ from `SHORT`."""
     async with Sandbox(teams=teams) as sandbox:
-        wanted = settings_for(settings, sandbox, **{**SHORT, **more})
+        wanted = settings_for(settings, sandbox, **{**SHORT, **image_settings(sandbox), **more})
         async with open_resources(wanted) as resources:
             url = f"http://127.0.0.1:{free_port()}"
             sandbox.clarius.settings["notification_url"] = f"{url}/webhooks/clarius"

@@ -1,0 +1,96 @@
+"""The journeys on which a process is killed: what is set up and submitted, and what must have come of it at the end."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.accounts.linking import start_link
+from app.store.runs import last_run
+from sandbox import faults
+from sandbox.server import Sandbox
+from tests.support.processes import Running
+from tests.support.rig import Rig
+from tests.support.wait import until
+
+
+@dataclass(frozen=True)
+class Journey:
+    """One way for exams to go. `options` are the organisation's, `settings` the bridge's.
+
+    `missed`: no webhook comes, so that the poll must find them. `made`: how much of each kind the vendors hold at
+    the end. `arm`: what goes wrong at a vendor until the last worker starts.
+    """
+
+    shape: str = "complete"
+    captures: tuple[str, ...] = ("jpeg", "png")
+    options: Callable[[Sandbox], Mapping[str, Any]] = lambda _: {}
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    missed: bool = False
+    made: Mapping[str, int] = field(default_factory=dict)
+    arm: Callable[[Sandbox], object] = lambda _: None
+
+
+MADE = {"aurabox.patient.create": 1, "aurabox.study.create": 1}
+PATIENT = Journey(made=MADE)
+CASE = Journey(shape="empty-patient", made={"aurabox.case.create": 1, "aurabox.study.create": 1})
+POLLED = Journey(missed=True, settings={"clarius_poll_interval": 0.5}, made=MADE)
+UPLOADED = Journey(options=lambda _: {"images": "uploader"}, made={**MADE, "aurabox.instance.create": 2})
+STORED = Journey(
+    options=lambda sandbox: {
+        "images": "dicomweb",
+        "dicomweb_url": sandbox.dicomweb_url,
+        "dicomweb_token": sandbox.team().key,
+    },
+    made=UPLOADED.made,
+)
+REFUSED = Journey(
+    options=UPLOADED.options,
+    made=UPLOADED.made,
+    arm=lambda sandbox: sandbox.faults.arm(
+        faults.answer(422, {"message": "refused"}), path="*/uploader/upload/complete", times=None
+    ),
+)
+BUNDLED = Journey(
+    options=lambda _: {"images": "uploader", "source": "clarius-dicom"},
+    made={**MADE, "aurabox.instance.create": 2},
+)
+REPORTED = Journey(options=lambda _: {"report": True}, made=MADE)
+
+
+async def set_out(rig: Rig, journey: Journey, point: str) -> tuple[Running, str]:
+    """Start everything, a worker armed at `point`, and submit; the worker and the request's UUID."""
+    organization = await rig.organization(**journey.options(rig.sandbox))
+    token = rig.sandbox.add_customer()
+    journey.arm(rig.sandbox)
+    await rig.api()
+    if journey.missed:
+        # linked before the armed worker's first poll, which is at its start
+        helper = rig.worker()
+        await rig.link(token, organization)
+        await helper.kill()
+    else:
+        worker = rig.worker(point)
+        await _first_poll_is_over(rig)
+    submitted = await rig.sandbox.submit_exam(
+        customer=token,
+        shape=journey.shape,
+        captures=journey.captures,
+        notify_times=0 if journey.missed else 1,
+    )
+    if journey.missed:
+        worker = rig.worker(point)
+    else:
+        # only now, so that the exam waits for the link and is released by it
+        await start_link(
+            rig.resources, token=token, organization_id=organization.id, user_id=None, actor="test"
+        )
+    return worker, submitted.request_uuid
+
+
+async def _first_poll_is_over(rig: Rig) -> None:
+    async def polled() -> bool:
+        async with rig.resources.sessions() as session:
+            run = await last_run(session, "reconcile")
+        return run is not None and run.finished_at is not None
+
+    await until(polled, timeout=60)

@@ -1,0 +1,86 @@
+"""The table of moves: every state can be reached and left as the design says, and nothing else moves a state."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from app.states import FINAL, MOVES, STAGED_STEPS, ExamState, Step, may_move, next_step
+
+S = ExamState
+ROOT = Path(__file__).parents[1]
+BY_A_PERSON_OR_THE_POLL = {S.REVIEW, S.UNVERIFIED, S.FAILED, S.CANCELLED, S.GONE}
+
+
+def reachable(start: set[ExamState]) -> set[ExamState]:
+    found = set(start)
+    while more := {to for state in found for to in MOVES[state]} - found:
+        found |= more
+    return found
+
+
+def test_every_state_has_its_row_and_can_be_reached_from_the_first():
+    assert set(MOVES) == set(ExamState)
+    assert reachable({S.QUEUED}) == set(ExamState)
+
+
+@pytest.mark.parametrize("state", set(ExamState) - {S.DELIVERED})
+def test_every_state_but_delivered_can_be_worked_on_again(state):
+    assert S.DELIVERED in reachable({state})
+
+
+def test_a_delivery_is_never_undone():
+    assert reachable({S.DELIVERED}) == {S.DELIVERED, S.RUNNING} | reachable({S.RUNNING})
+    assert MOVES[S.DELIVERED] <= {S.RUNNING, S.DELIVERED}
+
+
+@pytest.mark.parametrize("state", BY_A_PERSON_OR_THE_POLL)
+def test_final_states_are_left_only_for_the_queue_or_a_wait(state):
+    assert state in FINAL
+    assert MOVES[state] <= {S.QUEUED, S.WAITING, S.CANCELLED}
+    assert not may_move(state, S.RUNNING)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        ("queued", "delivered"),
+        ("waiting", "review"),
+        ("gone", "running"),
+        ("nonsense", "queued"),
+        ("queued", "nonsense"),
+    ],
+)
+def test_odd_moves_are_refused(odd):
+    assert not may_move(*odd)
+
+
+def test_steps_follow_one_another_to_the_last():
+    order = [Step.VERIFY]
+    while (following := next_step(order[-1])) is not None:
+        order.append(following)
+    assert order == list(Step)
+    assert {Step.VERIFY, Step.FETCH, Step.CONFIRM, Step.REPORT}.isdisjoint(STAGED_STEPS)
+
+
+def states_set_in(tree: ast.AST) -> list[int]:
+    """Lines that write an attribute `state` of something called exam or row with a value of ExamState."""
+    lines = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                written = isinstance(target, ast.Attribute) and target.attr == "state"
+                if written and "ExamState" in ast.unparse(node.value):
+                    lines.append(node.lineno)
+    return lines
+
+
+def test_only_the_store_of_exams_writes_a_state():
+    writers = {
+        str(path.relative_to(ROOT))
+        for folder in ("app", "workers")
+        for path in (ROOT / folder).rglob("*.py")
+        if states_set_in(ast.parse(path.read_text("utf-8")))
+    }
+    assert writers == {"app/store/exams.py"}
+    assert states_set_in(ast.parse("def f(exam):\n    exam.state = ExamState.FAILED")) == [2]
