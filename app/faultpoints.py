@@ -29,6 +29,7 @@ EFFECTS: dict[str, str] = {
     "send:store_instances": "a batch of instances is stored (STOW-RS)",
     "confirm:read_back": "the study is read back (A13)",
     "confirm:search_instances": "the study's instances are listed (QIDO-RS)",
+    "close:end_upload": "Aurabox is told that an upload is called off or failed (cancel, error)",
     "report:upload_receipt": "a receipt is put onto the Clarius exam (C5)",
     "reconcile:poll": "the poll API is read for everybody (C1)",
     "link:confirm_customer": "a customer is confirmed (C3)",

@@ -66,9 +66,13 @@ class Staging:
         draft.replace(local)
         return local
 
+    async def discard_local(self, exam_id: UUID) -> None:
+        """Delete what lies on this host; what is in a bucket stays there."""
+        await asyncio.to_thread(shutil.rmtree, self.root / str(exam_id), True)
+
     async def discard(self, exam_id: UUID) -> None:
         """Delete all that is staged for an exam, here and in the bucket."""
-        await asyncio.to_thread(shutil.rmtree, self.root / str(exam_id), True)
+        await self.discard_local(exam_id)
         if self._bucket is not None:
             async for batch in obstore.list(self._bucket, prefix=str(exam_id)):
                 await obstore.delete_async(self._bucket, [item["path"] for item in batch])

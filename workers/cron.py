@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.accounts.alerts import watch_when_due
 from app.crypto import CannotUnseal
+from app.delivery.closing import close_uploads_when_due, tidy_staging_when_due
 from app.errors import SonobridgeError
 from app.inbox.reconcile import reconcile_when_due
 from app.inbox.sweep import sweep
@@ -33,6 +34,8 @@ RECURRING: tuple[Callable[[Resources], Awaitable[object]], ...] = (
     reconcile_when_due,
     watch_when_due,
     keep_own_samples,
+    close_uploads_when_due,
+    tidy_staging_when_due,
 )
 
 

@@ -7,23 +7,18 @@ from app.clients.media import Downloaded, download, partial
 from app.delivery.clarius_dicom import bundle_url
 from app.delivery.fetch import store_exam_data
 from app.delivery.outcome import Done, Outcome
+from app.delivery.staged import staged_name
 from app.delivery.work import Work
 from app.errors import GiveUp, LinkExpired, LocalTrouble, NotThere
 from app.faultpoints import fault_point
 from app.imaging.sniff import sniff
 from app.metrics import transferred
-from app.staging import CAPTURE_PREFIX
 from app.store.base import now
 from app.store.captures import Capture, captures_of
 from app.store.exams import Exam
 from app.store.organizations import Organization
 
 log = structlog.get_logger(__name__)
-
-
-def staged_name(capture: Capture) -> str:
-    """The file of a capture in staging."""
-    return f"{CAPTURE_PREFIX}{capture.index:04d}"
 
 
 async def download_captures(work: Work) -> Outcome:
@@ -51,7 +46,8 @@ async def download_captures(work: Work) -> Outcome:
             async with work.tx() as (session, _):
                 fresh = await session.get_one(Capture, capture.id)
             await _fetch_one(work, exam, fresh)
-    problems = sum(1 for capture in captures if capture.problem_code)
+    async with work.tx() as (session, _):
+        problems = sum(1 for capture in await captures_of(session, exam.id) if capture.problem_code)
     return Done(
         f"{len(captures)} captures, {problems} with a problem" if problems else f"{len(captures)} captures"
     )
@@ -85,6 +81,9 @@ async def _fetch_one(work: Work, exam: Exam, capture: Capture) -> None:
     transferred.labels(direction="in").inc(got.bytes)
     async with work.tx() as (session, _):
         row = await session.get_one(Capture, capture.id)
+        if row.sha256 != got.sha256:
+            # other content than an earlier download had is another image
+            row.sop_instance_uid = None
         row.bytes, row.sha256, row.etag, row.kind = got.bytes, got.sha256, got.etag, kind
         row.downloaded_at = await session.scalar(now().select())
         if kind == "unknown":

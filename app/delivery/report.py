@@ -21,7 +21,7 @@ SENT = "sent"
 
 async def report(work: Work) -> Outcome:
     """Done when Clarius took the receipt. Clarius offers no way to look for a report, so one whose answer was lost
-    is not sent again: `receipt_unclear`, shown and left to a person.
+    is not sent again: `receipt_unclear`, shown and left to a person. A 429 or a 5xx is tried again.
     """
     async with work.tx() as (session, exam):
         if exam.report_state == SENT:
@@ -66,7 +66,11 @@ async def _upload(work: Work, request_uuid: str, content: bytes) -> None:
         await _note(work, None)
         raise
     except LookFirst as error:
-        raise _unclear() from error
+        if error.status is None:
+            raise _unclear() from error
+        # an answer, though of a server in trouble: at worst the exam carries its receipt twice
+        await _note(work, None)
+        raise
     await _note(work, SENT)
 
 

@@ -1,14 +1,11 @@
 """Step send: the exam's new images by the organisation's transport; nothing new means nothing is sent."""
 
-from pathlib import Path
-
-from app.delivery.convert import staged_dicom
 from app.delivery.outcome import Done, Outcome
 from app.delivery.send_dicomweb import send_by_dicomweb
 from app.delivery.send_uploader import send_by_uploader
 from app.delivery.work import Work
 from app.states import Step
-from app.store.instances import Instance, instances_of
+from app.store.instances import instances_of
 from app.store.organizations import Images, Organization
 
 
@@ -18,22 +15,12 @@ async def send(work: Work) -> Outcome:
         organization = await session.get_one(Organization, exam.organization_id)
         instances = list(await instances_of(session, exam.id))
         exam.sent_count = len(instances)
+    if organization.images == Images.NONE:
+        return Done("this organisation takes no images any more")
     waiting = [instance for instance in instances if instance.stored_at is None]
     if not waiting:
         return Done("nothing new to send" if not instances else "sent already")
-    files = await _files(work, waiting)
-    if files is None:
-        return Done("the images are no longer in staging", to=Step.CONVERT)
     sender = send_by_uploader if organization.images == Images.UPLOADER else send_by_dicomweb
-    await sender(work, organization, files)
-    return Done(f"{len(files)} images")
-
-
-async def _files(work: Work, instances: list[Instance]) -> list[tuple[Instance, Path]] | None:
-    files = []
-    for instance in instances:
-        path = await work.resources.staging.fetch(work.exam_id, staged_dicom(instance.sop_instance_uid))
-        if path is None:
-            return None
-        files.append((instance, path))
-    return files
+    if not await sender(work, organization, waiting):
+        return Done("the images are no longer in staging", to=Step.CONVERT)
+    return Done(f"{len(waiting)} images")

@@ -1,12 +1,12 @@
 """Sends an exam's images by STOW-RS; what the server did not take is sent again, and only that (aurabox.md, path 2)."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import structlog
 
 from app.clients.dicomweb import Instance as File
 from app.clients.dicomweb import Stored, batches
+from app.delivery.staged import staged_files
 from app.delivery.work import Work
 from app.errors import TryLater
 from app.metrics import transferred
@@ -22,13 +22,14 @@ log = structlog.get_logger(__name__)
 REFUSALS_TO_GIVE_UP = 4
 
 
-async def send_by_dicomweb(
-    work: Work, organization: Organization, files: Sequence[tuple[Instance, Path]]
-) -> None:
-    """Return when the server has taken every image, or has refused some for good (recorded at their captures).
+async def send_by_dicomweb(work: Work, organization: Organization, images: Sequence[Instance]) -> bool:
+    """True when the server has taken every image, or has refused some for good (recorded at their captures).
 
-    Raises TryLater (`images_refused`) while it may yet take them.
+    False when an image is no longer in staging. Raises TryLater (`images_refused`) while it may yet take them.
     """
+    files = await staged_files(work, images)
+    if files is None:
+        return False
     account = f"dicomweb:{organization.id}"
     async with work.tx() as (session, exam):
         study = await session.get_one(Study, exam.study_id)
@@ -42,13 +43,14 @@ async def send_by_dicomweb(
         await _record(work, rows, outcome)
         refused |= dict(outcome.failed)
     if not refused:
-        return
+        return True
     log.warning("images_refused", failed=len(refused))
     if tried + 1 < REFUSALS_TO_GIVE_UP:
         raise TryLater(
             f"the image server did not take {len(refused)} images", upstream="dicomweb", code="images_refused"
         )
     await _give_up(work, [rows[uid] for uid in refused])
+    return True
 
 
 async def _record(work: Work, rows: dict[str, Instance], outcome: Stored) -> None:

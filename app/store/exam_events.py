@@ -36,3 +36,11 @@ async def timeline(session: AsyncSession, exam_id: UUID) -> Sequence[ExamEvent]:
     return (
         await session.scalars(select(ExamEvent).where(ExamEvent.exam_id == exam_id).order_by(ExamEvent.id))
     ).all()
+
+
+async def was_recorded(session: AsyncSession, exam_id: UUID, *, step: str, event: str) -> bool:
+    """Whether this event ever happened to the exam at this step."""
+    found = select(ExamEvent.id).where(
+        ExamEvent.exam_id == exam_id, ExamEvent.step == step, ExamEvent.event == event
+    )
+    return (await session.scalars(found.limit(1))).one_or_none() is not None

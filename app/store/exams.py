@@ -11,11 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from app.errors import Misuse
-from app.states import ExamState, Reason, Step, may_move
+from app.states import STAGED_STEPS, ExamState, Reason, Step, may_move
 from app.store.base import Base, Leased, clock, in_seconds, now
 from app.store.claims import end_claims
 from app.store.exam_events import record_event
 from app.store.organizations import Organization
+from app.store.studies import Study
 
 
 class Exam(Leased, Base):
@@ -254,13 +255,33 @@ async def staging_hosts(session: AsyncSession) -> Sequence[str]:
 
 
 async def forget_staging(session: AsyncSession, host: str) -> None:
-    """Exams whose bytes lay on a host that is gone start again at download."""
+    """Exams whose bytes lay on a host that is gone start again at download, those that need no bytes go on."""
+    waiting = (Exam.staging_host == host, Exam.state.in_((ExamState.QUEUED, ExamState.WAITING)))
     await session.execute(
-        update(Exam)
-        .where(
-            Exam.staging_host == host,
-            Exam.step.in_((Step.MATCH, Step.STUDY, Step.CONVERT, Step.SEND)),
-            Exam.state.in_((ExamState.QUEUED, ExamState.WAITING)),
-        )
-        .values(step=Step.DOWNLOAD, staging_host=None, due_at=now())
+        update(Exam).where(*waiting, Exam.step.in_(STAGED_STEPS)).values(step=Step.DOWNLOAD, due_at=now())
     )
+    await session.execute(update(Exam).where(*waiting).values(staging_host=None))
+
+
+async def begin_sending(session: AsyncSession, exam: Exam) -> bool:
+    """Whether this request may make and send images: one request of a study at a time, so that each sees what the
+    others have delivered.
+
+    One that has begun holds the others off until it rests. Locks the study's row until the commit.
+    """
+    await session.execute(select(Study.id).where(Study.id == exam.study_id).with_for_update())
+    other = aliased(Exam)
+    busy = await session.scalar(
+        select(func.count())
+        .select_from(other)
+        .where(
+            other.study_id == exam.study_id,
+            other.id != exam.id,
+            other.sent_count.is_not(None),
+            other.state.in_((ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING)),
+        )
+    )
+    if busy:
+        return False
+    exam.sent_count = exam.sent_count or 0
+    return True

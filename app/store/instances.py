@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.store.base import Base
+from app.store.exams import Exam
 
 
 class Instance(Base):
@@ -41,3 +42,21 @@ async def instances_of(session: AsyncSession, exam_id: UUID) -> Sequence[Instanc
             select(Instance).where(Instance.exam_id == exam_id).order_by(Instance.sop_instance_uid)
         )
     ).all()
+
+
+async def delivered_elsewhere(
+    session: AsyncSession, *, study_id: UUID, exam_id: UUID, uids: Sequence[str]
+) -> set[str]:
+    """Which of these SOP instance UIDs another request of the same study has delivered."""
+    return set(
+        await session.scalars(
+            select(Instance.sop_instance_uid)
+            .join(Exam, Exam.id == Instance.exam_id)
+            .where(
+                Exam.study_id == study_id,
+                Instance.exam_id != exam_id,
+                Instance.sop_instance_uid.in_(uids),
+                Instance.confirmed_at.is_not(None),
+            )
+        )
+    )

@@ -22,12 +22,10 @@ class StudyContent(Base):
     exam_id: Mapped[UUID] = mapped_column(ForeignKey("exams.id"))
 
 
-async def contents_of(session: AsyncSession, study_id: UUID) -> dict[str, str]:
-    """The contents a study holds: capture sha256 -> the SOP instance UID it became."""
-    rows = await session.execute(
-        select(StudyContent.sha256, StudyContent.sop_instance_uid).where(StudyContent.study_id == study_id)
-    )
-    return {row.sha256: row.sop_instance_uid for row in rows}
+async def contents_of(session: AsyncSession, study_id: UUID) -> dict[str, StudyContent]:
+    """The contents a study holds, by capture sha256."""
+    rows = await session.scalars(select(StudyContent).where(StudyContent.study_id == study_id))
+    return {row.sha256: row for row in rows}
 
 
 async def keep_contents(session: AsyncSession, rows: Sequence[dict[str, object]]) -> None:

@@ -1,6 +1,7 @@
 """Uploads by the uploader transport: the ids of one attempt and how far it came, so that a crash resumes it."""
 
 import uuid
+from collections.abc import Sequence
 from enum import StrEnum
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.store.base import Base
+from app.store.exams import Exam
 
 
 class UploadState(StrEnum):
@@ -49,3 +51,21 @@ async def plan_again(session: AsyncSession, exam_id: UUID) -> None:
     known = await session.get(Upload, exam_id)
     if known is not None:
         await session.delete(known)
+        await session.flush()
+
+
+async def abandoned_uploads(
+    session: AsyncSession, *, states: Sequence[str], limit: int
+) -> Sequence[tuple[Upload, Exam]]:
+    """Uploads that Aurabox was told of and whose exam rests in one of these states before they were complete."""
+    rows = await session.execute(
+        select(Upload, Exam)
+        .join(Exam, Exam.id == Upload.exam_id)
+        .where(
+            Upload.state.in_((UploadState.ANNOUNCED, UploadState.STARTED, UploadState.SENT)),
+            Exam.state.in_(states),
+        )
+        .order_by(Exam.updated_at)
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in rows]
