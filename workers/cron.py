@@ -7,10 +7,14 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.accounts.alerts import watch_when_due
+from app.accounts.comparing import DAY_SECONDS, compare_tokens
+from app.accounts.purging import purge_accounts
 from app.crypto import CannotUnseal
 from app.delivery.closing import close_uploads_when_due, tidy_staging_when_due
 from app.errors import SonobridgeError
+from app.inbox.gaps import find_gaps_when_due
 from app.inbox.reconcile import reconcile_when_due
+from app.inbox.retention import purge_when_due
 from app.inbox.sweep import sweep
 from app.resources import Resources
 from app.store.runs import begin_run, end_run
@@ -29,11 +33,30 @@ async def sweep_when_due(resources: Resources) -> None:
         await end_run(session, "sweep", result=result)
 
 
+async def compare_tokens_when_due(resources: Resources) -> None:
+    """Clarius's confirmed tokens against our links, once a day."""
+    await compare_tokens(resources, every=DAY_SECONDS)
+
+
+async def purge_accounts_when_due(resources: Resources) -> None:
+    """Sessions, one-time links and throttles whose time is over, once a day."""
+    async with resources.sessions.begin() as session:
+        if not await begin_run(session, "purge_accounts", every=DAY_SECONDS):
+            return
+    result = await purge_accounts(resources)
+    async with resources.sessions.begin() as session:
+        await end_run(session, "purge_accounts", result=result)
+
+
 RECURRING: tuple[Callable[[Resources], Awaitable[object]], ...] = (
     sweep_when_due,
     reconcile_when_due,
     watch_when_due,
     keep_own_samples,
+    purge_when_due,
+    purge_accounts_when_due,
+    find_gaps_when_due,
+    compare_tokens_when_due,
     close_uploads_when_due,
     tidy_staging_when_due,
 )

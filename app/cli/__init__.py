@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import app as package
-from app.cli import doctor, exams, links, orgs, services, users
+from app.cli import aurabox, clarius, doctor, exams, links, orgs, services, tokens, upkeep, users
 from app.cli.check_dicom import check_dicom
 from app.cli.demo import demo
 from app.cli.running import guarded
@@ -43,9 +43,16 @@ cli.command("migrate")(services.migrate_command)
 cli.command("doctor")(doctor.doctor)
 cli.add_typer(orgs.app, name="org")
 cli.add_typer(users.app, name="user")
+cli.add_typer(tokens.app, name="token")
 cli.add_typer(links.app, name="link")
 cli.add_typer(exams.app, name="exam")
+cli.command("reconcile")(upkeep.reconcile)
+cli.command("gaps")(upkeep.gaps)
+cli.add_typer(clarius.app, name="clarius")
+cli.add_typer(aurabox.app, name="aurabox")
 cli.command("check-dicom")(check_dicom)
+cli.add_typer(upkeep.keys, name="keys")
+cli.command("purge")(upkeep.purge)
 
 
 def main() -> None:

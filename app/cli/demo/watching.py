@@ -16,7 +16,6 @@ from sqlalchemy import select
 from app.cli.demo.scenario import Expected
 from app.cli.demo.stage import Stage
 from app.cli.output import console
-from app.delivery.steps import STEPS
 from app.states import FINAL, ExamState, Reason, Step
 from app.store.exam_view import describe_exams
 from app.store.exams import Exam
@@ -54,7 +53,7 @@ async def watch(
     show: bool,
 ) -> bool:
     """Follow until all that `submitting` submits rest; whether they did in time. `look` is called with each reading."""
-    steps = [step for step in Step if step in STEPS and step is not Step.REPORT]
+    steps = [step for step in Step if step is not Step.REPORT]
     if stage.organization.images == Images.NONE:
         steps = [step for step in steps if step not in {Step.CONVERT, Step.SEND}]
     deadline = time.monotonic() + REST_SECONDS

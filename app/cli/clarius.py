@@ -1,0 +1,341 @@
+"""`sonobridge clarius …`: what can be done at Clarius Cloud by hand (C1–C16)."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from pydantic import ValidationError
+
+from app.accounts import clarius_admin
+from app.accounts.clarius_admin import Doer, describe_key, describe_pair, describe_receipt
+from app.accounts.clarius_keys import rotate_key
+from app.accounts.linking import hint_of
+from app.accounts.registration import our_urls, register, register_ours, registered_urls
+from app.cli import clarius_research
+from app.cli.output import Json, progress_bar, show_json, show_one, show_table
+from app.cli.running import FAILED, actor, run
+from app.clients.clarius import Annotation, ClariusClient
+from app.errors import Misuse
+from app.gate import calling
+from app.resources import Resources
+
+ACCOUNT = "clarius"
+MOST_REPORT_BYTES = 100 * 1024 * 1024
+
+app = typer.Typer(
+    no_args_is_help=True, help="Clarius Cloud: URLs, records, tokens, keys, applications, reports."
+)
+keys = typer.Typer(no_args_is_help=True, help="API keys at Clarius.")
+applications = typer.Typer(no_args_is_help=True, help="Exam applications and our annotations for them.")
+app.add_typer(keys, name="keys")
+app.add_typer(applications, name="applications")
+app.add_typer(clarius_research.app, name="research")
+
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")]
+Application = Annotated[UUID, typer.Argument(metavar="UUID", help="The application.", show_default=False)]
+
+
+def _by() -> Doer:
+    return Doer(actor())
+
+
+def _show_list(found: list[dict[str, Any]], *columns: str, as_json: bool, nothing: str) -> None:
+    if as_json:
+        show_json(found)
+    else:
+        show_table(columns, [[one[column] for column in columns] for one in found], nothing=nothing)
+
+
+@app.command("settings")
+def settings(
+    notification_url: Annotated[
+        str | None, typer.Option(metavar="URL", help='Where notifications go; "" for nowhere.')
+    ] = None,
+    token_transfer_url: Annotated[
+        str | None, typer.Option(metavar="URL", help='Where browsers go; holds {token}; "" for nowhere.')
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the URLs registered at Clarius, or change them.
+
+    Example: sonobridge clarius settings --notification-url https://bridge.example/webhooks/clarius
+    """
+
+    async def act(resources: Resources) -> dict[str, str]:
+        if notification_url is None and token_transfer_url is None:
+            return (await registered_urls(resources)).shown()
+        changed = await register(
+            resources,
+            notification_url=notification_url,
+            token_transfer_url=token_transfer_url,
+            actor=actor(),
+        )
+        return changed.shown()
+
+    show_one(run(act), as_json=as_json)
+
+
+@app.command("register")
+def register_(as_json: Json = False) -> None:
+    """Register our own two URLs (from SONOBRIDGE_PUBLIC_URL) and check that Clarius has them.
+
+    Example: sonobridge clarius register
+    """
+
+    async def act(resources: Resources) -> dict[str, Any]:
+        registered = await register_ours(resources, actor=actor())
+        return {**registered.shown(), "matches": registered == our_urls(resources.settings)}
+
+    done = run(act)
+    show_one(done, as_json=as_json)
+    if not done["matches"]:
+        raise typer.Exit(FAILED)
+
+
+@app.command("records")
+def records(limit: Limit = 100, as_json: Json = False) -> None:
+    """Clarius's records of its calls to our webhook (14 days), each beside our own receipt, newest first.
+
+    Example: sonobridge clarius records --limit 20
+    """
+
+    async def read(resources: Resources) -> list[dict[str, Any]]:
+        found = await clarius_admin.read_records(resources, skip=0, limit=limit)
+        return [describe_receipt(one) for one in found]
+
+    columns = ("sent_at", "request_uuid", "status", "error", "known")
+    _show_list(run(read), *columns, as_json=as_json, nothing="Clarius has no records.")
+
+
+@app.command("tokens")
+def tokens(as_json: Json = False) -> None:
+    """The accounts that Clarius holds as confirmed beside our links, the differences first.
+
+    Example: sonobridge clarius tokens
+    """
+
+    async def read(resources: Resources) -> list[dict[str, Any]]:
+        return [describe_pair(one) for one in await clarius_admin.compare_tokens(resources)]
+
+    columns = ("customer_hint", "organization", "at_clarius", "link_id", "difference")
+    _show_list(run(read), *columns, as_json=as_json, nothing="There are none on either side.")
+
+
+@app.command("exams")
+def exams(
+    customer: Annotated[str | None, typer.Option(metavar="C", help="Only of this customer (token).")] = None,
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """The exams that Clarius lets us download, newest first. Customers are shown by their last characters.
+
+    Example: sonobridge clarius exams --limit 20
+    """
+
+    async def read(resources: Resources) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        async with calling(resources, ACCOUNT):
+            async for one in (await resources.clarius()).accessible_exams(customer_id=customer):
+                shown = {
+                    "request_uuid": str(one.request_uuid),
+                    "exam_uuid": str(one.exam_uuid),
+                    "customer_hint": hint_of(one.customer_id),
+                    "submitted_at": one.submitted_at,
+                }
+                found.append(shown)
+                if len(found) >= limit:
+                    break
+        return found
+
+    columns = ("request_uuid", "exam_uuid", "customer_hint", "submitted_at")
+    _show_list(run(read), *columns, as_json=as_json, nothing="Clarius lists no exams.")
+
+
+@app.command("report")
+def report(
+    request_uuid: Annotated[UUID, typer.Argument(metavar="REQUEST_UUID", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, show_default=False)
+    ],
+    name: Annotated[str, typer.Option(metavar="N", help="What the clinician sees.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Put a report of your own onto an exam at Clarius; may be done several times.
+
+    Example: sonobridge clarius report 5c1e… findings.pdf --name "Findings"
+    """
+    if file.stat().st_size > MOST_REPORT_BYTES:
+        raise Misuse(f"{file}: a report has at most {MOST_REPORT_BYTES // 1024**2} MiB")
+    kind = "application/pdf" if file.suffix.lower() == ".pdf" else "application/octet-stream"
+    content = file.read_bytes()
+
+    async def act(resources: Resources) -> None:
+        await clarius_admin.upload_report(
+            resources,
+            request_uuid,
+            name=name,
+            filename=file.name,
+            content=content,
+            content_type=kind,
+            by=_by(),
+        )
+
+    run(act)
+    done = {"request_uuid": str(request_uuid), "name": name, "bytes": len(content)}
+    show_one(done, as_json=as_json, said=f"Clarius has {name} ({len(content)} bytes).")
+
+
+@keys.command("list")
+def list_keys(as_json: Json = False) -> None:
+    """The API keys at Clarius, without their secrets; the one in use is marked.
+
+    Example: sonobridge clarius keys list
+    """
+
+    async def read(resources: Resources) -> list[dict[str, Any]]:
+        found, used = await clarius_admin.list_keys(resources)
+        return [describe_key(one, used) for one in found]
+
+    columns = ("prefix", "name", "created_at", "in_use")
+    _show_list(run(read), *columns, as_json=as_json, nothing="There are no keys.")
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)], as_json: Json = False
+) -> None:
+    """Make a key beside the one in use. Its secret is shown now and never again.
+
+    Example: sonobridge clarius keys create "second site"
+    """
+
+    async def act(resources: Resources) -> dict[str, Any]:
+        made = await clarius_admin.create_key(resources, name, by=_by())
+        return {"prefix": made.prefix, "name": made.name, "key": made.key.get_secret_value()}
+
+    made = run(act)
+    show_one(made, as_json=as_json, said=made["key"])
+
+
+@keys.command("revoke")
+def revoke_key(
+    prefix: Annotated[str, typer.Argument(metavar="PREFIX", show_default=False)], as_json: Json = False
+) -> None:
+    """Revoke a key by its prefix; Clarius refuses that for the key in use.
+
+    Example: sonobridge clarius keys revoke 3fa9c1
+    """
+    run(lambda resources: clarius_admin.revoke_key(resources, prefix, by=_by()))
+    show_one({"prefix": prefix, "revoked": True}, as_json=as_json, said=f"Revoked {prefix}.")
+
+
+@keys.command("rotate")
+def rotate(as_json: Json = False) -> None:
+    """Put a new key in place of the one in use without a gap: make, store, use, verify, revoke the old one.
+
+    Example: sonobridge clarius keys rotate
+    """
+    with progress_bar("Rotating the key"):
+        done = run(lambda resources: rotate_key(resources, actor=actor()))
+    said = f"The key in use begins with {done['prefix']}; revoked: {done['revoked'] or 'none'}."
+    show_one(done, as_json=as_json, said=said)
+
+
+async def _with_clarius(resources: Resources, ask: Any) -> Any:
+    async with calling(resources, ACCOUNT):
+        clarius: ClariusClient = await resources.clarius()
+        return await ask(clarius)
+
+
+@applications.command("list")
+def list_applications(as_json: Json = False) -> None:
+    """The exam applications on Clarius Cloud.
+
+    Example: sonobridge clarius applications list
+    """
+    found = run(lambda resources: _with_clarius(resources, lambda clarius: clarius.applications()))
+    shown = [{"uuid": str(one.uuid), "name": one.name} for one in found]
+    _show_list(shown, "uuid", "name", as_json=as_json, nothing="There are no applications.")
+
+
+@applications.command("customised")
+def customised(as_json: Json = False) -> None:
+    """The applications that we customised.
+
+    Example: sonobridge clarius applications customised
+    """
+    found = run(lambda resources: _with_clarius(resources, lambda clarius: clarius.customised_applications()))
+    shown = [_application(one) for one in found]
+    _show_list(shown, "uuid", "name", "annotations", as_json=as_json, nothing="None is customised.")
+
+
+@applications.command("show")
+def show(application: Application, as_json: Json = False) -> None:
+    """One application with our annotations.
+
+    Example: sonobridge clarius applications show 1b4e…
+    """
+    one = run(
+        lambda resources: _with_clarius(
+            resources, lambda clarius: clarius.customised_application(application)
+        )
+    )
+    show_one(_application(one), as_json=as_json)
+
+
+@applications.command("set")
+def set_(
+    application: Application,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help='JSON: [{"title": "Liver", "labels": ["normal"], "linked": false}, …]',
+            show_default=False,
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Replace our annotations for an application by those in a file.
+
+    Example: sonobridge clarius applications set 1b4e… annotations.json
+    """
+    annotations = _annotations(file)
+    run(lambda resources: clarius_admin.set_annotations(resources, application, annotations, by=_by()))
+    done = {"uuid": str(application), "annotations": len(annotations)}
+    show_one(done, as_json=as_json, said=f"Clarius has {len(annotations)} annotations for {application}.")
+
+
+@applications.command("remove")
+def remove(application: Application, as_json: Json = False) -> None:
+    """Remove our annotations for an application.
+
+    Example: sonobridge clarius applications remove 1b4e…
+    """
+    run(lambda resources: clarius_admin.remove_annotations(resources, application, by=_by()))
+    show_one({"uuid": str(application), "removed": True}, as_json=as_json, said=f"Removed {application}.")
+
+
+def _application(one: Any) -> dict[str, Any]:
+    annotations = [
+        {"title": item.title, "labels": item.labels, "linked": item.linked} for item in one.annotations
+    ]
+    return {"uuid": str(one.uuid), "name": one.name, "annotations": annotations}
+
+
+def _annotations(file: Path) -> list[Annotation]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+        items = value["annotations"] if isinstance(value, dict) else value
+        if not isinstance(items, list):
+            raise TypeError
+        return [Annotation.model_validate(item) for item in items]
+    except (ValueError, TypeError, KeyError, ValidationError):
+        raise Misuse(
+            f'{file}: must be JSON, a list of {{"title": …, "labels": […], "linked": true|false}}'
+        ) from None

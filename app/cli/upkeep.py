@@ -1,0 +1,99 @@
+"""`reconcile`, `gaps`, `purge`, `keys …`: what is otherwise done by the clock, and what is done once in a while."""
+
+from typing import Annotated, Any
+
+import typer
+
+from app.accounts.purging import purge_accounts
+from app.accounts.sealing import rotate_keys
+from app.cli.output import Json, progress_bar, show_json, show_one, show_table
+from app.cli.running import FAILED, actor, run
+from app.crypto import new_key
+from app.inbox.gaps import find_gaps
+from app.inbox.reconcile import reconcile as reconcile_now
+from app.inbox.retention import Progress, Purged
+from app.inbox.retention import purge as purge_now
+from app.resources import Resources
+
+keys = typer.Typer(no_args_is_help=True, help="Sealing keys: they encrypt secrets and exam data at rest.")
+
+
+def reconcile(as_json: Json = False) -> None:
+    """Read Clarius's list of exams now and take in what no notification told us; returns when it is done.
+
+    Example: sonobridge reconcile --json
+    """
+    with progress_bar("Reading Clarius's list"):
+        found = run(reconcile_now)
+    show_one(found, as_json=as_json, said=f"Looked at {found['looked_at']} exams; {found['new']} were new.")
+
+
+def gaps(as_json: Json = False) -> None:
+    """Exams that Clarius sent and Aurabox does not have, each with the reason.
+
+    Example: sonobridge gaps
+    """
+    with progress_bar("Comparing with Clarius"):
+        found = run(find_gaps)
+    if as_json:
+        show_json(found)
+        return
+    columns = ("request_uuid", "organization", "submitted_at", "reason")
+    show_table(
+        columns,
+        [[one[column] for column in columns] for one in found],
+        nothing="There are no gaps: Aurabox has every exam that Clarius sent.",
+    )
+
+
+def purge(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete captures, exam data and events whose time is over (SONOBRIDGE_…_RETENTION_…), as the workers do hourly.
+
+    Captures in a local staging folder can only be deleted on the host that holds them.
+
+    Example: sonobridge purge --dry-run
+    """
+
+    async def work(resources: Resources, progress: Progress) -> dict[str, Any]:
+        purged: Purged = await purge_now(resources, actor=actor(), dry_run=dry_run, progress=progress)
+        return purged.as_json() | ({} if dry_run else await purge_accounts(resources))
+
+    with progress_bar("Deleting captures") as progress:
+        done = run(lambda resources: work(resources, progress))
+    told = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in done.items() if number)
+    word = "Would delete" if dry_run else "Deleted"
+    show_one(done | {"dry_run": dry_run}, as_json=as_json, said=f"{word}: {told or 'nothing'}.")
+
+
+@keys.command("new")
+def new(as_json: Json = False) -> None:
+    """Print a new key for SONOBRIDGE_SECRET_KEYS. Nothing is stored: keep it well, and the same on every host.
+
+    Example: sonobridge keys new
+    """
+    key = new_key().get_secret_value()
+    show_one({"key": key}, as_json=as_json, said=key)
+
+
+@keys.command("rotate")
+def rotate(as_json: Json = False) -> None:
+    """Seal everything anew with the newest key. Stopped half-way, it goes on where it was when run again.
+
+    With SONOBRIDGE_SECRET_KEYS: put the new key first, restart everything, run this, then take the old keys out. With
+    keys generated in the data folder: stop everything, run this; it makes the new key itself.
+
+    Example: sonobridge keys rotate
+    """
+    with progress_bar("Sealing anew") as progress:
+        done = run(lambda resources: rotate_keys(resources, actor=actor(), progress=progress))
+    show_one(
+        {"looked_at": done.looked_at, "resealed": done.resealed, "unreadable": done.unreadable},
+        as_json=as_json,
+        said=f"{done.resealed} of {done.looked_at} values sealed anew"
+        + (f"; {done.unreadable} are opened by none of the keys." if done.unreadable else "."),
+    )
+    if done.unreadable:
+        raise typer.Exit(FAILED)

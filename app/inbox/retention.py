@@ -1,0 +1,186 @@
+"""Deletes what has been kept long enough: captures, exam data, events (security.md, "At rest"); says what it did.
+
+Captures go once delivered and confirmed (SONOBRIDGE_CAPTURE_RETENTION_HOURS), exam data after
+SONOBRIDGE_EXAM_RETENTION_DAYS, events after SONOBRIDGE_EVENT_RETENTION_YEARS. Rows of exams stay: they are history.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import ColumnElement, CursorResult, delete, func, or_, select, update
+
+from app.resources import Resources
+from app.states import FINAL, ExamState
+from app.store.audit import AuditEvent, audit
+from app.store.base import in_seconds, now
+from app.store.captures import Capture
+from app.store.exam_events import ExamEvent
+from app.store.exams import Exam
+from app.store.runs import begin_run, end_run
+
+HOUR_SECONDS = 3600.0
+DAY_SECONDS = 24 * HOUR_SECONDS
+YEAR_SECONDS = 365.25 * DAY_SECONDS
+BATCH = 500
+
+# what is over for good: nobody will ask for the bytes again
+OVER = (ExamState.DELIVERED, ExamState.CANCELLED, ExamState.GONE)
+
+Progress = Callable[[int, int], None]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Purged:
+    """How many were deleted (or would be): captures and exams of which files were, exam data, lines of history."""
+
+    captures: int = 0
+    capture_bytes: int = 0
+    folders: int = 0
+    exam_data: int = 0
+    events: int = 0
+    audit_events: int = 0
+
+    def as_json(self) -> dict[str, int]:
+        """As `purge --json` shows it and the audit trail records it."""
+        return asdict(self)
+
+
+async def purge_when_due(resources: Resources) -> Purged | None:
+    """Every hour on each host, because a host alone can delete the files in its own folder; None when it is not time."""
+    name = f"purge:{resources.host}"
+    async with resources.sessions.begin() as session:
+        if not await begin_run(session, name, every=HOUR_SECONDS):
+            return None
+    purged = await purge(resources, actor="system")
+    async with resources.sessions.begin() as session:
+        await end_run(session, name, result=purged.as_json())
+    return purged
+
+
+async def purge(
+    resources: Resources,
+    *,
+    actor: str,
+    address: str | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Purged:
+    """Delete what is due, or with `dry_run` only count it. Stopped half-way, the next run does the rest."""
+    purged = Purged()
+    await _captures(resources, purged, dry_run=dry_run, progress=progress)
+    await _exam_data(resources, purged, dry_run=dry_run)
+    await _events(resources, purged, dry_run=dry_run)
+    found = any(purged.as_json().values())
+    if not dry_run and (found or actor != "system"):
+        async with resources.sessions.begin() as session:
+            told = ", ".join(f"{name} {number}" for name, number in purged.as_json().items())
+            await audit(session, actor=actor, action="purge", detail=told, address=address)
+        log.info("purged", count=sum(purged.as_json().values()))
+    return purged
+
+
+async def _captures(
+    resources: Resources, purged: Purged, *, dry_run: bool, progress: Progress | None
+) -> None:
+    """The files of exams that are over, and folders of exams that are not in the database (any more)."""
+    due = await _exams_with_files(resources)
+    for position, exam_id in enumerate(due, start=1):
+        if not dry_run:
+            await resources.staging.discard(exam_id)
+        async with resources.sessions.begin() as session:
+            held = Capture.exam_id == exam_id, Capture.purged_at.is_(None), Capture.downloaded_at.is_not(None)
+            row = (
+                await session.execute(
+                    select(func.count(), func.coalesce(func.sum(Capture.bytes), 0)).where(*held)
+                )
+            ).one()
+            if not dry_run:
+                await session.execute(update(Capture).where(*held).values(purged_at=now(), url_sealed=None))
+        purged.captures += int(row[0])
+        purged.capture_bytes += int(row[1] or 0)
+        purged.folders += 1
+        if progress is not None:
+            progress(position, len(due))
+
+
+async def _exams_with_files(resources: Resources) -> Sequence[UUID]:
+    """Exams whose files this host can delete and nobody needs: with a bucket any, with a folder those in it."""
+    kept_seconds = resources.settings.capture_retention_hours * HOUR_SECONDS
+    over = (
+        Exam.state.in_(OVER),
+        # a delivered one that is due still has its receipt to send
+        Exam.due_at.is_(None),
+        func.coalesce(Exam.delivered_at, Exam.updated_at) <= in_seconds(-kept_seconds),
+    )
+    async with resources.sessions() as session:
+        if resources.staging.shared:
+            found = await session.scalars(
+                select(Exam.id)
+                .where(
+                    *over,
+                    select(Capture.id)
+                    .where(
+                        Capture.exam_id == Exam.id,
+                        Capture.purged_at.is_(None),
+                        Capture.downloaded_at.is_not(None),
+                    )
+                    .exists(),
+                )
+                .order_by(Exam.id)
+            )
+            return found.all()
+        due: list[UUID] = []
+        held = resources.staging.held()
+        for start in range(0, len(held), BATCH):
+            some = held[start : start + BATCH]
+            known = set(await session.scalars(select(Exam.id).where(Exam.id.in_(some))))
+            ended = set(await session.scalars(select(Exam.id).where(Exam.id.in_(some), *over)))
+            due += [one for one in some if one in ended or one not in known]
+        return due
+
+
+async def _exam_data(resources: Resources, purged: Purged, *, dry_run: bool) -> None:
+    """What Clarius said of the patient. A later retry reads it from Clarius again."""
+    kept_seconds = resources.settings.exam_retention_days * DAY_SECONDS
+    due: tuple[ColumnElement[bool], ...] = (
+        Exam.exam_data_sealed.is_not(None),
+        Exam.state.in_(FINAL),
+        or_(Exam.exam_data_at.is_(None), Exam.exam_data_at < in_seconds(-kept_seconds)),
+    )
+    async with resources.sessions.begin() as session:
+        if dry_run:
+            counted = await session.execute(select(func.count()).select_from(Exam).where(*due))
+            purged.exam_data = counted.scalar_one()
+            return
+        gone = (
+            await session.scalars(update(Exam).where(*due).values(exam_data_sealed=None).returning(Exam.id))
+        ).all()
+        for start in range(0, len(gone), BATCH):
+            await session.execute(
+                update(Capture)
+                .where(Capture.exam_id.in_(gone[start : start + BATCH]))
+                .values(url_sealed=None)
+            )
+        purged.exam_data = len(gone)
+
+
+async def _events(resources: Resources, purged: Purged, *, dry_run: bool) -> None:
+    before = in_seconds(-resources.settings.event_retention_years * YEAR_SECONDS)
+    purged.events = await _delete(resources, ExamEvent, ExamEvent.at < before, dry_run=dry_run)
+    purged.audit_events = await _delete(resources, AuditEvent, AuditEvent.at < before, dry_run=dry_run)
+
+
+async def _delete(resources: Resources, model: Any, due: ColumnElement[bool], *, dry_run: bool) -> int:
+    async with resources.sessions.begin() as session:
+        if dry_run:
+            counted: int = (
+                await session.execute(select(func.count()).select_from(model).where(due))
+            ).scalar_one()
+            return counted
+        done = await session.execute(delete(model).where(due))
+        return done.rowcount if isinstance(done, CursorResult) else 0
