@@ -1,10 +1,12 @@
 """Takes a notification: one bounded insert-or-ignore, commit, ring. Asks nobody and believes nothing."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import func, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,6 +25,16 @@ COMMIT_SECONDS = 2.0
 WAKE_CHANNEL = "sonobridge_wake"
 
 
+# PostgreSQL holds no NUL in a text
+NO_NUL = r"^[^\x00]*$"
+# outside of these years some time zone's clock leaves the calendar
+FIRST_YEAR, LAST_YEAR = 1970, 9000
+
+
+def _plausible(at: datetime | None) -> datetime | None:
+    return at if at is not None and FIRST_YEAR <= at.year <= LAST_YEAR else None
+
+
 class Notification(BaseModel):
     """What Clarius posts (clarius.md, "Notification webhook"). Unknown fields are ignored."""
 
@@ -30,9 +42,9 @@ class Notification(BaseModel):
 
     request_uuid: UUID
     exam_uuid: UUID
-    customer_id: str = Field(min_length=1, max_length=255)
-    download_url: str = Field(min_length=1, max_length=2048)
-    submitted_at: AwareDatetime | None = None
+    customer_id: str = Field(min_length=1, max_length=255, pattern=NO_NUL)
+    download_url: str = Field(min_length=1, max_length=2048, pattern=NO_NUL)
+    submitted_at: Annotated[AwareDatetime | None, AfterValidator(_plausible)] = None
 
 
 class Verdict(StrEnum):
