@@ -72,8 +72,11 @@ class Loop:
         task = asyncio.create_task(claim_and_run(self._resources, kind, row_id))
         self._running[row_id] = task
 
-        def ended(_: asyncio.Task[bool]) -> None:
+        def ended(done: asyncio.Task[bool]) -> None:
             del self._running[row_id]
+            # room for another; but a row that was not to be had must not be asked for again at once
+            if not done.cancelled() and done.exception() is None and done.result():
+                self._wake.set()
 
         task.add_done_callback(ended)
 

@@ -18,7 +18,8 @@ from app.gate import calling
 from app.inbox.receive import Notification, insert_exam
 from app.resources import Resources
 from app.states import ExamState, Reason, Source, Step
-from app.store.base import now
+from app.store.base import clock, now
+from app.store.claims import end_claims
 from app.store.exams import Exam, find_exam, move, settle_verified
 from app.store.links import confirmed_links
 from app.store.runs import begin_run, end_run, last_run
@@ -73,10 +74,10 @@ def _reaches_back(page: Sequence[ExamNotice], back_to: datetime | None) -> bool:
     """Whether a page that is known whole may end the reading: it lists exams from before the last good run.
 
     A known page alone does not prove that the older ones are: webhooks may have failed for an hour and come again
-    since, and then the missed exams lie behind a page of known ones.
+    since, and then the missed exams lie behind a page of known ones. Before there was any good run, all is read.
     """
     times = [notice.submitted_at for notice in page if notice.submitted_at is not None]
-    return back_to is None or not times or min(times) < back_to
+    return back_to is not None and (not times or min(times) < back_to)
 
 
 async def take_in(resources: Resources, page: Sequence[ExamNotice], *, source: Source = Source.POLL) -> int:
@@ -97,9 +98,12 @@ async def take_in(resources: Resources, page: Sequence[ExamNotice], *, source: S
         for notice, customer in sorted(zip(page, hashes, strict=True), key=lambda pair: pair[0].request_uuid):
             if notice.request_uuid in known:
                 continue
+            exam = await _take_one(session, notice, customer, linked=customer in links, source=source)
+            if exam is None:
+                continue
             new += 1
-            ring = await _take_one(session, notice, customer, linked=customer in links, source=source)
-            rings += [ring] if ring else []
+            if customer in links and exam.state == ExamState.QUEUED:
+                rings.append((exam.id, exam.lease_epoch))
     for exam_id, epoch in rings[:100]:
         await resources.queue.ring("exam", exam_id, epoch)
     return new
@@ -107,7 +111,8 @@ async def take_in(resources: Resources, page: Sequence[ExamNotice], *, source: S
 
 async def _take_one(
     session: AsyncSession, notice: ExamNotice, customer: bytes, *, linked: bool, source: Source
-) -> Ring | None:
+) -> Exam | None:
+    """The exam as it is now known; None for a notice that can't be used."""
     try:
         claim = Notification.model_validate(notice.model_dump(include=set(Notification.model_fields)))
     except ValidationError:
@@ -117,6 +122,11 @@ async def _take_one(
     exam = await find_exam(session, notice.request_uuid, lock=True)
     if exam is None:
         raise RuntimeError("an exam that was just inserted is gone")
+    if exam.released_at is not None:
+        # a person vouched for it before Clarius did: it is on its way under that word, and stays there
+        exam.verified_at = await clock(session)
+        await end_claims(session, [exam.id])
+        return exam
     await settle_verified(
         session,
         exam,
@@ -127,9 +137,7 @@ async def _take_one(
     )
     if made is None:
         await _overrule(session, exam, linked=linked)
-    if not linked or exam.state != ExamState.QUEUED:
-        return None
-    return exam.id, exam.lease_epoch
+    return exam
 
 
 async def _overrule(session: AsyncSession, exam: Exam, *, linked: bool) -> None:

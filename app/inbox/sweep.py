@@ -11,6 +11,7 @@ from app.store.base import now
 from app.store.exam_events import record_event
 from app.store.exams import Exam, due_exams, expired_leases, forget_staging, move, staging_hosts
 from app.store.links import due_links
+from app.store.release import release_stragglers
 from app.store.workers import silent_hosts
 
 log = structlog.get_logger(__name__)
@@ -29,6 +30,8 @@ async def sweep(resources: Resources) -> dict[str, int]:
             await _take_back(session, exam)
         for host in await silent_hosts(session, await staging_hosts(session)):
             await forget_staging(session, host)
+    async with resources.sessions.begin() as session:
+        await release_stragglers(session, limit=RECOVER_LIMIT)
     rung = await ring_due(resources)
     if expired:
         log.warning("leases_taken_back", count=len(expired))

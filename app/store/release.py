@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.states import ExamState, LinkState, Reason
+from app.states import ExamState, LinkState, Reason, Step
 from app.store.base import clock
 from app.store.claims import Claim
 from app.store.exams import Exam, move
@@ -24,12 +24,15 @@ async def release_customer(
     claimed = exists().where(
         Claim.exam_id == Exam.id, Claim.customer_hash == customer_hash, Claim.ended_at.is_(None)
     )
+    # one that waits for another look at somebody else's claim must not wait longer for that
+    looked_at = and_(Exam.step == Step.VERIFY, Exam.reason.in_((Reason.RETRY, Reason.SETTLING)), claimed)
     waiting = await session.scalars(
         select(Exam)
         .where(
             Exam.state == ExamState.WAITING,
-            Exam.reason == Reason.LINK,
-            or_(Exam.customer_hash == customer_hash, claimed),
+            or_(
+                and_(Exam.reason == Reason.LINK, or_(Exam.customer_hash == customer_hash, claimed)), looked_at
+            ),
         )
         .order_by(Exam.id)
         .with_for_update()
