@@ -45,6 +45,7 @@ QUIET_LOGGERS = (
     "python_multipart",
     "sqlalchemy",
     "uvicorn.access",
+    "uvicorn.asgi",
 )
 """Log whole URLs, statements or arguments below WARNING (httpx: at INFO)."""
 

@@ -4,7 +4,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 from sqlalchemy import select
 
-from app.accounts.users import add_user, invite_user
+from app.accounts.users import add_user, invite_user, reset_link
 from app.store.links import Link
 from sandbox.faults import answer, hold
 from tests.support.bridge import Bridge
@@ -200,3 +200,51 @@ async def test_two_browsers_with_one_token(bridge: Bridge, chromium: Browser) ->
         await look(theirs, "connect-taken")
     async with bridge.resources.sessions() as session:
         assert len((await session.scalars(select(Link))).all()) == 1
+
+
+async def test_the_token_is_in_no_referer_and_no_url_after_the_door(
+    bridge: Bridge, chromium: Browser
+) -> None:
+    await clinician(bridge)
+    token = bridge.sandbox.add_customer()
+    asked: list[tuple[str, str]] = []
+    async with await context(chromium, bridge.url) as browser:
+        page = await browser.new_page()
+        page.on("request", lambda request: asked.append((request.url, str(request.headers))))
+        await page.goto(f"/connect/clarius/{token}")
+        await sign_in(page)
+        await link_account(page)
+        await expect(page.locator("[data-state=confirmed]")).to_be_visible()
+        assert token not in await page.title()
+        history = await page.evaluate("() => document.referrer + location.href")
+        assert token not in history
+    door, *after = asked
+    assert token in door[0]
+    assert len(after) > 5
+    assert [url for url, headers in after if token in url or token in headers] == []
+
+
+async def test_pages_for_when_something_is_not_right(bridge: Bridge, chromium: Browser) -> None:
+    await clinician(bridge)
+    async with await context(chromium, bridge.url) as browser:
+        page = await browser.new_page()
+        for path, name, heading in (
+            ("/connect", "connect-nothing", "nothing to link"),
+            ("/connect/clarius/short", "connect-bad-token", "not complete"),
+            ("/invite/used-up", "invitation-used-up", "does not work any more"),
+            ("/reset/used-up", "reset-used-up", "does not work any more"),
+            ("/reset", "reset-ask", "Forgot"),
+            ("/no/such/page", "not-found", "no such page"),
+        ):
+            await page.goto(path)
+            await expect(page.get_by_role("heading", level=1)).to_contain_text(heading)
+            await look(page, name)
+        await page.goto("/login")
+        await page.get_by_label("E-mail address").fill(EMAIL)
+        await page.get_by_label("Password").fill("not the password")
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("alert")).to_contain_text("not right")
+        await expect(page.get_by_label("E-mail address")).to_have_value(EMAIL)
+        await look(page, "login-wrong")
+        await page.goto((await reset_link(bridge.resources, EMAIL, actor="test")).split("8000")[1])
+        await look(page, "reset")

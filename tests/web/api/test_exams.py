@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from app.states import ExamState
-from tests.web.api.conftest import Ops
+from tests.support.ops import Ops
 
 
 async def delivered(ops: Ops, **shape):
@@ -21,12 +21,16 @@ async def delivered(ops: Ops, **shape):
 async def test_a_delivered_exam_has_the_published_shape(ops: Ops):
     submitted = await delivered(ops)
     exam = (await ops.read.get(f"exams/{submitted.request_uuid}")).json()
-    assert exam["state"] == "delivered" and exam["source"] == "webhook" and exam["error"] is None
+    assert exam["state"] == "delivered"
+    assert exam["source"] == "webhook"
+    assert exam["error"] is None
     assert exam["organization"]["name"] == "Harbour Clinic"
-    assert exam["aurabox"]["kind"] == "patient" and exam["aurabox"]["study_id"]
+    assert exam["aurabox"]["kind"] == "patient"
+    assert exam["aurabox"]["study_id"]
     assert [one["sha256"] for one in exam["captures"]] == [one.sha256 for one in submitted.captures]
     assert [one["bytes"] for one in exam["captures"]] == [one.length for one in submitted.captures]
-    assert exam["submitted_at"].endswith("Z") and exam["delivered_at"].endswith("Z")
+    assert exam["submitted_at"].endswith("Z")
+    assert exam["delivered_at"].endswith("Z")
     assert {"verify", "fetch", "download", "match", "study", "confirm"} <= {
         one["step"] for one in exam["timeline"]
     }
@@ -100,10 +104,12 @@ async def test_cancel_and_retry_a_waiting_exam(ops: Ops):
     await ops.bridge.reaches(submitted.request_uuid, ExamState.WAITING)
     path = f"exams/{submitted.request_uuid}"
     cancelled = await ops.write.post(f"{path}/cancel")
-    assert cancelled.status_code == 200 and cancelled.json()["state"] == "cancelled"
+    assert cancelled.status_code == 200
+    assert cancelled.json()["state"] == "cancelled"
     assert (await ops.write.post(f"{path}/cancel")).json()["state"] == "cancelled"
     release = await ops.write.post(f"{path}/release")
-    assert release.status_code == 409 and release.json()["code"] == "stale_move"
+    assert release.status_code == 409
+    assert release.json()["code"] == "stale_move"
     await ops.bridge.link(customer, await ops.bridge.organization())
     assert (await ops.write.post(f"{path}/retry")).status_code == 200
     await ops.bridge.reaches(submitted.request_uuid, ExamState.DELIVERED)
@@ -187,4 +193,5 @@ async def test_a_report_reaches_the_exam_at_clarius(ops: Ops):
         "Findings",
         b"%PDF-1.7 invented",
     )
-    assert "/" not in report.filename and "\n" not in report.filename
+    assert "/" not in report.filename
+    assert "\n" not in report.filename

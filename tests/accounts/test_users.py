@@ -1,0 +1,247 @@
+"""Users: adding, inviting by mail and by link, disabling, resetting."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import default
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from app.accounts.mail import Mail, MailFailed, send_mail
+from app.accounts.organizations import add_organization
+from app.accounts.passwords import check_new_password, common_passwords, hash_password, verify_password
+from app.accounts.sessions import Visitor, new_cookie
+from app.accounts.signing_in import ask_for_reset, sign_in
+from app.accounts.users import (
+    add_user,
+    change_role,
+    describe_user,
+    disable_user,
+    enable_user,
+    invite,
+    invite_user,
+    list_users,
+    reset_password,
+)
+from app.errors import Misuse
+from app.resources import Resources, open_resources
+from app.settings import Settings
+from app.store.audit import AuditEvent
+from app.store.organizations import Organization
+from app.store.users import find_user
+from tests.support.ports import free_port
+
+EMAIL = "mara.quill@harbour.example"
+PASSWORD = "violet kettle seventeen"
+
+
+@dataclass
+class Inbox:
+    """What a real SMTP server was given; `refuse` makes it say no."""
+
+    url: str = ""
+    messages: list[EmailMessage] = field(default_factory=list)
+    refuse: bool = False
+
+    async def handle_DATA(  # noqa: N802 - aiosmtpd looks for this name
+        self, _server: SMTP, _session: Session, envelope: Envelope
+    ) -> str:
+        if self.refuse:
+            return "550 not wanted"
+        assert isinstance(envelope.content, bytes)
+        message = BytesParser(policy=default).parsebytes(envelope.content)
+        assert isinstance(message, EmailMessage)
+        self.messages.append(message)
+        return "250 taken"
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    """An SMTP server on loopback."""
+    made = Inbox()
+    port = free_port()
+    controller = Controller(made, hostname="127.0.0.1", port=port)
+    controller.start()
+    made.url = f"smtp://127.0.0.1:{port}?from=bridge@sonobridge.example"
+    yield made
+    controller.stop()
+
+
+def with_mail(settings: Settings, url: str) -> Settings:
+    return settings.model_copy(update={"smtp_url": SecretStr(url), "public_url": "https://bridge.example"})
+
+
+def visitor() -> Visitor:
+    return Visitor(cookie=new_cookie(), address="127.0.0.1", browser=None)
+
+
+async def add(resources: Resources, **more: str) -> None:
+    given = {
+        "email": EMAIL,
+        "organization": "Harbour Clinic",
+        "role": "clinician",
+        "password": PASSWORD,
+        "actor": "test",
+    }
+    await add_user(resources, **(given | more))
+
+
+async def test_a_user_is_added_and_shown_without_the_password(
+    resources: Resources, organization: Organization
+) -> None:
+    await add(resources)
+    ((user, owner),) = await list_users(resources)
+    shown = describe_user(user, owner)
+    assert (shown["email"], shown["role"], shown["invited"], shown["disabled"]) == (
+        EMAIL,
+        "clinician",
+        False,
+        False,
+    )
+    assert "password" not in str(shown)
+    assert user.password_hash is not None
+    assert user.password_hash.startswith("$argon2id$")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"email": "not an address"},
+        {"email": "a@b@c.example"},
+        {"role": "owner"},
+        {"organization": "Nowhere"},
+        {"password": "short"},
+        {"password": "password1234"},
+        {"password": "aaaaaaaaaaaaaa"},
+        {"password": EMAIL},
+        {"password": "x" * 300},
+    ],
+    ids=str,
+)
+async def test_a_mistake_is_one_readable_line(
+    resources: Resources, organization: Organization, wrong: dict[str, str]
+) -> None:
+    with pytest.raises(Misuse) as refused:
+        await add(resources, **wrong)
+    assert "\n" not in str(refused.value)
+    assert await list_users(resources) == []
+
+
+async def test_an_address_is_taken_whatever_its_case(
+    resources: Resources, organization: Organization
+) -> None:
+    await add(resources)
+    with pytest.raises(Misuse) as refused:
+        await add(resources, email=EMAIL.upper())
+    assert refused.value.code == "email_taken"
+    with pytest.raises(Misuse):
+        await invite_user(resources, email=EMAIL, organization="Harbour Clinic", actor="test")
+
+
+async def test_an_invitation_goes_out_by_mail(settings: Settings, inbox: Inbox) -> None:
+    async with open_resources(with_mail(settings, inbox.url)) as resources:
+        await add_organization(resources, {"name": "Harbour Clinic", "aurabox_key": "k"}, actor="test")
+        invitation = await invite(resources, email=EMAIL, organization="Harbour Clinic", actor="test")
+    assert invitation.mailed
+    (message,) = inbox.messages
+    assert message["To"] == EMAIL
+    assert message["From"] == "bridge@sonobridge.example"
+    assert "Harbour Clinic" in message["Subject"]
+    assert invitation.url in message.get_content()
+    assert invitation.url.startswith("https://bridge.example/invite/")
+
+
+async def test_an_invitation_stands_when_the_mail_server_does_not_take_it(
+    settings: Settings, inbox: Inbox
+) -> None:
+    inbox.refuse = True
+    for url in (inbox.url, f"smtp://127.0.0.1:{free_port()}"):
+        async with open_resources(with_mail(settings, url)) as resources:
+            if url == inbox.url:
+                await add_organization(
+                    resources, {"name": "Harbour Clinic", "aurabox_key": "k"}, actor="test"
+                )
+            invitation = await invite(resources, email=EMAIL, organization="Harbour Clinic", actor="test")
+            assert not invitation.mailed
+            assert "/invite/" in invitation.url
+
+
+async def test_mail_cannot_be_made_to_carry_other_headers(settings: Settings, inbox: Inbox) -> None:
+    mail = Mail(to=EMAIL, subject="One\r\nBcc: all@else.example", text="x")
+    with pytest.raises(ValueError, match="linefeed"):
+        await send_mail(with_mail(settings, inbox.url), mail)
+    assert inbox.messages == []
+
+
+async def test_without_a_mail_server_it_says_so(settings: Settings) -> None:
+    with pytest.raises(MailFailed) as failed:
+        await send_mail(settings, Mail(to=EMAIL, subject="x", text="x"))
+    assert failed.value.code == "mail_not_configured"
+
+
+async def test_a_reset_link_goes_to_known_addresses_only(settings: Settings, inbox: Inbox) -> None:
+    async with open_resources(with_mail(settings, inbox.url)) as resources:
+        await add_organization(resources, {"name": "Harbour Clinic", "aurabox_key": "k"}, actor="test")
+        await add(resources)
+        for email in ("nobody@else.example", EMAIL):
+            await ask_for_reset(resources, email=email, address="127.0.0.1")
+        (message,) = inbox.messages
+        assert message["To"] == EMAIL
+        assert "https://bridge.example/reset/" in message.get_content()
+        async with resources.sessions() as session:
+            events = await session.scalars(
+                select(AuditEvent.result).where(AuditEvent.action == "password.reset_ask")
+            )
+            assert list(events) == ["mailed"]
+
+
+async def test_a_disabled_user_can_be_enabled_again(resources: Resources, organization: Organization) -> None:
+    await add(resources)
+    await disable_user(resources, EMAIL, actor="test")
+    user = await enable_user(resources, EMAIL, actor="test")
+    assert user.disabled_at is None
+    assert await sign_in(resources, email=EMAIL, password=PASSWORD, visitor=visitor())
+    with pytest.raises(Misuse):
+        await disable_user(resources, "nobody@else.example", actor="test")
+
+
+async def test_a_password_set_by_somebody_else_is_the_only_one(
+    resources: Resources, organization: Organization
+) -> None:
+    await add(resources)
+    with pytest.raises(Misuse):
+        await reset_password(resources, EMAIL, password="short", actor="test")
+    user = await reset_password(resources, EMAIL, password="marble orchid lantern", actor="test")
+    assert await verify_password(user.password_hash, "marble orchid lantern")
+    assert not await verify_password(user.password_hash, PASSWORD)
+
+
+async def test_a_role_is_changed_and_audited_once(resources: Resources, organization: Organization) -> None:
+    await add(resources)
+    for _ in range(2):
+        user = await change_role(resources, EMAIL, role="admin", actor="test")
+        assert user.role == "admin"
+    async with resources.sessions() as session:
+        events = await session.scalars(select(AuditEvent).where(AuditEvent.action == "user.role"))
+        assert len(events.all()) == 1
+        assert (await find_user(session, EMAIL)) is not None
+
+
+async def test_no_password_is_right_where_there_is_none() -> None:
+    assert not await verify_password(None, "nobody's password")
+    assert not await verify_password("not a hash", "x")
+    assert await verify_password(await hash_password(PASSWORD), PASSWORD)
+
+
+def test_common_passwords_are_refused_and_only_hold_what_would_pass_by_length() -> None:
+    assert len(common_passwords()) > 100
+    assert min(len(word) for word in common_passwords()) >= 12
+    for word in common_passwords():
+        with pytest.raises(Misuse):
+            check_new_password(word.upper(), email="someone@else.example")
+    check_new_password(PASSWORD, email=EMAIL)
