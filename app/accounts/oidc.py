@@ -21,6 +21,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.sessions import Visitor, begin_session
+from app.accounts.throttling import admit, forgive
 from app.clients.http import Answer, Call, Credentials, Limits, parse_url, same_origin
 from app.errors import SonobridgeError, UpstreamError
 from app.resources import Resources
@@ -54,7 +55,13 @@ class Identity:
 
 
 async def begin_sso(resources: Resources, visitor: Visitor) -> str:
-    """The address at the issuer where the browser goes; what must come back is kept. Raises SsoFailed."""
+    """The address at the issuer where the browser goes; what must come back is kept.
+
+    Raises SsoFailed, TooManyAttempts.
+    """
+    if resources.settings.oidc_issuer is not None:
+        # each attempt makes a row here and a call there
+        await admit(resources, purpose="sso", email=None, address=visitor.address)
     metadata = await _metadata(resources)
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
     async with resources.sessions.begin() as session:
@@ -98,7 +105,7 @@ async def finish_sso(
         if error or not code:
             raise SsoFailed("The sign-in service did not sign you in.", code="sso_refused")
         identity = await _redeem(resources, attempt, code)
-        return await _sign_in(resources, identity, visitor)
+        cookie = await _sign_in(resources, identity, visitor)
     except SsoFailed as failed:
         async with resources.sessions.begin() as session:
             await audit(
@@ -110,6 +117,8 @@ async def finish_sso(
                 address=visitor.address,
             )
         raise
+    await forgive(resources, purpose="sso", email=None, address=visitor.address)
+    return cookie
 
 
 def redirect_uri(resources: Resources) -> str:

@@ -20,19 +20,22 @@ class TooManyAttempts(SonobridgeError):
         self.seconds = seconds
 
 
-async def admit(resources: Resources, *, purpose: str, email: str, address: str | None) -> None:
-    """Count one attempt. Raises TooManyAttempts, and then neither account nor password may be looked at."""
+async def admit(resources: Resources, *, purpose: str, email: str | None, address: str | None) -> None:
+    """Count one attempt. Raises TooManyAttempts, and then neither account nor password may be looked at.
+
+    Without an `email` (single sign-on, where we don't know it yet) only the address is counted.
+    """
     account_key, address_key = await _keys(resources, purpose=purpose, email=email, address=address)
     async with resources.sessions() as session:
         wait = await begin_attempt(session, address_key, free=FREE_PER_ADDRESS)
-        if not wait:
+        if not wait and email is not None:
             wait = await begin_attempt(session, account_key, free=FREE_PER_ACCOUNT)
         await session.commit()
     if wait:
         raise TooManyAttempts(wait)
 
 
-async def forgive(resources: Resources, *, purpose: str, email: str, address: str | None) -> None:
+async def forgive(resources: Resources, *, purpose: str, email: str | None, address: str | None) -> None:
     """The attempt succeeded: the account's count begins anew, the address gets this one back."""
     account_key, address_key = await _keys(resources, purpose=purpose, email=email, address=address)
     async with resources.sessions.begin() as session:
@@ -41,9 +44,9 @@ async def forgive(resources: Resources, *, purpose: str, email: str, address: st
 
 
 async def _keys(
-    resources: Resources, *, purpose: str, email: str, address: str | None
+    resources: Resources, *, purpose: str, email: str | None, address: str | None
 ) -> tuple[bytes, bytes]:
-    account = await resources.hash_text("throttle", f"{purpose}:account:{email.strip().lower()}")
+    account = await resources.hash_text("throttle", f"{purpose}:account:{(email or '').strip().lower()}")
     place = await resources.hash_text("throttle", f"{purpose}:address:{network_of(address)}")
     return account, place
 

@@ -4,9 +4,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from app.accounts.oidc import CALLBACK_PATH, SsoFailed, begin_sso, finish_sso
+from app.accounts.throttling import TooManyAttempts
 from app.web.browser import VisitorDep
 from app.web.dependencies import ResourcesDep
-from app.web.login import signed_in_answer
+from app.web.login import signed_in_answer, too_many
 from app.web.rendering import PAGE_HEADERS, PageError
 
 router = APIRouter(include_in_schema=False)
@@ -30,6 +31,10 @@ async def leave(request: Request, resources: ResourcesDep, visitor: VisitorDep) 
         url = await begin_sso(resources, visitor)
     except SsoFailed as error:
         raise no_sso(error) from None
+    except TooManyAttempts as error:
+        raise PageError(
+            429, "Too many attempts", too_many(error), action=("Back to sign in", "/login")
+        ) from None
     response = RedirectResponse(url, status_code=303, headers=PAGE_HEADERS)
     if request.state.new_cookie:
         request.state.finish_page(response)

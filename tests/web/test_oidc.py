@@ -181,3 +181,12 @@ async def test_a_refusal_and_a_broken_provider_end_in_a_page(site: Site, provide
 
 async def test_the_sign_in_page_offers_it(site: Site, provider: Provider) -> None:
     assert "/login/oidc" in (await site.browser().get("/login")).links
+
+
+async def test_beginning_it_again_and_again_is_slowed_down(site: Site, provider: Provider) -> None:
+    browser = site.browser()
+    answers = [
+        (await browser.client.get("/login/oidc", follow_redirects=False)).status_code for _ in range(31)
+    ]
+    assert answers == [303] * 30 + [429]
+    assert provider.asked.count("discovery") == 30
