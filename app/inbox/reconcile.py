@@ -122,6 +122,9 @@ async def _take_one(
     exam = await find_exam(session, notice.request_uuid, lock=True)
     if exam is None:
         raise RuntimeError("an exam that was just inserted is gone")
+    if made is None and exam.verified_at is not None:
+        # a worker's own look was quicker, perhaps by a whole delivery: there is nothing left to settle
+        return None
     if exam.released_at is not None:
         # a person vouched for it before Clarius did: it is on its way under that word, and stays there
         exam.verified_at = await clock(session)
