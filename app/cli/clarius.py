@@ -1,22 +1,19 @@
-"""`sonobridge clarius …`: what can be done at Clarius Cloud by hand (C1–C16)."""
+"""`sonobridge clarius …`: what can be done at Clarius Cloud by hand (C1–C11)."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from pydantic import ValidationError
 
 from app.accounts import clarius_admin
 from app.accounts.clarius_admin import Doer, describe_key, describe_pair, describe_receipt
 from app.accounts.clarius_keys import rotate_key
 from app.accounts.linking import hint_of
 from app.accounts.registration import our_urls, register, register_ours, registered_urls
-from app.cli import clarius_research
+from app.cli import clarius_applications, clarius_research
 from app.cli.output import Json, progress_bar, show_json, show_one, show_table
 from app.cli.running import FAILED, actor, run
-from app.clients.clarius import Annotation, ClariusClient
 from app.errors import Misuse
 from app.gate import calling
 from app.resources import Resources
@@ -28,13 +25,11 @@ app = typer.Typer(
     no_args_is_help=True, help="Clarius Cloud: URLs, records, tokens, keys, applications, reports."
 )
 keys = typer.Typer(no_args_is_help=True, help="API keys at Clarius.")
-applications = typer.Typer(no_args_is_help=True, help="Exam applications and our annotations for them.")
 app.add_typer(keys, name="keys")
-app.add_typer(applications, name="applications")
+app.add_typer(clarius_applications.app, name="applications")
 app.add_typer(clarius_research.app, name="research")
 
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")]
-Application = Annotated[UUID, typer.Argument(metavar="UUID", help="The application.", show_default=False)]
 
 
 def _by() -> Doer:
@@ -241,101 +236,3 @@ def rotate(as_json: Json = False) -> None:
         done = run(lambda resources: rotate_key(resources, actor=actor()))
     said = f"The key in use begins with {done['prefix']}; revoked: {done['revoked'] or 'none'}."
     show_one(done, as_json=as_json, said=said)
-
-
-async def _with_clarius(resources: Resources, ask: Any) -> Any:
-    async with calling(resources, ACCOUNT):
-        clarius: ClariusClient = await resources.clarius()
-        return await ask(clarius)
-
-
-@applications.command("list")
-def list_applications(as_json: Json = False) -> None:
-    """The exam applications on Clarius Cloud.
-
-    Example: sonobridge clarius applications list
-    """
-    found = run(lambda resources: _with_clarius(resources, lambda clarius: clarius.applications()))
-    shown = [{"uuid": str(one.uuid), "name": one.name} for one in found]
-    _show_list(shown, "uuid", "name", as_json=as_json, nothing="There are no applications.")
-
-
-@applications.command("customised")
-def customised(as_json: Json = False) -> None:
-    """The applications that we customised.
-
-    Example: sonobridge clarius applications customised
-    """
-    found = run(lambda resources: _with_clarius(resources, lambda clarius: clarius.customised_applications()))
-    shown = [_application(one) for one in found]
-    _show_list(shown, "uuid", "name", "annotations", as_json=as_json, nothing="None is customised.")
-
-
-@applications.command("show")
-def show(application: Application, as_json: Json = False) -> None:
-    """One application with our annotations.
-
-    Example: sonobridge clarius applications show 1b4e…
-    """
-    one = run(
-        lambda resources: _with_clarius(
-            resources, lambda clarius: clarius.customised_application(application)
-        )
-    )
-    show_one(_application(one), as_json=as_json)
-
-
-@applications.command("set")
-def set_(
-    application: Application,
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            help='JSON: [{"title": "Liver", "labels": ["normal"], "linked": false}, …]',
-            show_default=False,
-        ),
-    ],
-    as_json: Json = False,
-) -> None:
-    """Replace our annotations for an application by those in a file.
-
-    Example: sonobridge clarius applications set 1b4e… annotations.json
-    """
-    annotations = _annotations(file)
-    run(lambda resources: clarius_admin.set_annotations(resources, application, annotations, by=_by()))
-    done = {"uuid": str(application), "annotations": len(annotations)}
-    show_one(done, as_json=as_json, said=f"Clarius has {len(annotations)} annotations for {application}.")
-
-
-@applications.command("remove")
-def remove(application: Application, as_json: Json = False) -> None:
-    """Remove our annotations for an application.
-
-    Example: sonobridge clarius applications remove 1b4e…
-    """
-    run(lambda resources: clarius_admin.remove_annotations(resources, application, by=_by()))
-    show_one({"uuid": str(application), "removed": True}, as_json=as_json, said=f"Removed {application}.")
-
-
-def _application(one: Any) -> dict[str, Any]:
-    annotations = [
-        {"title": item.title, "labels": item.labels, "linked": item.linked} for item in one.annotations
-    ]
-    return {"uuid": str(one.uuid), "name": one.name, "annotations": annotations}
-
-
-def _annotations(file: Path) -> list[Annotation]:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-        items = value["annotations"] if isinstance(value, dict) else value
-        if not isinstance(items, list):
-            raise TypeError
-        return [Annotation.model_validate(item) for item in items]
-    except (ValueError, TypeError, KeyError, ValidationError):
-        raise Misuse(
-            f'{file}: must be JSON, a list of {{"title": …, "labels": […], "linked": true|false}}'
-        ) from None

@@ -1,4 +1,7 @@
-"""`sonobridge clarius research …`: raw data and DICOM exports of exams (Research Bundle: C17–C19)."""
+"""`sonobridge clarius research …`: raw data and DICOM exports of exams (Research Bundle: C17–C19).
+
+These calls do not go through the account's gate: a password that a person mistypes must not pause the workers'.
+"""
 
 from enum import StrEnum
 from pathlib import Path
@@ -14,9 +17,10 @@ from app.clients.clarius import ClariusResearchClient, DicomOptions, login
 from app.clients.clarius.research import Demographic, Syntax
 from app.clients.media import download
 from app.errors import Misuse
-from app.gate import calling
+from app.gate import lift
 from app.resources import Resources
 from app.store.audit import audit
+from app.store.upstreams import upstream
 
 ACCOUNT = "clarius-research"
 
@@ -57,6 +61,8 @@ class _Login:
                 "set CLARIUS_RESEARCH_USERNAME and CLARIUS_RESEARCH_PASSWORD, or say --username and --password-stdin"
             )
         self._username, self._password = name, SecretStr(given["password"])
+        configured = settings.clarius_research_password
+        self.is_configured = name == settings.clarius_research_username and configured == self._password
 
     async def client(self, resources: Resources) -> ClariusResearchClient:
         """Signed in (C17)."""
@@ -65,6 +71,14 @@ class _Login:
             resources.http, base_url=base_url, username=self._username, password=self._password
         )
         return ClariusResearchClient(resources.http, base_url=base_url, token=token)
+
+
+async def _resume(resources: Resources) -> None:
+    """The workers' own credentials are seen to work: what waits for them goes on."""
+    async with resources.sessions.begin() as session:
+        known = await upstream(session, ACCOUNT)
+        if known is not None and known.refused_since is not None:
+            await lift(session, ACCOUNT)
 
 
 async def _audited(resources: Resources, action: str, exam: str) -> None:
@@ -81,8 +95,9 @@ def login_(username: Username = None, password_stdin: PasswordStdin = False, as_
     user = _Login(username, password_stdin=password_stdin)
 
     async def act(resources: Resources) -> None:
-        async with calling(resources, ACCOUNT):
-            await user.client(resources)
+        await user.client(resources)
+        if user.is_configured:
+            await _resume(resources)
 
     run(act)
     show_one({"ok": True}, as_json=as_json, said="Clarius accepts the name and the password.")
@@ -105,8 +120,7 @@ def rawdata(
 
     async def act(resources: Resources, progress: Any) -> list[str]:
         files = []
-        async with calling(resources, ACCOUNT):
-            captures = await (await user.client(resources)).raw_data(exam)
+        captures = await (await user.client(resources)).raw_data(exam)
         for position, capture in enumerate(captures, start=1):
             path = out / f"{capture.capture_uuid}.raw"
             await download(resources.http, capture.raw_image, path, cap=resources.settings.max_capture_bytes)
@@ -163,8 +177,7 @@ def dicom(
     )
 
     async def act(resources: Resources) -> dict[str, Any]:
-        async with calling(resources, ACCOUNT):
-            url = await (await user.client(resources)).dicom(exam, options)
+        url = await (await user.client(resources)).dicom(exam, options)
         got = await download(resources.http, url, out, cap=resources.settings.max_capture_bytes)
         await _audited(resources, "clarius.dicom", exam)
         return {"file": str(out), "bytes": got.bytes, "sha256": got.sha256}

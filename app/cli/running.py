@@ -86,7 +86,8 @@ def guarded(app: typer.Typer) -> NoReturn:
     except Misuse as error:
         status = _say(MISUSE, error.message)
     except typer.TyperException as error:
-        status = _say(MISUSE, error.format_message())
+        # a wrong value is described by pydantic, in whose words every one is a "Value error"
+        status = _say(MISUSE, error.format_message().replace("Value error, ", ""))
     except typer.Abort:
         status = INTERRUPTED
     except KeyboardInterrupt:

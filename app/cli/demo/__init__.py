@@ -58,7 +58,7 @@ def demo(
     images: Annotated[
         bool,
         typer.Option("--images/--no-images", help="Send the captures too, as DICOM by the uploader API."),
-    ] = False,
+    ] = True,
     data_dir: Annotated[
         Path | None, typer.Option(help="Keep data and logs in this new folder instead of a passing one.")
     ] = None,
