@@ -14,6 +14,7 @@ from app.cli.running import actor, run
 from app.clients.aurabox import AuraboxClient, Sex
 from app.clients.aurabox.client import Direction
 from app.clients.aurabox.models import Fields
+from app.clients.record import Record
 from app.errors import Misuse
 
 T = TypeVar("T")
