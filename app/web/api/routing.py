@@ -14,6 +14,7 @@ from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from app.accounts.tokens import check_token
@@ -83,6 +84,11 @@ class ApiRoute(APIRoute):
             request.state.caller = await _authenticate(request)
             try:
                 return await handle(_bounded(request, most=most))
+            except HTTPException as error:
+                # FastAPI wraps whatever ends the reading of a body into a 400
+                if isinstance(error.__cause__, Problem):
+                    raise error.__cause__ from None
+                raise
             except SonobridgeError as error:
                 raise problem_of(error, names_organization="organization" in request.path_params) from error
             except DBAPIError as error:
@@ -100,29 +106,37 @@ async def _authenticate(request: Request) -> Caller:
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     token = await check_token(resources, secret.strip()) if scheme.lower() == "bearer" else None
     if token is None:
-        _admit(request, f"address:{address}", REFUSALS_PER_SECOND)
+        _count(request, f"address:{address}", REFUSALS_PER_SECOND)
         raise Problem(
             401,
             "send a valid admin token: Authorization: Bearer …",
             headers={"WWW-Authenticate": 'Bearer realm="sonobridge"'},
         )
-    _admit(request, f"token:{token.id}", CALLS_PER_SECOND)
+    _count(request, f"token:{token.id}", CALLS_PER_SECOND)
     scope = Scope(token.scope)
     if request.method not in {"GET", "HEAD"} and scope is not Scope.WRITE:
         raise Problem(403, "this token may only read", code="insufficient_scope")
     return Caller(token.name, scope, address)
 
 
-def _admit(request: Request, key: str, rate: float) -> None:
-    """Raise Problem 429 when `key` has used up its share; the longest unused shares are forgotten."""
+def _count(request: Request, key: str, rate: float) -> None:
+    """Count one call of `key` in this process. Raises Problem 429."""
     buckets: OrderedDict[str, Rate] | None = getattr(request.app.state, "admin_rates", None)
     if buckets is None:
         buckets = request.app.state.admin_rates = OrderedDict()
+    admit(buckets, key, rate, at=time.monotonic())
+
+
+def admit(buckets: OrderedDict[str, Rate], key: str, rate: float, *, at: float) -> None:
+    """Raise Problem 429 when `key` has used up its share; the longest unused shares are forgotten.
+
+    `rate` is in calls per second, `at` in seconds of a monotonic clock.
+    """
     bucket = buckets.setdefault(key, Rate())
     buckets.move_to_end(key)
     while len(buckets) > BUCKETS:
         buckets.popitem(last=False)
-    if not bucket.take(rate, time.monotonic()):
+    if not bucket.take(rate, at):
         raise Problem(429, "too many calls", headers={"Retry-After": "1"})
 
 
