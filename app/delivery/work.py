@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, and_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -45,15 +45,22 @@ class Work:
             exam = (
                 await session.scalars(
                     select(Exam)
-                    .where(
-                        Exam.id == self.exam_id, Exam.lease_epoch == self.epoch, Exam.state.in_(HELD_STATES)
-                    )
+                    .where(self._ours())
                     .with_for_update()
                 )
             ).one_or_none()
             if exam is None:
                 raise LeaseLost
             yield session, exam
+
+    def _ours(self) -> ColumnElement[bool]:
+        return and_(
+            Exam.id == self.exam_id,
+            Exam.lease_epoch == self.epoch,
+            Exam.state.in_(HELD_STATES),
+            # given back: a heartbeat that was on its way meanwhile must not lease it anew
+            Exam.lease_until.is_not(None),
+        )
 
     async def read(self) -> Exam:
         """The exam as it is. Raises LeaseLost."""
@@ -93,7 +100,7 @@ class Work:
         async with self.resources.sessions.begin() as session:
             kept = await session.execute(
                 update(Exam)
-                .where(Exam.id == self.exam_id, Exam.lease_epoch == self.epoch, Exam.state.in_(HELD_STATES))
+                .where(self._ours())
                 .values(lease_until=in_seconds(self.resources.settings.lease_seconds))
                 .returning(Exam.id)
             )
