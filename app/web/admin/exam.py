@@ -1,0 +1,266 @@
+"""One exam: where it stands, its history, captures, the review of two identities, and every act on it.
+
+It shows who the patient is, to an admin only; each such view is audited. The part that a script fetches again while the
+page is open does not hold that.
+"""
+
+import hmac
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from starlette.types import Message
+
+from app.accounts.clarius_admin import Doer
+from app.crypto import CannotUnseal
+from app.delivery.actions import IDENTITY_CONFLICT, cancel_exam, decide_identity, release_exam, retry_exam
+from app.delivery.mapping import Identity, contradicts
+from app.delivery.match import exam_identity
+from app.errors import SonobridgeError
+from app.resources import Resources
+from app.states import ExamState
+from app.store.audit import audit
+from app.store.base import clock
+from app.store.captures import captures_of
+from app.store.exam_view import describe_exam
+from app.store.exams import Exam
+from app.store.subjects import Subject
+from app.web.admin.common import AdminDep, admin_page, attempt, doer, refusal
+from app.web.api.exams import capture_file, send_report, wanted_exam
+from app.web.api.routing import MAX_REPORT_BYTES
+from app.web.browser import BACKGROUND_HEADER, CheckedForm, VisitorDep, csrf_token, is_our_origin
+from app.web.dependencies import ResourcesDep
+from app.web.rendering import PageError, see_other
+
+ACTS = {"retry": retry_exam, "release": release_exam, "cancel": cancel_exam}
+DONE = {
+    "retry": "It is tried again.",
+    "release": "It was released and goes on.",
+    "cancel": "It was cancelled.",
+    "separate": "It is kept separate and goes on.",
+    "same": "It is filed under the same patient and goes on.",
+    "report": "Clarius has taken the report.",
+}
+RESTING = frozenset(
+    {ExamState.FAILED, ExamState.REVIEW, ExamState.UNVERIFIED, ExamState.GONE, ExamState.CANCELLED}
+)
+SHOWN_INLINE = frozenset({"jpeg", "png", "mp4"})
+FIELDS = (
+    ("identifier", "Identifier"),
+    ("given_names", "Given names"),
+    ("family_name", "Family name"),
+    ("birth_date", "Date of birth"),
+    ("sex", "Sex"),
+    ("animal_name", "Animal"),
+    ("animal_type", "Species"),
+    ("owner_name", "Owner"),
+)
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True)
+class People:
+    """Who the exam says it is, and who its identifier was before."""
+
+    claimed: Identity | None
+    known: Identity | None
+    why: str | None
+
+    @property
+    def rows(self) -> list[tuple[str, str, str, bool]]:
+        """(field, known, claimed, differs) of every field that either has."""
+        found = []
+        for name, label in FIELDS:
+            one = str(getattr(self.known, name, None) or "") if self.known else ""
+            other = str(getattr(self.claimed, name, None) or "") if self.claimed else ""
+            if one or other:
+                found.append((label, one, other, bool(self.known) and one != other))
+        return found
+
+
+@router.get("/admin/exams/{request_uuid}")
+async def exam(
+    request: Request,
+    resources: ResourcesDep,
+    visitor: VisitorDep,
+    person: AdminDep,
+    request_uuid: UUID,
+    done: str = "",
+) -> Response:
+    """The page."""
+    row = await attempt(wanted_exam(resources, request_uuid), back="/admin/exams")
+    followed = BACKGROUND_HEADER in request.headers
+    people, locked = None, False
+    if not followed and row.exam_data_sealed is not None:
+        try:
+            people = await _people(resources, row)
+        except CannotUnseal:
+            locked = True
+        else:
+            await _note_view(resources, row, by=doer(person, visitor))
+    async with resources.sessions() as session:
+        shown = await describe_exam(session, row)
+        held = {
+            one.index: one.downloaded_at is not None and one.purged_at is None and one.kind in SHOWN_INLINE
+            for one in await captures_of(session, row.id)
+        }
+    context: dict[str, Any] = {
+        "exam": shown,
+        "people": people,
+        "locked": locked,
+        "conflict": row.state == ExamState.REVIEW and row.error_code == IDENTITY_CONFLICT,
+        "acts": acts_of(row),
+        "held": held,
+        "attempts": row.attempts,
+        "trace": row.trace,
+        "done": DONE.get(done),
+    }
+    return admin_page(request, "exam.html", context, tab="exams")
+
+
+def acts_of(row: Exam) -> frozenset[str]:
+    """What a person may do now."""
+    acts: set[str] = set()
+    if row.state in RESTING or row.state == ExamState.WAITING or row.report_state == "failed":
+        acts.add("retry")
+    if row.state in {ExamState.UNVERIFIED, ExamState.REVIEW} and row.error_code != IDENTITY_CONFLICT:
+        acts.add("release")
+    if row.state not in {ExamState.DELIVERED, ExamState.CANCELLED}:
+        acts.add("cancel")
+    return frozenset(acts)
+
+
+@router.post("/admin/exams/{request_uuid}/identity")
+async def decide(
+    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, form: CheckedForm, request_uuid: UUID
+) -> Response:
+    """Settle an identity conflict."""
+    by, back = doer(person, visitor), f"/admin/exams/{request_uuid}"
+    choice = form.get("choice", "")
+    if choice not in {"separate", "same"}:
+        raise PageError(422, "Choose one of the two", "Nothing was done.", action=("Go back", back))
+    chosen: Any = choice
+    await attempt(
+        decide_identity(resources, request_uuid, chosen, actor=by.actor, address=by.address), back=back
+    )
+    return see_other(f"{back}?done={choice}")
+
+
+@router.post("/admin/exams/{request_uuid}/reports")
+async def report(
+    request: Request,
+    resources: ResourcesDep,
+    visitor: VisitorDep,
+    person: AdminDep,
+    request_uuid: UUID,
+) -> Response:
+    """Upload a report of one's own onto the exam at Clarius (C5). The one form that is not urlencoded."""
+    back = f"/admin/exams/{request_uuid}"
+    if not is_our_origin(request, resources.settings.public_url):
+        raise PageError(403, "This form did not come from here", "Nothing was done.")
+    bounded = Request(request.scope, _bounded(request))
+    async with bounded.form(max_files=1, max_fields=5) as form:
+        given = str(form.get("csrf_token") or "")
+        if not hmac.compare_digest(given.encode(), csrf_token(visitor.cookie).encode()):
+            raise PageError(
+                403, "This page was out of date", "Open it again and retry.", action=("Go back", back)
+            )
+        name, file = form.get("name"), form.get("file")
+        content = await file.read() if not isinstance(file, str) and file is not None else b""
+        if (
+            isinstance(file, str)
+            or file is None
+            or not content
+            or not isinstance(name, str)
+            or not name.strip()
+        ):
+            raise PageError(
+                422, "A report needs a name and a file", "Nothing was sent.", action=("Go back", back)
+            )
+        upload: Any = file
+        await attempt(
+            send_report(
+                resources,
+                request_uuid,
+                name=name.strip()[:200],
+                file=upload,
+                content=content,
+                by=doer(person, visitor),
+            ),
+            back=back,
+        )
+    return see_other(f"{back}?done=report")
+
+
+@router.post("/admin/exams/{request_uuid}/{act}")
+async def do(
+    resources: ResourcesDep,
+    visitor: VisitorDep,
+    person: AdminDep,
+    _form: CheckedForm,
+    request_uuid: UUID,
+    act: str,
+) -> Response:
+    """Retry, release or cancel."""
+    by, back = doer(person, visitor), f"/admin/exams/{request_uuid}"
+    doing = ACTS.get(act)
+    if doing is None:
+        raise PageError(404, "There is no such act", "Nothing was done.", action=("Go back", back))
+    await attempt(doing(resources, request_uuid, actor=by.actor, address=by.address), back=back)
+    return see_other(f"{back}?done={act}")
+
+
+@router.get("/admin/exams/{request_uuid}/captures/{n}")
+async def capture(
+    resources: ResourcesDep,
+    visitor: VisitorDep,
+    person: AdminDep,
+    request_uuid: UUID,
+    n: int,
+    preview: bool = False,
+) -> Response:
+    """A capture's bytes, to look at in the page or to keep. Each look is audited."""
+    try:
+        return await capture_file(resources, request_uuid, n, by=doer(person, visitor), inline=preview)
+    except SonobridgeError as error:
+        raise refusal(error, back=f"/admin/exams/{request_uuid}") from error
+
+
+async def _people(resources: Resources, row: Exam) -> People:
+    """Raises CannotUnseal."""
+    async with resources.sessions() as session:
+        today = (await clock(session)).date()
+        conflict = (row.identity_decision or {}).get("conflict")
+        other = await session.get(Subject, UUID(conflict)) if conflict else None
+    claimed = exam_identity(resources, row, today=today)
+    known = Identity.from_facts(json.loads(resources.unseal_text(other.facts_sealed))) if other else None
+    return People(claimed, known, contradicts(known, claimed) if known else None)
+
+
+async def _note_view(resources: Resources, row: Exam, *, by: Doer) -> None:
+    async with resources.sessions.begin() as session:
+        await audit(
+            session,
+            actor=by.actor,
+            action="patient.view",
+            subject=str(row.request_uuid),
+            address=by.address,
+        )
+
+
+def _bounded(request: Request) -> Any:
+    read = 0
+
+    async def receive() -> Message:
+        nonlocal read
+        message = await request.receive()
+        read += len(message.get("body", b""))
+        if read > MAX_REPORT_BYTES:
+            raise PageError(413, "This report is too large", f"At most {MAX_REPORT_BYTES // 2**20} MiB.")
+        return message
+
+    return receive

@@ -1,0 +1,75 @@
+"""The page of links: which Clarius account goes to which organisation; ask again, move, end."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from app.accounts.linking import list_links, move_link, retry_link, unlink
+from app.store.links import IN_FORCE
+from app.store.organizations import list_organizations
+from app.web.admin.common import AdminDep, admin_page, attempt, doer
+from app.web.browser import CheckedForm, VisitorDep
+from app.web.dependencies import ResourcesDep
+from app.web.rendering import see_other
+
+BACK = "/admin/links"
+SHOWN = 200
+DONE = {
+    "confirm": "Clarius is asked again.",
+    "end": "The link has ended. New exams of that account wait.",
+    "move": "The Clarius account belongs to the other organisation now.",
+}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/admin/links")
+async def links(request: Request, resources: ResourcesDep, _: AdminDep, done: str = "") -> Response:
+    """The page."""
+    rows = await list_links(resources)
+    async with resources.sessions() as session:
+        organizations = await list_organizations(session)
+    context = {
+        "rows": rows[:SHOWN],
+        "hidden": max(len(rows) - SHOWN, 0),
+        "in_force": IN_FORCE,
+        "organizations": organizations,
+        "done": DONE.get(done),
+    }
+    return admin_page(request, "links.html", context, tab="links")
+
+
+@router.post("/admin/links/{link_id}/confirm")
+async def confirm(
+    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, _form: CheckedForm, link_id: UUID
+) -> Response:
+    """Ask Clarius again."""
+    by = doer(person, visitor)
+    await attempt(retry_link(resources, link_id, actor=by.actor, address=by.address), back=BACK)
+    return see_other(f"{BACK}?done=confirm")
+
+
+@router.post("/admin/links/{link_id}/end")
+async def end(
+    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, _form: CheckedForm, link_id: UUID
+) -> Response:
+    """End the link."""
+    by = doer(person, visitor)
+    await attempt(unlink(resources, link_id, actor=by.actor, address=by.address), back=BACK)
+    return see_other(f"{BACK}?done=end")
+
+
+@router.post("/admin/links/{link_id}/move")
+async def move(
+    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, form: CheckedForm, link_id: UUID
+) -> Response:
+    """Give the Clarius account to another organisation."""
+    by = doer(person, visitor)
+    await attempt(
+        move_link(
+            resources, link_id, organization=form.get("organization", ""), actor=by.actor, address=by.address
+        ),
+        back=BACK,
+    )
+    return see_other(f"{BACK}?done=move")

@@ -1,0 +1,151 @@
+"""The overview page: what is stuck, how work flows, which accounts, workers and runs need a look."""
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.gate import lift
+from app.inbox.gaps import find_gaps
+from app.inbox.reconcile import reconcile
+from app.resources import Resources
+from app.states import ExamState
+from app.store.audit import audit
+from app.store.overview import Overview, hourly, read_overview
+from app.web.admin.charts import Chart, bar_chart, hours
+from app.web.admin.common import AdminDep, admin_page, attempt, doer, span
+from app.web.browser import CheckedForm, VisitorDep
+from app.web.dependencies import ResourcesDep
+from app.web.rendering import PageError, see_other
+
+DONE = {
+    "reconcile": "Clarius's list was read; what was new is on its way.",
+    "account": "The account is tried again at once.",
+}
+SHOWN_STATES = (
+    ExamState.QUEUED,
+    ExamState.RUNNING,
+    ExamState.WAITING,
+    ExamState.REVIEW,
+    ExamState.FAILED,
+    ExamState.UNVERIFIED,
+    ExamState.DELIVERED,
+    ExamState.CANCELLED,
+    ExamState.GONE,
+)
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/admin")
+async def overview(request: Request, resources: ResourcesDep, _: AdminDep, done: str = "") -> Response:
+    """The page."""
+    async with resources.sessions() as session:
+        seen = await read_overview(session)
+        delivered, waits = await _charts(session, seen.at)
+    context: dict[str, Any] = {
+        "seen": seen,
+        "states": [(state, seen.states.get(state, 0)) for state in SHOWN_STATES],
+        "delivered": delivered,
+        "waits": waits,
+        "health": _health(seen),
+        "age": lambda at: span((seen.at - at).total_seconds()) if at is not None else "never",
+        "redis": await resources.queue.alive(),
+        "done": DONE.get(done),
+    }
+    return admin_page(request, "overview.html", context, tab="overview")
+
+
+@router.post("/admin/reconcile")
+async def run_reconcile(
+    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, _form: CheckedForm
+) -> Response:
+    """Read Clarius's list now."""
+    found = await attempt(reconcile(resources), back="/admin")
+    by = doer(person, visitor)
+    async with resources.sessions.begin() as session:
+        await audit(
+            session, actor=by.actor, action="reconcile", detail=f"{found['new']} new", address=by.address
+        )
+    return see_other("/admin?done=reconcile")
+
+
+@router.post("/admin/accounts/{account}/resume")
+async def resume_account(
+    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, _form: CheckedForm, account: str
+) -> Response:
+    """Lift the pause of an account, so that it is tried at once."""
+    await _resume(resources, account, by_actor=doer(person, visitor).actor, address=visitor.address)
+    return see_other("/admin?done=account")
+
+
+async def _resume(resources: Resources, account: str, *, by_actor: str, address: str | None) -> None:
+    async with resources.sessions.begin() as session:
+        seen = await read_overview(session)
+        if account not in {known.account for known in seen.upstreams}:
+            raise PageError(
+                404, "There is no such account", "It may work again already.", action=("Go back", "/admin")
+            )
+        await lift(session, account)
+        await audit(session, actor=by_actor, action="account.try", subject=account, address=address)
+
+
+@router.get("/admin/gaps")
+async def gaps(request: Request, resources: ResourcesDep, _: AdminDep) -> Response:
+    """Exams that Clarius sent and Aurabox does not have, looked up now."""
+    found = await attempt(find_gaps(resources), back="/admin")
+    return admin_page(request, "gaps.html", {"gaps": found}, tab="overview")
+
+
+async def _charts(session: AsyncSession, at: datetime) -> tuple[Chart, Chart]:
+    rows = {start: (count, seconds) for start, count, seconds in await hourly(session)}
+    starts = hours(at)
+    counts = [rows.get(start, (0, 0.0))[0] for start in starts]
+    waits = [rows.get(start, (0, 0.0))[1] for start in starts]
+    total, slowest = sum(counts), max(waits, default=0.0)
+    delivered = bar_chart(
+        starts,
+        [float(count) for count in counts],
+        [f"{count} delivered" for count in counts],
+        top=str(max(counts, default=0)),
+        summary=f"{total} exams delivered in the last 24 hours.",
+    )
+    times = bar_chart(
+        starts,
+        waits,
+        [
+            f"{span(seconds)} from receipt to delivery (median)" if seconds else "nothing delivered"
+            for seconds in waits
+        ],
+        top=span(slowest),
+        summary=f"The slowest hour had a median of {span(slowest)} from receipt to delivery.",
+    )
+    return delivered, times
+
+
+def _health(seen: Overview) -> list[dict[str, Any]]:
+    """Each account at an upstream that was ever amiss, and how it stands; those in trouble first."""
+    throttled = {known.account for known in seen.throttled}
+    rows = []
+    for known in seen.upstreams:
+        if known.refused_since is not None:
+            state, why = "Credentials refused", known.refused_why or ""
+        elif known.open_since is not None:
+            state, why = "Most calls fail", "It is tried with one call every now and then."
+        elif known.account in throttled:
+            state, why = "Told to slow down", "It goes on by itself."
+        else:
+            state, why = "Works", ""
+        rows.append(
+            {
+                "account": known.account,
+                "name": seen.name_of(known.account),
+                "state": state,
+                "ok": state == "Works",
+                "why": why,
+                "since": known.refused_since or known.open_since,
+            }
+        )
+    return sorted(rows, key=lambda row: (row["ok"], row["name"]))
