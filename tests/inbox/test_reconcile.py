@@ -1,13 +1,14 @@
 """The poll API finds what no webhook told us, and settles what is known only as a claim (row 25 of faults.md)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app import errors
 from app.inbox.receive import Notification, receive
-from app.inbox.reconcile import reconcile, reconcile_when_due
+from app.inbox.reconcile import reconcile, reconcile_when_due, take_in
 from app.resources import Resources, open_resources
 from app.settings import Settings
 from app.states import ExamState, Reason, Step
@@ -18,6 +19,7 @@ from sandbox import faults
 from sandbox.server import Sandbox
 from tests.support.bridge import settings_for
 from tests.support.linked import add_clinic, add_link
+from tests.support.wait import until
 
 POLL = "*/exams/accessible/"
 
@@ -165,3 +167,31 @@ async def test_only_one_of_many_polls_in_an_interval(polling: Resources, sandbox
     assert await reconcile_when_due(polling) is not None
     assert await reconcile_when_due(polling) is None
     assert pages_read(sandbox) == 1
+
+
+async def test_a_poll_that_comes_after_the_workers_own_look_changes_nothing(
+    polling: Resources, sandbox: Sandbox
+) -> None:
+    customer = sandbox.add_customer()
+    await add_link(polling, customer, await add_clinic(polling))
+    request = (await missed(sandbox, customer))[0]
+    told = Notification.model_validate(sandbox.submitted(request).notification)
+    await receive(polling, told)
+    clarius = await polling.clarius()
+    page = await anext(clarius.accessible_exam_pages())
+    # a worker holds the row, about to deliver it, while the poll's page is taken in
+    async with polling.sessions.begin() as session:
+        exam = await find_exam(session, told.request_uuid, lock=True)
+        taking = asyncio.create_task(take_in(polling, page))
+        await until(lambda: waits_for_a_lock(polling))
+        exam.verified_at = exam.received_at
+        exam.state, exam.step, exam.due_at = "delivered", Step.CONFIRM, None
+    assert await taking == 0
+    exam = (await exams(polling))[0]
+    assert (exam.state, exam.step, exam.due_at) == (ExamState.DELIVERED, Step.CONFIRM, None)
+
+
+async def waits_for_a_lock(resources: Resources) -> bool:
+    async with resources.sessions() as session:
+        waiting = await session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+    return bool(waiting)

@@ -1,0 +1,371 @@
+"""What the vendors do to us: rows 4, 11 to 16, 18 to 20, 25 and 32 of faults.md, invariants at the end of each."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from app.accounts.organizations import set_organization
+from app.crypto import new_key
+from app.settings import Settings
+from app.states import ExamState, Reason
+from app.store.upstreams import upstream
+from sandbox import faults
+from sandbox.exam_shapes import SHAPES
+from sandbox.server import Sandbox
+from tests.support.bridge import Bridge, open_bridge, settings_for
+from tests.support.checker import Scene, ends
+from tests.support.rig import SHORT
+from tests.support.wait import until
+
+CREATES = "aurabox.*.create"
+
+
+@asynccontextmanager
+async def opened(settings: Settings, **more: object) -> AsyncIterator[Bridge]:
+    async with Sandbox(teams=("Team One", "Team Two")) as sandbox:
+        wanted = settings_for(settings, sandbox, **{**SHORT, **more})
+        async with open_bridge(wanted, sandbox) as bridge:
+            yield bridge
+
+
+@pytest.fixture
+async def bridge(settings: Settings) -> AsyncIterator[Bridge]:
+    async with opened(settings) as running:
+        yield running
+
+
+async def ends_well(bridge: Bridge, **more: object) -> None:
+    scene = Scene(resources=bridge.resources, sandbox=bridge.sandbox, **more)
+    await ends(scene, bridge.rests)
+
+
+def effects(bridge: Bridge, kind: str) -> int:
+    return len(bridge.sandbox.journal.effects_of(kind))
+
+
+# row 11
+
+AFTER = {
+    "seconds": lambda: "2",
+    "a date": lambda: format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True),
+    "nothing": lambda: None,
+    "nonsense": lambda: "soon",
+}
+
+
+@pytest.mark.parametrize("after", AFTER)
+async def test_row_11_a_throttled_account_waits_as_a_whole_and_the_others_go_on(
+    bridge: Bridge, after: str
+) -> None:
+    slow = await bridge.customer(await bridge.organization("Slow", images="none"))
+    team = bridge.sandbox.team("Team Two")
+    quick = await bridge.customer(await bridge.organization("Quick", team=team, images="none"))
+    rule = bridge.sandbox.faults.arm(
+        faults.too_many(AFTER[after]()), server="aurabox", team="Team One", times=1
+    )
+    first = await bridge.sandbox.submit_exam(customer=slow)
+    waiting = await bridge.reaches(first.request_uuid, ExamState.WAITING)
+    assert waiting.reason == Reason.THROTTLED
+    assert waiting.attempts == 0
+    second = await bridge.sandbox.submit_exam(customer=slow)
+    other = await bridge.sandbox.submit_exam(customer=quick)
+    await bridge.reaches(other.request_uuid, ExamState.DELIVERED)
+    delivered = [
+        await bridge.reaches(one.request_uuid, ExamState.DELIVERED, timeout=60) for one in (first, second)
+    ]
+    assert [exam.attempts for exam in delivered] == [0, 0]
+    assert rule.hits == 1
+    await ends_well(bridge)
+
+
+# rows 12 to 14
+
+
+@pytest.mark.parametrize("with_effect", [True, False])
+async def test_row_12_server_errors_on_creates_are_looked_for_first(
+    bridge: Bridge, with_effect: bool
+) -> None:
+    customer = await bridge.customer(await bridge.organization(images="none"))
+    fault = faults.answer(500, after_effect=with_effect)
+    bridge.sandbox.faults.arm(fault, server="aurabox", method="POST", times=2)
+    submitted = await bridge.sandbox.submit_exam(customer=customer)
+    await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED, timeout=90)
+    assert effects(bridge, CREATES) == 2
+    await ends_well(bridge)
+
+
+@pytest.mark.slow
+async def test_row_13_a_create_whose_answer_was_lost_and_that_shows_late_is_adopted(
+    settings: Settings,
+) -> None:
+    async with opened(settings, settle_seconds=30) as bridge:
+        customer = await bridge.customer(await bridge.organization(images="none"))
+
+        def is_first_create(facts: faults.RequestFacts) -> bool:
+            return facts.path.endswith("/patients")
+
+        hidden = bridge.sandbox.faults.arm(
+            faults.hide(), server="aurabox", method="POST", predicate=is_first_create
+        )
+        # the answer is lost on its way: the client has given up by the time it comes
+        submitted = await bridge.sandbox.submit_exam(customer=customer, captures=())
+        await until(lambda: hidden.hits == 1)
+        await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED, timeout=60)
+        assert effects(bridge, "aurabox.patient.create") == 1
+        await ends_well(bridge)
+
+
+async def test_row_14_several_matches_go_to_review(bridge: Bridge) -> None:
+    clinic = await bridge.organization(images="none")
+    customer = await bridge.customer(clinic)
+    first = await bridge.sandbox.submit_exam(customer=customer, number=77)
+    await bridge.reaches(first.request_uuid, ExamState.DELIVERED)
+    team = bridge.sandbox.team()
+    patient = next(iter(team.people.values()))
+    # a person of the same name, birth date and sex, made by hand in Aurabox
+    twin = type(patient)(
+        **{**{name: getattr(patient, name) for name in patient.__slots__}, "id": "twin", "studies": {}}
+    )
+    team.people["twin"] = twin
+    second = await bridge.sandbox.submit_exam(
+        customer=customer,
+        number=77,
+        patient={**SHAPES["complete"].patient(77), "identifier": "another identifier"},
+    )
+    exam = await bridge.reaches(second.request_uuid, ExamState.REVIEW)
+    assert exam.error_code == "several_matches"
+    assert effects(bridge, "aurabox.patient.create") == 1
+
+
+# rows 4, 15 and 16
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [faults.truncate(700), faults.expire(), faults.answer(500), faults.cut_before()],
+    ids=["truncated", "expired", "500", "cut"],
+)
+async def test_row_15_a_capture_that_fails_once_is_resumed_or_refreshed(
+    bridge: Bridge, fault: faults.Fault
+) -> None:
+    customer = await bridge.customer(await bridge.organization(images="none"))
+    bridge.sandbox.faults.arm(fault, server="media")
+    submitted = await bridge.sandbox.submit_exam(customer=customer, captures=("jpeg", "png", "jpeg"))
+    await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED, timeout=60)
+    await ends_well(bridge)
+
+
+async def test_row_15_links_that_all_expired_are_refreshed_with_one_look(bridge: Bridge) -> None:
+    customer = await bridge.customer(await bridge.organization(images="none"))
+    held = bridge.sandbox.faults.arm(faults.hold(), server="media")
+    submitted = await bridge.sandbox.submit_exam(customer=customer, captures=("jpeg", "png", "jpeg"))
+    await until(lambda: held.waiting == 1)
+    bridge.sandbox.clarius.expire_links()
+    held.release()
+    exam = await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED, timeout=60)
+    assert exam.attempts == 0
+    reads = bridge.sandbox.journal.requests_to("clarius", "GET", "*download-requests*")
+    assert len(reads) == 2
+    assert "retry" not in await events(bridge, submitted.request_uuid)
+    await ends_well(bridge)
+
+
+async def events(bridge: Bridge, request_uuid: str) -> list[str]:
+    from tests.support.exams import history  # noqa: PLC0415
+
+    return await history(bridge.resources, (await bridge.exam(request_uuid)).id)
+
+
+BAD = {
+    "html": "capture_wrong_kind",
+    "empty": "capture_empty",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+async def test_row_15_a_capture_that_is_none_is_shown_and_the_others_are_kept(
+    bridge: Bridge, kind: str
+) -> None:
+    customer = await bridge.customer(await bridge.organization(images="none"))
+    submitted = await bridge.sandbox.submit_exam(customer=customer, captures=("jpeg", kind))
+    exam = await bridge.reaches(submitted.request_uuid, ExamState.REVIEW, timeout=60)
+    assert exam.error_code == "captures_missing"
+    assert "capture 2" in (exam.error_message or "")
+
+
+async def test_row_15_a_capture_without_end_is_refused_at_the_cap(settings: Settings) -> None:
+    async with opened(settings, max_capture_bytes=300_000) as bridge:
+        customer = await bridge.customer(await bridge.organization(images="none"))
+        submitted = await bridge.sandbox.submit_exam(customer=customer, captures=("endless", "jpeg"))
+        exam = await bridge.reaches(submitted.request_uuid, ExamState.REVIEW, timeout=60)
+        assert "larger" in (exam.error_message or "")
+        folder = bridge.resources.staging.folder(exam.id)
+        assert sum(file.stat().st_size for file in folder.iterdir()) < 300_000
+
+
+REFUSED_SHAPES = {"list", "string", "null", "not-json", "cut-json", "gzip-bomb"}
+SLOW_SHAPES = {"many-captures"}
+
+
+@pytest.mark.slow
+async def test_row_16_no_shape_of_exam_data_is_too_odd(bridge: Bridge) -> None:
+    customer = await bridge.customer(await bridge.organization(images="none"))
+    submitted = {
+        shape: await bridge.sandbox.submit_exam(customer=customer, shape=shape)
+        for shape in SHAPES
+        if shape not in SLOW_SHAPES
+    }
+    exams = {exam.request_uuid: exam for exam in await bridge.rests(timeout=110)}
+    for shape, one in submitted.items():
+        exam = next(exam for key, exam in exams.items() if str(key) == one.request_uuid)
+        assert exam.error_code != "internal", shape
+        if shape in REFUSED_SHAPES:
+            assert (exam.state, exam.error_code) == (ExamState.FAILED, "clarius_bad_answer"), shape
+        elif exam.state != ExamState.DELIVERED:
+            assert exam.state == ExamState.REVIEW, f"{shape}: {exam.state} {exam.error_code}"
+
+
+async def test_row_16_exam_data_with_half_a_character_in_it(bridge: Bridge) -> None:
+    customer = await bridge.customer(await bridge.organization(images="none"))
+    body = '{"patient": {"last_name": "Ash\\ud800grove", "identifier": "\\udfff7"}, "captures": []}'
+    fault = faults.answer(200, body, headers={"Content-Type": "application/json"})
+    bridge.sandbox.faults.arm(fault, server="clarius", path="*/download-requests/*")
+    submitted = await bridge.sandbox.submit_exam(customer=customer)
+    await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED)
+
+
+# row 18
+
+
+async def test_row_18_an_unknown_customer_is_held_and_asked_about_by_nobody_until_it_is_linked(
+    bridge: Bridge,
+) -> None:
+    customer = bridge.sandbox.add_customer()
+    submitted = [await bridge.sandbox.submit_exam(customer=customer) for _ in range(2)]
+    for one in submitted:
+        assert (await bridge.reaches(one.request_uuid, ExamState.WAITING)).reason == Reason.LINK
+    await bridge.rests()
+    asked = bridge.sandbox.journal.requests_to("clarius", path="*/exams/accessible/*")
+    assert all("customer_id" not in request.query for request in asked)
+    assert bridge.sandbox.journal.requests_to("aurabox") == []
+    await bridge.link(customer, await bridge.organization(images="none"))
+    for one in submitted:
+        await bridge.reaches(one.request_uuid, ExamState.DELIVERED)
+    await ends_well(bridge)
+
+
+# rows 19 and 32
+
+
+async def test_row_19_a_revoked_organisation_pauses_alone_and_resumes_with_a_new_key(bridge: Bridge) -> None:
+    sandbox = bridge.sandbox
+    clinic = await bridge.organization("Revoked", images="none")
+    revoked = await bridge.customer(clinic)
+    other = await bridge.customer(
+        await bridge.organization("Other", team=sandbox.team("Team Two"), images="none")
+    )
+    team = sandbox.team("Team One")
+    team.key = "aura_a-new-key-of-this-team"
+    exams = [await sandbox.submit_exam(customer=revoked) for _ in range(3)]
+    for one in exams:
+        paused = await bridge.reaches(one.request_uuid, ExamState.WAITING)
+        assert (paused.reason, paused.attempts) == (Reason.PAUSED, 0)
+    working = await sandbox.submit_exam(customer=other)
+    await bridge.reaches(working.request_uuid, ExamState.DELIVERED)
+    await set_organization(bridge.resources, "Revoked", {"aurabox_key": team.key}, actor="test")
+    for one in exams:
+        exam = await bridge.reaches(one.request_uuid, ExamState.DELIVERED)
+        assert exam.attempts == 0
+    await ends_well(bridge)
+
+
+async def test_row_19_a_revoked_clarius_key_pauses_everything_at_clarius_and_a_probe_resumes(
+    bridge: Bridge,
+) -> None:
+    sandbox = bridge.sandbox
+    customer = await bridge.customer(await bridge.organization(images="none"))
+    rule = sandbox.faults.arm(faults.answer(401), server="clarius", times=None)
+    submitted = await sandbox.submit_exam(customer=customer)
+    paused = await bridge.reaches(submitted.request_uuid, ExamState.WAITING)
+    assert (paused.reason, paused.attempts) == (Reason.PAUSED, 0)
+    async with bridge.resources.sessions() as session:
+        known = await upstream(session, "clarius")
+    assert known is not None
+    assert known.refused_since is not None
+    assert rule.hits > 0
+    sandbox.faults.clear()
+    await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED)
+    await ends_well(bridge)
+
+
+async def test_row_32_a_missing_sealing_key_pauses_and_the_old_one_opens(
+    settings: Settings, tmp_path: Path
+) -> None:
+    old = new_key()
+    async with Sandbox() as sandbox:
+        base = settings_for(settings, sandbox, **{**SHORT, "secret_keys": [old]})
+        async with open_bridge(base, sandbox) as bridge:
+            customer = await bridge.customer(await bridge.organization(images="none"))
+            done = await sandbox.submit_exam(customer=customer)
+            await bridge.reaches(done.request_uuid, ExamState.DELIVERED)
+        missing = base.model_copy(update={"secret_keys": [SecretStr(new_key().get_secret_value())]})
+        async with open_bridge(missing, sandbox) as bridge:
+            # what needs the key is refused and not lost, and the service stays up
+            refused = await sandbox.submit_exam(customer=customer)
+            assert refused.answers == (503,)
+        both = base.model_copy(update={"secret_keys": [new_key(), old]})
+        async with open_bridge(both, sandbox) as bridge:
+            assert await sandbox.notify(refused.request_uuid) == [202]
+            await bridge.reaches(refused.request_uuid, ExamState.DELIVERED)
+            await ends_well(bridge)
+
+
+# rows 20 and 25
+
+
+async def test_row_20_an_exam_deleted_before_it_is_read_is_gone(bridge: Bridge) -> None:
+    customer = await bridge.customer(await bridge.organization(images="none"))
+    held = bridge.sandbox.faults.arm(faults.hold(), server="clarius", path="*/exams/accessible/*")
+    submitted = await bridge.sandbox.submit_exam(customer=customer)
+    await until(lambda: held.waiting == 1)
+    # it is listed in the answer that is on its way, and deleted by the time it is read
+    bridge.sandbox.faults.arm(
+        faults.answer(404, {"detail": "Not found."}),
+        server="clarius",
+        path="*/download-requests/*",
+        times=None,
+    )
+    held.release()
+    exam = await bridge.reaches(submitted.request_uuid, ExamState.GONE)
+    assert exam.error_code == "gone"
+    await ends_well(bridge)
+
+
+async def test_row_20_an_exam_deleted_while_its_links_expire_is_gone(bridge: Bridge) -> None:
+    customer = await bridge.customer(await bridge.organization(images="none"))
+    held = bridge.sandbox.faults.arm(faults.hold(), server="media")
+    submitted = await bridge.sandbox.submit_exam(customer=customer, captures=("jpeg",))
+    await until(lambda: held.waiting == 1)
+    bridge.sandbox.clarius.expire_links()
+    bridge.sandbox.delete_exam(submitted.request_uuid)
+    held.release()
+    await bridge.reaches(submitted.request_uuid, ExamState.GONE)
+    await ends_well(bridge)
+
+
+async def test_row_25_a_day_without_webhooks_is_made_good_by_polling(settings: Settings) -> None:
+    async with opened(settings, clarius_poll_interval=0.5) as bridge:
+        customer = await bridge.customer(await bridge.organization(images="none"))
+        missed = await asyncio.gather(
+            *(bridge.sandbox.submit_exam(customer=customer, captures=(), notify_times=0) for _ in range(5))
+        )
+        for one in missed:
+            exam = await bridge.reaches(one.request_uuid, ExamState.DELIVERED)
+            assert exam.source == "poll"
+        await ends_well(bridge)
