@@ -33,8 +33,10 @@ PasswordStdin = Annotated[
 
 
 async def _described(resources: Resources, user: User) -> dict[str, Any]:
+    """Read again: what the database itself filled in (times) is not known before."""
     async with resources.sessions() as session:
-        return describe_user(user, await session.get_one(Organization, user.organization_id))
+        row = await session.get_one(User, user.id)
+        return describe_user(row, await session.get_one(Organization, row.organization_id))
 
 
 @app.command("add")
