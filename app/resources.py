@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.clients.aurabox import AuraboxClient
@@ -181,6 +181,7 @@ async def schema_revision(session: AsyncSession) -> str | None:
     """The migration that the database is at; None when it was never migrated."""
     try:
         return (await session.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
-    except DBAPIError:
+    except ProgrammingError:
+        # no such table; a database that is away is another matter, and is raised
         await session.rollback()
         return None

@@ -48,7 +48,7 @@ async def store_exam_data(work: Work, exam: Exam) -> int:
     if len(data.captures) > MAX_CAPTURES:
         return len(data.captures)
     async with work.tx() as (session, row):
-        row.exam_data_sealed = work.resources.seal_text(json.dumps(data.raw, ensure_ascii=False))
+        row.exam_data_sealed = work.resources.seal_text(json.dumps(data.raw))
         row.exam_data_at = await session.scalar(now().select())
         rows = {capture.index: capture for capture in await captures_of(session, row.id)}
         organization = await session.get(Organization, row.organization_id)
