@@ -33,6 +33,7 @@ from app.store.upstreams import (
     BREAKER_OPEN_SECONDS,
     Upstream,
     count_call,
+    end_throttling,
     refuse,
     resume,
     take_probe,
@@ -70,7 +71,7 @@ async def calling(resources: Resources, account: str) -> AsyncIterator[None]:
 
     The caller must not hold a transaction.
     """
-    await _enter(resources, account)
+    probing = await _enter(resources, account)
     try:
         yield
     except SlowDown as error:
@@ -103,7 +104,7 @@ async def calling(resources: Resources, account: str) -> AsyncIterator[None]:
         raise Held(Reason.PAUSED, resources.settings.credentials_probe_seconds, why) from error
     except (LinkExpired, StillProcessing):
         # the way things go there, and no sign of trouble
-        await _worked(resources, account)
+        await _worked(resources, account, probing=probing)
         raise
     except (TryLater, LookFirst):
         async with resources.sessions.begin() as session:
@@ -111,25 +112,26 @@ async def calling(resources: Resources, account: str) -> AsyncIterator[None]:
         raise
     except (NotThere, Rejected):
         # an answer about the thing asked for: the account itself works
-        await _worked(resources, account)
+        await _worked(resources, account, probing=probing)
         raise
     else:
-        await _worked(resources, account)
+        await _worked(resources, account, probing=probing)
 
 
-async def _enter(resources: Resources, account: str) -> None:
+async def _enter(resources: Resources, account: str) -> bool:
+    """Whether this call is the probe of a paused account. Raises Held when it may not be called."""
     async with resources.sessions.begin() as session:
         known = await upstream(session, account)
         if known is None:
-            return
+            return False
         held = _held(known, await clock(session))
         if held is None:
-            return
+            return False
         if held.seconds <= 0 and await take_probe(
             session, account, seconds=resources.settings.credentials_probe_seconds
         ):
             log.info("account_probe", account=account)
-            return
+            return True
     # a little apart, so that those who waited together do not come back together
     raise Held(held.reason, max(held.seconds, 1.0) + random.random(), held.message)  # noqa: S311
 
@@ -189,12 +191,14 @@ async def _refused(resources: Resources, account: str, why: str) -> None:
         log.error("account_paused", account=account)
 
 
-async def _worked(resources: Resources, account: str) -> None:
+async def _worked(resources: Resources, account: str, *, probing: bool) -> None:
+    """Only a probe ends a pause: a call that was on its way before the pause proves nothing about it."""
     async with resources.sessions.begin() as session:
-        known = await upstream(session, account)
-        if known is not None and (known.refused_since or known.open_since or known.throttles):
-            await lift(session, account, was_paused=known.refused_since is not None)
+        if probing:
+            known = await upstream(session, account)
+            await lift(session, account, was_paused=known is not None and known.refused_since is not None)
         else:
+            await end_throttling(session, account)
             await count_call(session, account, failed=False)
 
 

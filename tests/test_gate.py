@@ -168,3 +168,30 @@ async def test_expired_links_and_unfinished_work_do_not_open_the_breaker(
 async def test_two_of_three_failing_calls_leave_the_breaker_shut(resources: Resources) -> None:
     for number in range(BREAKER_LEAST_CALLS * 2):
         assert await call(resources, errors.TryLater("503") if number % 3 else None) == "sent"
+
+
+@pytest.mark.parametrize(
+    ("complaint", "reason"),
+    [
+        (errors.SlowDown("slow down", upstream="clarius", retry_after=600), Reason.THROTTLED),
+        (errors.RenewCredentials("refused", upstream="clarius", status=400), Reason.PAUSED),
+    ],
+    ids=["throttled", "paused"],
+)
+async def test_a_call_that_was_on_its_way_before_does_not_lift_the_pause(
+    resources: Resources, complaint: errors.SonobridgeError, reason: Reason
+) -> None:
+    going = asyncio.Event()
+    may_end = asyncio.Event()
+
+    async def slow_call() -> None:
+        async with calling(resources, ACCOUNT):
+            going.set()
+            await may_end.wait()
+
+    earlier = asyncio.create_task(slow_call())
+    await going.wait()
+    await call(resources, complaint)
+    may_end.set()
+    await earlier
+    assert await call(resources) == str(reason)

@@ -3,10 +3,7 @@
 C3 changes nothing when it is repeated, so an answer that was lost is asked for again.
 """
 
-import random
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from datetime import datetime
+from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
@@ -14,18 +11,17 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import CannotUnseal
-from app.errors import LookFirst, NotThere, RenewCredentials, SlowDown, SonobridgeError, TryLater
+from app.errors import NotThere, SlowDown, SonobridgeError
 from app.faultpoints import fault_point
+from app.gate import Held, backoff, calling
 from app.resources import Resources
 from app.states import LinkState
 from app.store.audit import audit
-from app.store.base import clock, in_seconds, now
+from app.store.base import in_seconds, now
 from app.store.links import Link
 from app.store.release import release_customer
-from app.store.upstreams import count_call, refuse, resume, take_probe, throttle, upstream
 
 ACCOUNT = "clarius"
-THROTTLE_SECONDS = 30.0
 NOT_KNOWN = "Clarius does not know this connection request (any more)"
 
 log = structlog.get_logger(__name__)
@@ -33,16 +29,6 @@ log = structlog.get_logger(__name__)
 
 class LinkLost(Exception):
     """Another worker has the link, or it was ended: stop at once, write nothing."""
-
-
-class NotNow(SonobridgeError):
-    """Clarius may not be called before `seconds` have gone; nothing was sent."""
-
-    kind = "not_now"
-
-    def __init__(self, message: str, seconds: float) -> None:
-        super().__init__(message)
-        self.seconds = seconds
 
 
 async def confirm_link(resources: Resources, link: Link) -> Sequence[tuple[UUID, int]]:
@@ -54,7 +40,7 @@ async def confirm_link(resources: Resources, link: Link) -> Sequence[tuple[UUID,
     try:
         token = resources.unseal_text(link.token_sealed)
         clarius = await resources.clarius()
-        async with _calling(resources):
+        async with calling(resources, ACCOUNT):
             fault_point("link:before_confirm_customer")
             await clarius.confirm_customer(token)
             fault_point("link:after_confirm_customer")
@@ -65,65 +51,6 @@ async def confirm_link(resources: Resources, link: Link) -> Sequence[tuple[UUID,
         await _later(resources, link, error)
         return ()
     return await _confirmed(resources, link)
-
-
-@asynccontextmanager
-async def _calling(resources: Resources) -> AsyncIterator[None]:
-    """Surround the call: not while the account is paused or throttled, and what it came to is remembered."""
-    probe_seconds = resources.settings.credentials_probe_seconds
-    async with resources.sessions.begin() as session:
-        await _enter(session, probe_seconds)
-    try:
-        yield
-    except SlowDown as error:
-        async with resources.sessions.begin() as session:
-            await throttle(session, ACCOUNT, seconds=error.retry_after or THROTTLE_SECONDS)
-        raise
-    except RenewCredentials as error:
-        async with resources.sessions.begin() as session:
-            news = await refuse(session, ACCOUNT, why=error.message, probe_seconds=probe_seconds)
-            if news:
-                await audit(
-                    session, actor="system", action="account.pause", subject=ACCOUNT, detail=error.message
-                )
-        raise
-    except (TryLater, LookFirst):
-        async with resources.sessions.begin() as session:
-            await count_call(session, ACCOUNT, failed=True)
-        raise
-    except NotThere:
-        await _worked(resources)
-        raise
-    else:
-        await _worked(resources)
-
-
-async def _enter(session: AsyncSession, probe_seconds: float) -> None:
-    """Raise NotNow while the account may not be called."""
-    known = await upstream(session, ACCOUNT)
-    if known is None:
-        return
-    at = await clock(session)
-    if known.throttled_until is not None and known.throttled_until > at:
-        raise NotNow("Clarius asked us to wait", (known.throttled_until - at).total_seconds())
-    if known.refused_since is None and known.open_since is None:
-        return
-    if not await take_probe(session, ACCOUNT, seconds=probe_seconds):
-        free = known.probe_at if known.refused_since is not None else known.open_until
-        raise NotNow("Clarius can't be reached just now", _until(free, at, probe_seconds))
-
-
-def _until(free: datetime | None, at: datetime, otherwise: float) -> float:
-    return max((free - at).total_seconds(), 1.0) if free is not None else otherwise
-
-
-async def _worked(resources: Resources) -> None:
-    async with resources.sessions.begin() as session:
-        known = await upstream(session, ACCOUNT)
-        if known is not None and (known.refused_since or known.open_since or known.throttles):
-            await resume(session, ACCOUNT)
-        else:
-            await count_call(session, ACCOUNT, failed=False)
 
 
 async def _held(session: AsyncSession, link: Link) -> Link:
@@ -187,19 +114,18 @@ async def _later(resources: Resources, link: Link, error: SonobridgeError) -> No
     settings = resources.settings
     async with resources.sessions.begin() as session:
         row = await _held(session, link)
-        waits = isinstance(error, NotNow | SlowDown | RenewCredentials | CannotUnseal)
-        row.attempts += 0 if waits else 1
-        if isinstance(error, NotNow):
+        if isinstance(error, Held):
             seconds = error.seconds
         elif isinstance(error, SlowDown):
-            seconds = error.retry_after or THROTTLE_SECONDS
-        elif waits:
+            # the gate has put the account's own wait there
+            seconds = error.retry_after or settings.retry_cap_seconds
+        elif isinstance(error, CannotUnseal):
             seconds = settings.credentials_probe_seconds
         else:
-            ceiling = min(
-                settings.retry_cap_seconds, settings.retry_base_seconds * 2 ** min(row.attempts, 16)
+            row.attempts += 1
+            seconds = backoff(
+                row.attempts + 1, base=settings.retry_base_seconds, cap=settings.retry_cap_seconds
             )
-            seconds = max(settings.retry_base_seconds / 2, ceiling * random.random())  # noqa: S311 - jitter
         row.due_at = await session.scalar(select(in_seconds(seconds)))
         row.error = f"{error.message} ({error.code})"
     log.warning("link_not_confirmed", link_id=str(link.id), detail_code=error.code, seconds=round(seconds, 1))

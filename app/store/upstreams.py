@@ -82,6 +82,15 @@ async def throttle(session: AsyncSession, account: str, *, seconds: float) -> No
     )
 
 
+async def end_throttling(session: AsyncSession, account: str) -> None:
+    """A call worked: earlier throttles no longer lengthen the next one. One that is in force stays."""
+    await session.execute(
+        update(Upstream)
+        .where(Upstream.account == account, Upstream.throttles > 0, Upstream.throttled_until <= now())
+        .values(throttles=0, throttled_until=None)
+    )
+
+
 async def refuse(session: AsyncSession, account: str, *, why: str, probe_seconds: float) -> bool:
     """Pause an account whose credentials were refused; True when that is news."""
     known = await upstream(session, account)
