@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.accounts.registration import Urls, hide_secret, our_urls
-from app.clients.clarius.client import API_PATH
+from app.clients.clarius.client import API_PATH, ClariusClient
 from app.clients.http import Answer, Call
 from app.clients.record import join
 from app.crypto import CannotUnseal
@@ -80,8 +80,9 @@ async def check_organization(resources: Resources, organization: Organization) -
     """Whether its Aurabox key and its image transport work (A1 with one row; sign-in and configuration, or QIDO-RS)."""
 
     async def aurabox(_: Resources) -> Check:
+        # opened before the account is entered: a key that is missing here is no reason to pause it for everybody
+        client = resources.aurabox(organization)
         async with calling(resources, f"aurabox:{organization.id}"):
-            client = resources.aurabox(organization)
             async for _patient in client.patients(per_page=1):
                 break
         return Check(f"aurabox of {organization.name}", ok=True, detail="the key is accepted")
@@ -89,12 +90,14 @@ async def check_organization(resources: Resources, organization: Organization) -
     async def transport(_: Resources) -> Check:
         name = f"images of {organization.name}"
         if organization.images == Images.UPLOADER:
+            uploader = resources.uploader(organization)
             async with calling(resources, f"uploader:{organization.id}"):
-                lift = await resources.uploader(organization).lift()
+                lift = await uploader.lift()
             return Check(name, ok=True, detail=f"uploader, bucket {lift.bucket}")
         if organization.images == Images.DICOMWEB:
+            dicomweb = resources.dicomweb(organization)
             async with calling(resources, f"dicomweb:{organization.id}"):
-                await resources.dicomweb(organization).check()
+                await dicomweb.check()
             return Check(name, ok=True, detail="the DICOMweb service answers")
         return Check(name, ok=True, detail="none: patients, cases and studies only")
 
@@ -186,9 +189,13 @@ async def _disk(resources: Resources) -> Check:
 
 
 async def _sealing_keys(resources: Resources) -> Check:
+    async with resources.sessions() as session:
+        organizations = await list_organizations(session)
     try:
         await resources.lookup.read()
         await resources.clarius_key()
+        for organization in organizations:
+            resources.sealer.unseal(organization.pseudonym_key_sealed)
     except CannotUnseal:
         return Check(
             "sealing keys",
@@ -202,8 +209,9 @@ async def _sealing_keys(resources: Resources) -> Check:
 async def _clarius(resources: Resources) -> list[Check]:
     """One call (C6) tells three things: whether the key works, what is registered, and what the time is there."""
     try:
+        clarius = await resources.clarius()
         async with calling(resources, "clarius"):
-            answer = await _ask_settings(resources)
+            answer = await _ask_settings(resources, clarius)
         registered = answer.object()
     except SonobridgeError as error:
         remedy = "Set CLARIUS_API_KEY to a valid key, or check CLARIUS_BASE_URL."
@@ -218,8 +226,7 @@ async def _clarius(resources: Resources) -> list[Check]:
     ]
 
 
-async def _ask_settings(resources: Resources) -> Answer:
-    clarius = await resources.clarius()
+async def _ask_settings(resources: Resources, clarius: ClariusClient) -> Answer:
     return await resources.http.request(
         Call(
             upstream="clarius",

@@ -29,10 +29,11 @@ async def on_team(
     """
     async with resources.sessions() as session:
         owner = await wanted_organization(session, organization)
+    client = resources.aurabox(owner)
     result = "failed"
     try:
         async with calling(resources, f"aurabox:{owner.id}"):
-            given = await call(resources.aurabox(owner))
+            given = await call(client)
         result = "done"
         return given
     finally:
