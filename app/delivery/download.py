@@ -1,11 +1,13 @@
 """Step download: each capture into staging, one after the other, so that a crash repeats one at most."""
 
+from collections.abc import Sequence
+
 import structlog
 
 from app.clients.http import parse_url, same_origin
 from app.clients.media import Downloaded, download, partial
 from app.delivery.clarius_dicom import bundle_url
-from app.delivery.fetch import store_exam_data
+from app.delivery.fetch import GONE, store_exam_data
 from app.delivery.outcome import Done, Outcome
 from app.delivery.staged import staged_name
 from app.delivery.work import Work
@@ -28,29 +30,38 @@ async def download_captures(work: Work) -> Outcome:
     """
     refreshed = False
     async with work.tx() as (session, exam):
-        captures = list(await captures_of(session, exam.id))
+        captures = await captures_of(session, exam.id)
         if captures and not work.resources.staging.shared:
             exam.staging_host = work.resources.host
-    for position, capture in enumerate(captures):
+    position = 0
+    while position < len(captures):
         if position:
             fault_point("download:between_captures")
-        if await _is_staged(work, capture):
-            continue
         try:
-            await _fetch_one(work, exam, capture)
+            if not await _is_staged(work, captures[position]):
+                await _fetch_one(work, exam, captures[position])
         except LinkExpired:
             if refreshed:
                 raise
             refreshed = True
-            await store_exam_data(work, exam)
-            async with work.tx() as (session, _):
-                fresh = await session.get_one(Capture, capture.id)
-            await _fetch_one(work, exam, fresh)
-    async with work.tx() as (session, _):
-        problems = sum(1 for capture in await captures_of(session, exam.id) if capture.problem_code)
+            try:
+                await store_exam_data(work, exam)
+            except NotThere:
+                return GONE
+            # every link is a new one now, not only the one that had expired
+            captures = await _captures(work)
+        else:
+            position += 1
+    captures = await _captures(work)
+    problems = sum(1 for capture in captures if capture.problem_code)
     return Done(
         f"{len(captures)} captures, {problems} with a problem" if problems else f"{len(captures)} captures"
     )
+
+
+async def _captures(work: Work) -> Sequence[Capture]:
+    async with work.tx() as (session, exam):
+        return await captures_of(session, exam.id)
 
 
 async def _is_staged(work: Work, capture: Capture) -> bool:

@@ -18,6 +18,8 @@ from app.store.organizations import CaptureSource, Organization
 # One exam has dozens of captures; a list of more is a mistake or an attack, and a person looks at it.
 MAX_CAPTURES = 2000
 
+GONE = Rest(ExamState.GONE, "gone", "the exam was deleted at Clarius before it could be read")
+
 
 async def fetch(work: Work) -> Outcome:
     """Done when the exam data is stored; no captures is a valid exam. Deleted at Clarius: the exam is gone."""
@@ -27,7 +29,7 @@ async def fetch(work: Work) -> Outcome:
     try:
         count = await store_exam_data(work, exam)
     except NotThere:
-        return Rest(ExamState.GONE, "gone", "the exam was deleted at Clarius before it could be read")
+        return GONE
     if count > MAX_CAPTURES:
         return Rest(
             ExamState.FAILED, "too_many_captures", f"the exam names more than {MAX_CAPTURES} captures"
