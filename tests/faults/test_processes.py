@@ -150,6 +150,29 @@ async def test_row_10_a_worker_frozen_past_its_lease_does_nothing_when_it_wakes(
     await rig.ends_well()
 
 
+async def test_row_13_a_create_whose_answer_was_lost_and_that_shows_late_is_adopted(
+    settings: Settings, zygote: Zygote, tmp_path
+) -> None:
+    async with open_rig(settings, zygote, tmp_path, settle_seconds=60.0) as rig:
+        await rig.api()
+        hidden = rig.sandbox.faults.arm(faults.hide(), server="aurabox", method="POST", path="*/patients")
+        doomed = rig.worker("create:before_record")
+        customer = await linked(rig)
+        submitted = await rig.sandbox.submit_exam(customer=customer)
+        await doomed.dies_by_kill()
+        rig.worker()
+
+        def looks() -> int:
+            return len(rig.sandbox.journal.requests_to("aurabox", "GET", "*/patients"))
+
+        before = looks()
+        await until(lambda: looks() >= before + 2, timeout=60, what="it is looked for more than once")
+        hidden.release()
+        await rig.reaches(submitted.request_uuid, ExamState.DELIVERED, timeout=60)
+        assert len(rig.sandbox.journal.effects_of("aurabox.patient.create")) == 1
+        await rig.ends_well()
+
+
 async def test_row_24_an_exam_that_kills_its_worker_is_set_aside(rig: Rig) -> None:
     await rig.api()
     customer = await linked_by_a_passing_worker(rig)

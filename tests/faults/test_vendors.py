@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from app.accounts.organizations import set_organization
 from app.crypto import new_key
 from app.settings import Settings
-from app.states import ExamState, Reason
+from app.states import ExamState, Reason, Step
+from app.store.exam_events import timeline
 from app.store.upstreams import upstream
 from sandbox import faults
 from sandbox.exam_shapes import SHAPES
@@ -100,27 +101,6 @@ async def test_row_12_server_errors_on_creates_are_looked_for_first(
     await ends_well(bridge)
 
 
-@pytest.mark.slow
-async def test_row_13_a_create_whose_answer_was_lost_and_that_shows_late_is_adopted(
-    settings: Settings,
-) -> None:
-    async with opened(settings, settle_seconds=30) as bridge:
-        customer = await bridge.customer(await bridge.organization(images="none"))
-
-        def is_first_create(facts: faults.RequestFacts) -> bool:
-            return facts.path.endswith("/patients")
-
-        hidden = bridge.sandbox.faults.arm(
-            faults.hide(), server="aurabox", method="POST", predicate=is_first_create
-        )
-        # the answer is lost on its way: the client has given up by the time it comes
-        submitted = await bridge.sandbox.submit_exam(customer=customer, captures=())
-        await until(lambda: hidden.hits == 1)
-        await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED, timeout=60)
-        assert effects(bridge, "aurabox.patient.create") == 1
-        await ends_well(bridge)
-
-
 async def test_row_14_several_matches_go_to_review(bridge: Bridge) -> None:
     clinic = await bridge.organization(images="none")
     customer = await bridge.customer(clinic)
@@ -172,14 +152,10 @@ async def test_row_15_links_that_all_expired_are_refreshed_with_one_look(bridge:
     assert exam.attempts == 0
     reads = bridge.sandbox.journal.requests_to("clarius", "GET", "*download-requests*")
     assert len(reads) == 2
-    assert "retry" not in await events(bridge, submitted.request_uuid)
+    async with bridge.resources.sessions() as session:
+        told = await timeline(session, exam.id)
+    assert [event.event for event in told if event.step == Step.DOWNLOAD] == ["done"]
     await ends_well(bridge)
-
-
-async def events(bridge: Bridge, request_uuid: str) -> list[str]:
-    from tests.support.exams import history  # noqa: PLC0415
-
-    return await history(bridge.resources, (await bridge.exam(request_uuid)).id)
 
 
 BAD = {

@@ -21,7 +21,7 @@ from app.store.captures import captures_of
 from app.store.creates import Create, CreateState
 from app.store.exams import Exam
 from app.store.links import Link
-from app.store.organizations import Organization
+from app.store.organizations import CaptureSource, Organization
 from app.store.studies import Study
 from app.store.subjects import Subject
 from sandbox.server import Sandbox
@@ -79,7 +79,9 @@ async def _undelivered(scene: Scene) -> list[str]:
             if exam.state == ExamState.DELIVERED:
                 study = await session.get(Study, exam.study_id) if exam.study_id else None
                 if study is None or study.remote_id not in held:
-                    lines.append(f"I2: {exam.request_uuid} is called delivered, and Aurabox has no study of it")
+                    lines.append(
+                        f"I2: {exam.request_uuid} is called delivered, and Aurabox has no study of it"
+                    )
     return lines
 
 
@@ -156,6 +158,9 @@ async def bytes_are_those_that_were_served(scene: Scene) -> AsyncIterator[str]:
             submitted = scene.sandbox.clarius.exams.get(str(exam.request_uuid))
             if exam.state != ExamState.DELIVERED or submitted is None or submitted.has_data:
                 continue
+            organization = await session.get(Organization, exam.organization_id)
+            if organization is None or organization.source != CaptureSource.CAPTURES:
+                continue
             for capture in await captures_of(session, exam.id):
                 if capture.sha256 is None or capture.index >= len(submitted.capture_ids):
                     continue
@@ -176,7 +181,8 @@ async def no_lease_outlives_its_term(scene: Scene) -> AsyncIterator[str]:
     async with scene.resources.sessions() as session:
         late = await clock(session) - timedelta(seconds=settings.sweep_seconds + LEASE_GRACE_SECONDS)
         links = list(await session.scalars(select(Link).where(Link.lease_until.is_not(None))))
-    for row in [*scene.exams, *links]:
+    rows: list[Exam | Link] = [*scene.exams, *links]
+    for row in rows:
         if row.lease_until is not None and row.lease_until < late:
             yield f"I9: {type(row).__name__.lower()} {row.id} is leased although its term ended {row.lease_until}"
 

@@ -1,0 +1,86 @@
+"""The migrations and the models say the same, up and down again, and a difference is noticed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Column, Connection, Integer, MetaData, Table
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.settings import sqlalchemy_url
+from app.store.tables import metadata
+
+ROOT = Path(__file__).parents[1]
+
+
+def alembic(database_url: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """alembic's command line on this database."""
+    environ = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith(("SONOBRIDGE_", "CLARIUS_", "AURA"))
+    }
+    environ |= {"DATABASE_URL": database_url, "SONOBRIDGE_ENV": "development"}
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", *words],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_alembic_check_finds_nothing_to_do(database_url: str) -> None:
+    done = alembic(database_url, "check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def tables(database_url: str) -> set[str]:
+    engine = create_async_engine(sqlalchemy_url(database_url))
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(lambda sync: set(sync.dialect.get_table_names(sync)))
+    finally:
+        await engine.dispose()
+
+
+@pytest.mark.slow
+async def test_up_down_and_up_again(empty_database_url: str) -> None:
+    for words in (("upgrade", "head"), ("downgrade", "base"), ("upgrade", "head")):
+        done = alembic(empty_database_url, *words)
+        assert done.returncode == 0, done.stderr[-2000:]
+        left = await tables(empty_database_url) - {"alembic_version"}
+        assert left == (set() if words[0] == "downgrade" else set(metadata.tables))
+
+
+def differences(connection: Connection, wanted: MetaData) -> list[object]:
+    return list(compare_metadata(MigrationContext.configure(connection), wanted))
+
+
+async def test_a_model_without_a_migration_is_noticed(database_url: str) -> None:
+    planted = MetaData(naming_convention=metadata.naming_convention)
+    for table in metadata.sorted_tables:
+        table.to_metadata(planted)
+    Table("planted", planted, Column("id", Integer, primary_key=True))
+    engine = create_async_engine(sqlalchemy_url(database_url))
+    try:
+        async with engine.connect() as connection:
+            assert await connection.run_sync(lambda sync: differences(sync, metadata)) == []
+            found = await connection.run_sync(lambda sync: differences(sync, planted))
+    finally:
+        await engine.dispose()
+    assert [what[0] for what in found] == ["add_table"]
+
+
+def test_every_file_of_the_store_is_in_the_metadata() -> None:
+    """A table's file that nobody imports would be missing from the check above."""
+    listed = (ROOT / "app/store/tables.py").read_text("utf-8")
+    for path in (ROOT / "app/store").glob("*.py"):
+        if "__tablename__" in path.read_text("utf-8"):
+            assert path.stem in listed, f"{path.name} is not imported in tables.py"
