@@ -11,6 +11,7 @@ from app.resources import Resources, open_resources
 from app.settings import Settings, load_settings
 from app.web import account, connect, health, login, oidc, one_time, static_files, webhook
 from app.web.access import AccessLog
+from app.web.admin import root as admin
 from app.web.api import root as api
 from app.web.pages import install_pages
 from app.web.problems import install_problems
@@ -25,6 +26,7 @@ ROUTERS = (
     account.router,
     static_files.router,
     api.router,
+    admin.router,
 )
 
 

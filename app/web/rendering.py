@@ -4,7 +4,7 @@ Templates are in `templates/`, extend `base.html`, and get: `person` (or None), 
 the route gives. Values are escaped by Jinja; nothing is inline: no script, no style, no third party's file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from app.web.wording import browser_name
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
     "font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 PAGE_HEADERS = {
@@ -63,8 +63,14 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["moment"] = moment
+    made.filters["pairs"] = pairs
     made.filters["browser_name"] = browser_name
     return made
+
+
+def pairs(values: Iterable[str]) -> list[tuple[str, str]]:
+    """Options of a choice whose values are their own labels."""
+    return [(str(value), str(value)) for value in values]
 
 
 def moment(at: datetime, zone: str = "UTC") -> str:

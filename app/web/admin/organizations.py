@@ -18,7 +18,7 @@ from app.doctor import check_organization
 from app.errors import Misuse
 from app.resources import Resources
 from app.store.organizations import Organization, list_organizations
-from app.web.admin.choices import CHOICES, TEXTS
+from app.web.admin.choices import CHOICES, QUESTIONS, TEXTS
 from app.web.admin.common import AdminDep, admin_page, attempt, doer, sentence
 from app.web.browser import CheckedForm, VisitorDep
 from app.web.dependencies import ResourcesDep
@@ -60,7 +60,7 @@ async def new(request: Request, resources: ResourcesDep, _: AdminDep) -> Respons
     """The form for a new one."""
     usual = EMPTY | {name: choices[0].value for name, choices in CHOICES.items()}
     usual["images"] = "uploader" if resources.settings.aura_app_id else "none"
-    return _form(request, usual | {"burned_in": "unknown"}, row=None)
+    return _editor(request, usual | {"burned_in": "unknown"}, row=None)
 
 
 @router.post("/admin/organizations/new")
@@ -72,7 +72,7 @@ async def add(
     try:
         made = await add_organization(resources, said(form, new=True), actor=by.actor, address=by.address)
     except Misuse as error:
-        return _form(request, typed(form), row=None, problem=sentence(error.message))
+        return _editor(request, typed(form), row=None, problem=sentence(error.message))
     return see_other(f"{BACK}/{made.id}?done=added")
 
 
@@ -82,7 +82,7 @@ async def show(
 ) -> Response:
     """One organisation and its form."""
     row = await attempt(_wanted(resources, organization), back=BACK)
-    return _form(request, describe_organization(row), row=row, done=DONE.get(done))
+    return _editor(request, describe_organization(row), row=row, done=DONE.get(done))
 
 
 @router.post("/admin/organizations/{organization}")
@@ -103,7 +103,7 @@ async def change(
         )
     except Misuse as error:
         shown = describe_organization(row) | typed(form)
-        return _form(request, shown, row=row, problem=sentence(error.message))
+        return _editor(request, shown, row=row, problem=sentence(error.message))
     return see_other(f"{BACK}/{row.id}?done=changed")
 
 
@@ -118,12 +118,12 @@ async def test(
     """Try the connections to Aurabox and to the image transport; nothing is changed there."""
     row = await attempt(_wanted(resources, organization), back=BACK)
     checks = await check_organization(resources, row)
-    return _form(request, describe_organization(row), row=row, checks=checks)
+    return _editor(request, describe_organization(row), row=row, checks=checks)
 
 
 @router.post("/admin/organizations/{organization}/remove")
 async def remove(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, form: CheckedForm, organization: str
+    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, _form: CheckedForm, organization: str
 ) -> Response:
     """Take it out of use."""
     by = doer(person, visitor)
@@ -166,7 +166,7 @@ async def _wanted(resources: Resources, organization: str) -> Organization:
         return await wanted_organization(session, organization)
 
 
-def _form(
+def _editor(
     request: Request,
     shown: Mapping[str, Any],
     *,
@@ -179,6 +179,7 @@ def _form(
         "row": row,
         "shown": dict(shown) | {"masks": "\n".join(masks)},
         "choices": CHOICES,
+        "questions": QUESTIONS,
         "texts": TEXTS,
         "checks": None,
         "problem": problem,

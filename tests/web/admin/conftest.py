@@ -1,0 +1,53 @@
+"""A running bridge over a sandbox with an admin and a clinician, each with a browser of their own."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from app.accounts.passwords import HASHER
+from app.settings import Settings
+from app.store.organizations import Organization
+from app.store.users import Role, User
+from sandbox.server import Sandbox
+from tests.support.bridge import Bridge, open_bridge, settings_for
+from tests.support.pages import Browsing
+
+PASSWORD = "violet kettle seventeen"
+
+
+@dataclass
+class Office:
+    """The bridge, its first organisation, and three browsers: of an admin, of a clinician, of nobody."""
+
+    bridge: Bridge
+    organization: Organization
+    admin: Browsing
+    clinician: Browsing
+    nobody: Browsing
+
+
+@pytest.fixture
+async def office(settings: Settings) -> AsyncIterator[Office]:
+    """Everything, running; the two are signed in."""
+    async with AsyncExitStack() as stack:
+        sandbox = await stack.enter_async_context(Sandbox())
+        bridge = await stack.enter_async_context(open_bridge(settings_for(settings, sandbox), sandbox))
+        organization = await bridge.organization()
+        password_hash = HASHER.hash(PASSWORD)
+        browsers = {}
+        for role in Role:
+            async with bridge.resources.sessions.begin() as session:
+                session.add(
+                    User(
+                        email=f"{role}@harbour.example",
+                        role=role,
+                        organization_id=organization.id,
+                        password_hash=password_hash,
+                    )
+                )
+            browsers[role] = await stack.enter_async_context(Browsing(bridge.url))
+            await browsers[role].sign_in(f"{role}@harbour.example", PASSWORD)
+        nobody = await stack.enter_async_context(Browsing(bridge.url))
+        yield Office(bridge, organization, browsers[Role.ADMIN], browsers[Role.CLINICIAN], nobody)
