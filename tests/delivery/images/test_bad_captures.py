@@ -1,0 +1,143 @@
+"""Captures that can't become images: the others are delivered, and a person reads what is missing and why."""
+
+import pytest
+
+from app.delivery.actions import release_exam, retry_exam
+from app.settings import Settings
+from app.states import ExamState
+from app.store.exams import Exam
+from sandbox import faults
+from tests.delivery.images.scene import TRANSPORTS, Scene, image_scene
+
+BAD = {
+    "jpeg-truncated": "capture_truncated",
+    "mp4-truncated": "capture_truncated",
+    "empty": "capture_empty",
+    "html": "capture_wrong_kind",
+    "text": "capture_wrong_kind",
+}
+
+
+def request_of(exam: Exam) -> dict[str, object]:
+    return {"request_uuid": exam.request_uuid, "actor": "test"}
+
+
+async def in_review(scene: Scene, *captures: str, **more: object) -> tuple[object, Exam]:
+    submitted = await scene.submit(*captures, **more)
+    return submitted, await scene.reaches(submitted, ExamState.REVIEW)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_good_ones_are_delivered_and_bad_ones_named(settings: Settings, transport: str) -> None:
+    async with image_scene(settings, transport) as scene:
+        submitted, exam = await in_review(scene, "jpeg", *BAD, "png")
+        assert exam.error_code == "captures_missing"
+        assert len(scene.received) == 2
+        captures = await scene.captures(submitted)
+        assert [one.problem_code for one in captures] == [None, *BAD.values(), None]
+        for capture in captures[1:-1]:
+            assert capture.problem_message
+            assert capture.problem_message in exam.error_message
+            assert f"capture {capture.index + 1}:" in exam.error_message
+        assert "5 of 7 captures" in exam.error_message
+
+        await release_exam(scene.bridge.resources, **request_of(exam))
+        exam = await scene.reaches(submitted, ExamState.DELIVERED)
+        assert exam.sent_count == 2
+        assert len(scene.received) == 2
+        await scene.staging_is_empty()
+
+
+async def test_over_large_and_endless_captures_are_refused(settings: Settings) -> None:
+    async with image_scene(settings, given={"max_capture_bytes": 100_000}) as scene:
+        submitted, exam = await in_review(scene, "jpeg", "endless", "jpeg#5")
+        captures = await scene.captures(submitted)
+        assert [one.problem_code for one in captures] == [None, "capture_too_large", None]
+        assert "larger than this bridge accepts" in exam.error_message
+        assert len(scene.received) == 2
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_retry_sends_only_what_was_missing(settings: Settings, transport: str) -> None:
+    async with image_scene(settings, transport) as scene:
+        rule = scene.sandbox.faults.arm(
+            faults.answer(200, "<html>sign in</html>"), server="media", nth=2, times=1
+        )
+        submitted, exam = await in_review(scene, "jpeg", "png")
+        assert rule.hits == 1
+        (first,) = scene.received
+        await retry_exam(scene.bridge.resources, **request_of(exam))
+        exam = await scene.reaches(submitted, ExamState.DELIVERED)
+        assert len(scene.received) == 2
+        assert exam.error_code is None
+        assert [one.problem_code for one in await scene.captures(submitted)] == [None, None]
+        # the first image went once
+        brought = scene.sandbox.journal.effects_of("bounce.upload.complete")
+        if transport == "uploader":
+            assert [effect.detail["instances"] for effect in brought] == [1, 1]
+        assert first in scene.received
+        await scene.staging_is_empty()
+
+
+async def test_a_retry_that_changes_nothing_comes_back_to_review(settings: Settings) -> None:
+    async with image_scene(settings) as scene:
+        submitted, exam = await in_review(scene, "jpeg", "jpeg-truncated")
+        asked = len(scene.sandbox.journal.requests_to("media"))
+        await retry_exam(scene.bridge.resources, **request_of(exam))
+        await scene.bridge.reaches(submitted.request_uuid, ExamState.RUNNING, ExamState.REVIEW)
+
+        exam = await scene.reaches(submitted, ExamState.REVIEW)
+        assert exam.error_code == "captures_missing"
+        assert len(scene.sandbox.journal.requests_to("media")) > asked
+        assert len(scene.received) == 1
+
+
+async def test_nothing_good_at_all_is_reviewed_and_sends_nothing(settings: Settings) -> None:
+    async with image_scene(settings) as scene:
+        _, exam = await in_review(scene, "html", "empty")
+        assert exam.error_code == "captures_missing"
+        assert scene.received == []
+        assert scene.effects("bounce.upload.*") == 0
+
+
+async def test_the_same_bytes_under_two_links_share_their_fate(settings: Settings) -> None:
+    async with image_scene(settings) as scene:
+        submitted, exam = await in_review(scene, "jpeg", "jpeg#0", "jpeg-truncated#7", "jpeg-truncated#7")
+        captures = await scene.captures(submitted)
+        assert len({one.sha256 for one in captures}) == 2
+        assert captures[0].sop_instance_uid == captures[1].sop_instance_uid is not None
+        assert not any(one.already_delivered for one in captures)
+        assert [one.problem_code for one in captures[2:]] == ["capture_truncated"] * 2
+        assert len(scene.received) == 1
+        assert "2 of 4 captures" in exam.error_message
+
+
+async def test_a_release_for_another_reason_accepts_no_missing_capture(settings: Settings) -> None:
+    async with image_scene(settings, given={"clarius_verify_window": 0.5}) as scene:
+        submitted = await scene.submit("jpeg", "empty", listed=False)
+        exam = await scene.reaches(submitted, ExamState.UNVERIFIED)
+        await release_exam(scene.bridge.resources, **request_of(exam))
+        exam = await scene.reaches(submitted, ExamState.REVIEW)
+        assert exam.error_code == "captures_missing"
+
+
+async def test_content_that_changed_before_it_was_sent_is_sent_as_it_is_now(settings: Settings) -> None:
+    async with image_scene(settings) as scene:
+        held = scene.sandbox.faults.arm(
+            faults.answer(422), server="aurabox", path="*/upload/init", times=None
+        )
+        submitted = await scene.submit("jpeg")
+        exam = await scene.reaches(submitted, ExamState.FAILED)
+        (before,) = await scene.instances(submitted)
+        held.release()
+        scene.sandbox.faults.clear()
+        # staging was lost with its host, and Clarius serves other bytes by now
+        await scene.bridge.resources.staging.discard(exam.id)
+        await scene.sandbox.change_capture(submitted.captures[0].id, seed=4711)
+        await retry_exam(scene.bridge.resources, **request_of(exam))
+        await scene.reaches(submitted, ExamState.DELIVERED)
+        (received,) = scene.received
+        assert received.sop_instance_uid != before.sop_instance_uid
+        assert [one.sop_instance_uid for one in await scene.instances(submitted)] == [
+            received.sop_instance_uid
+        ]
