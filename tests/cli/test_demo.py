@@ -1,0 +1,135 @@
+"""The demo end to end as a process, with a worker killed at work; and that its check can fail."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.cli.demo.checking import Journal, check
+from app.cli.demo.scenario import Expected
+from app.states import ExamState
+from app.store.subjects import SubjectKind
+from tests.cli.programs import clean_environment, command
+
+DEMO_SECONDS = 300
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not below pytest's folder, which is closed to the user that PostgreSQL runs as when we are root."""
+    made = Path(tempfile.mkdtemp(prefix="sonobridge-demo-test-"))
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(DEMO_SECONDS)
+def test_a_killed_worker_changes_the_time_not_the_result(folder: Path) -> None:
+    done = subprocess.run(
+        command("demo", "--json", "--kill-worker", "--data-dir", str(folder / "demo")),
+        env=clean_environment(folder / "unused"),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=DEMO_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    shown = json.loads(done.stdout)
+    assert shown["ok"] is True
+    assert shown["problems"] == []
+    assert shown["killed_worker"] > 0
+    assert len(shown["exams"]) == 25
+    states = [one["state"] for one in shown["exams"]]
+    assert (states.count("delivered"), states.count("unverified")) == (24, 1)
+    log = (folder / "demo" / "bridge.log").read_text()
+    assert "child_ended" in log, "the worker that was killed was started again"
+    assert not (folder / "demo" / "data" / "postgres" / "postmaster.pid").exists()
+
+
+ONE = Expected(
+    about="one", request_uuid="r1", exam_uuid="e1", kind=SubjectKind.PATIENT, person="p", sha256=("aa",)
+)
+
+
+def _exam(**changes: Any) -> dict[str, Any]:
+    return {
+        "state": "delivered",
+        "step": "confirm",
+        "reason": None,
+        "error": None,
+        "source": "webhook",
+        "captures": [{"sha256": "aa"}],
+        "aurabox": {"kind": "patient", "patient_id": "P", "study_id": "S", "study_instance_uid": "1.2"},
+    } | changes
+
+
+def _effects() -> list[dict[str, Any]]:
+    study = {"patient_id": "P", "fields": {"source_exam_uuid": "e1", "study_instance_uid": "1.2"}}
+    return [
+        {"kind": "aurabox.patient.create", "remote_id": "P", "detail": {}},
+        {"kind": "aurabox.study.create", "remote_id": "S", "detail": study},
+    ]
+
+
+def _journal(**changes: Any) -> Journal:
+    people = [{"studies": [{"source_exam_uuid": "e1", "instances": 1}]}]
+    return Journal(**{"effects": _effects(), "checks": {}, "faults": [], "people": people} | changes)
+
+
+def test_what_is_right_passes() -> None:
+    assert check([ONE], {"r1": _exam()}, _journal(), images=True).ok
+
+
+@pytest.mark.parametrize(
+    ("exams", "journal", "told"),
+    [
+        ({}, _journal(), "does not know it"),
+        ({"r1": _exam(state="failed")}, _journal(), "must be delivered"),
+        ({"r1": _exam(captures=[])}, _journal(), "0 of 1 captures"),
+        ({"r1": _exam(source="import")}, _journal(), "came by import"),
+        ({"r1": _exam(aurabox=_exam()["aurabox"] | {"kind": "case"})}, _journal(), "must be a patient"),
+        ({"r1": _exam(aurabox=_exam()["aurabox"] | {"study_id": "X"})}, _journal(), "another than the one"),
+        ({"r1": _exam()}, _journal(effects=_effects()[:1]), "0 studies"),
+        ({"r1": _exam()}, _journal(effects=[*_effects(), _effects()[1] | {"remote_id": "T"}]), "2 studies"),
+        (
+            {"r1": _exam()},
+            _journal(effects=[*_effects(), _effects()[0] | {"remote_id": "Q"}]),
+            "2 patients were",
+        ),
+        ({"r1": _exam()}, _journal(checks={"doubled_creates": ["x"]}), "doubled creates"),
+        ({"r1": _exam()}, _journal(faults=[{"kind": "expire", "path": "/c", "hits": 0}]), "acted 0 times"),
+        ({"r1": _exam()}, _journal(people=[]), "images in Aurabox"),
+        ({"r1": _exam(), "r9": _exam()}, _journal(), "was never submitted"),
+    ],
+)
+def test_what_differs_is_named(exams: dict[str, Any], journal: Journal, told: str) -> None:
+    verdict = check([ONE], exams, journal, images=True)
+    assert not verdict.ok
+    assert told in " ".join([*verdict.of_run, *verdict.of_exam["r1"]])
+
+
+def test_a_forgery_that_got_through_is_found() -> None:
+    forged = replace(ONE, state=ExamState.UNVERIFIED, kind=None)
+    unverified = _exam(state="unverified", aurabox=dict.fromkeys(_exam()["aurabox"]))
+    verdict = check([forged], {"r1": unverified}, _journal(), images=False)
+    assert "has a study in Aurabox" in verdict.of_exam["r1"]
+
+
+def test_strangers_who_share_a_patient_are_found() -> None:
+    other = replace(ONE, request_uuid="r2", exam_uuid="e2", person="q")
+    verdict = check([ONE, other], {"r1": _exam(), "r2": _exam()}, _journal(), images=False)
+    assert "2 strangers share P" in verdict.of_run
+
+
+def test_one_person_who_became_two_is_found() -> None:
+    other = replace(ONE, request_uuid="r2", exam_uuid="e2")
+    second = _exam(aurabox=_exam()["aurabox"] | {"patient_id": "Q"})
+    verdict = check([ONE, other], {"r1": _exam(), "r2": second}, _journal(), images=False)
+    assert "p is 2 in Aurabox" in verdict.of_run
