@@ -9,7 +9,12 @@ from playwright.async_api import Browser
 from app.settings import Settings
 from sandbox.server import Sandbox
 from tests.support.bridge import Bridge, open_bridge, settings_for
-from tests.support.browser.chromium import need_browser, open_chromium
+from tests.support.browser.chromium import need_browser, open_chromium, skip_without_browser
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without a browser the tests are skipped, unless SONOBRIDGE_REQUIRE_BROWSER=1."""
+    skip_without_browser(items)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import httpx
-import pytest
 from fastapi import Depends
 from fastapi.routing import APIRoute
 from sqlalchemy import select
@@ -129,10 +128,10 @@ async def test_the_account_page_shows_the_own_organisation_and_no_patient(site: 
     assert "Not delivered" in page.text
 
 
-@pytest.mark.parametrize("path", ["/account", "/connect/status", f"/account/links/{uuid4()}/unlink"])
-async def test_nobody_is_sent_to_the_sign_in_page(site: Site, path: str) -> None:
-    answer = await site.browser().client.get(path, follow_redirects=False)
-    assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/login")
+async def test_nobody_is_sent_to_the_sign_in_page(site: Site) -> None:
+    for path in ("/account", "/connect/status", f"/account/links/{uuid4()}/unlink"):
+        answer = await site.browser().client.get(path, follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/login"), path
 
 
 async def test_a_page_for_admins_is_401_for_nobody_and_403_for_a_clinician(
@@ -230,26 +229,22 @@ async def test_the_token_is_in_no_log_line_no_page_and_no_header_after_the_door(
     assert browser.cookie not in logged
 
 
-@pytest.mark.parametrize(
-    ("headers", "body", "status"),
-    [
-        ({"content-type": "application/json"}, b"{}", 415),
-        ({}, b"csrf_token=" + b"x" * 70_000, 413),
-        ({}, b"&".join(b"a%d=1" % number for number in range(60)), 400),
-        ({}, b"email=%ff%fe", 400),
-        ({}, b"\xff\xfe", 400),
-    ],
-    ids=["json", "too large", "too many fields", "bad utf-8", "not ascii"],
-)
-async def test_an_odd_body_ends_in_a_page(
-    site: Site, headers: dict[str, str], body: bytes, status: int
-) -> None:
+async def test_an_odd_body_ends_in_a_page(site: Site) -> None:
+    bodies: dict[bytes, int] = {
+        b"csrf_token=" + b"x" * 70_000: 413,
+        b"&".join(b"a%d=1" % number for number in range(60)): 400,
+        b"email=%ff%fe": 400,
+        b"\xff\xfe": 400,
+    }
     browser = site.browser()
     await browser.get("/login")
-    sent = {"content-type": "application/x-www-form-urlencoded", "origin": site.url} | headers
-    answer = await browser.client.post("/login", content=body, headers=sent)
-    assert answer.status_code == status
-    assert "<h1>" in answer.text
+    headers = {"content-type": "application/x-www-form-urlencoded", "origin": site.url}
+    for body, status in bodies.items():
+        answer = await browser.client.post("/login", content=body, headers=headers)
+        assert answer.status_code == status, body[:40]
+        assert "<h1>" in answer.text
+    answer = await browser.client.post("/login", json={}, headers={"origin": site.url})
+    assert answer.status_code == 415
 
 
 async def test_programs_get_problem_json_and_people_get_a_page(site: Site) -> None:

@@ -23,14 +23,25 @@ WAIT_MS = 15_000
 Scheme = Literal["light", "dark"]
 
 
+def missing_parts() -> list[str]:
+    """What the browser tests need and this machine does not have."""
+    return [str(path) for path in (CHROMIUM, AXE) if not path.exists()]
+
+
 def need_browser() -> None:
-    """Skip the test where Chromium or axe-core is missing; fail it where they are required."""
-    missing = [str(path) for path in (CHROMIUM, AXE) if not path.exists()]
-    if not missing:
+    """Fail the test where something is missing: it is only run there when it is required."""
+    if missing_parts():
+        pytest.fail(f"the browser tests are required, and these are missing: {', '.join(missing_parts())}")
+
+
+def skip_without_browser(items: list[pytest.Item]) -> None:
+    """Mark the browser tests skipped where they can't run, unless they are required. One line a file in the report."""
+    if not missing_parts() or os.environ.get(REQUIRE_VARIABLE) == "1":
         return
-    if os.environ.get(REQUIRE_VARIABLE) == "1":
-        pytest.fail(f"the browser tests are required, and these are missing: {', '.join(missing)}")
-    pytest.skip("no Chromium with axe-core here; tests/support/browser/install brings both")
+    reason = "no Chromium with axe-core here; tests/support/browser/install brings both"
+    for item in items:
+        if item.get_closest_marker("browser") is not None:
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @asynccontextmanager
