@@ -161,6 +161,7 @@ async def record(work: Work, step: Step, outcome: Outcome, *, stop: bool = False
         else:
             await _record_rest(session, exam, outcome)
         if going is None:
+            work.released = True
             exam.lease_owner = exam.lease_until = None
         epoch = exam.lease_epoch
         state = exam.state

@@ -37,6 +37,8 @@ class Work:
     exam_id: UUID
     epoch: int
     renewed_at: float = field(default_factory=time.monotonic)
+    # set when what the exam came to is written: from then on the lease is nobody's to renew
+    released: bool = False
 
     @asynccontextmanager
     async def tx(self) -> AsyncIterator[tuple[AsyncSession, Exam]]:
@@ -119,16 +121,21 @@ async def heartbeat(work: Work) -> AsyncIterator[None]:
     body = asyncio.current_task()
     if body is None:
         raise RuntimeError("heartbeat needs a task to guard")
-    lost = False
+    lost = ended = False
 
     async def beat() -> None:
         nonlocal lost
         term = work.resources.settings.lease_seconds
         while True:
             await asyncio.sleep(term / 3)
+            if work.released:
+                return
             try:
-                ours = await work.renew()
+                ours = await work.renew() or work.released
             except (SQLAlchemyError, OSError) as error:
+                if ended:
+                    # the cancellation came out as trouble with the connection it broke
+                    return
                 log.warning("lease_not_renewed", error_type=type(error).__name__)
                 ours = time.monotonic() - work.renewed_at < term
             if not ours:
@@ -144,5 +151,6 @@ async def heartbeat(work: Work) -> AsyncIterator[None]:
             raise LeaseLost from None
         raise
     finally:
+        ended = True
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)

@@ -92,9 +92,12 @@ async def config(request: Request) -> Response:
         return team
     if limited := _limited(world, "config", team.name):
         return limited
+    endpoint, token = f"{world.lift_url}/files", ""
+    if world.aurabox.lift_elsewhere is not None:
+        endpoint, token = world.aurabox.lift_elsewhere
     lift = {
-        "endpoint": f"{world.lift_url}/files",
-        "token": world.aurabox.new_lift_token(team.name),
+        "endpoint": endpoint,
+        "token": token or world.aurabox.new_lift_token(team.name),
         "bucket": BUCKET,
     }
     return JSONResponse({"lift": lift, "mode": "uploader"})

@@ -146,6 +146,8 @@ class AuraboxState:
     limits_per_minute: dict[str, int] = field(default_factory=dict)
     calls: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     relative_location: bool = False
+    # another Tus receiver to hand out instead of the sandbox's own: its endpoint and the token it wants
+    lift_elsewhere: tuple[str, str] | None = None
     refused_instances: set[str] = field(default_factory=set)
     refuse_next_instances: int = 0
     _last_time: datetime = LONG_AGO

@@ -22,6 +22,7 @@ from app.store.instances import Instance
 from app.store.organizations import Organization
 from sandbox import faults
 from sandbox.aurabox.state import Instance as Received
+from sandbox.aurabox.state import Study
 from sandbox.clarius.state import Capture as ServedCapture
 from sandbox.faults import Rule
 from sandbox.server import Sandbox
@@ -103,6 +104,11 @@ class Scene:
         await set_organization(self.bridge.resources, self.clinic.name, options, actor="test")
 
     @property
+    def studies(self) -> list[Study]:
+        """The studies of the team."""
+        return [study for person in self.sandbox.team().people.values() for study in person.studies.values()]
+
+    @property
     def received(self) -> list[Received]:
         """What Aurabox holds."""
         return list(self.sandbox.team().instances.values())
@@ -140,15 +146,22 @@ async def image_scene(
     transport: str = "uploader",
     *,
     given: dict[str, object] | None = None,
+    also_allowed: str = "",
     **options: object,
 ) -> AsyncIterator[Scene]:
-    """`given` are settings, `options` the organisation's."""
-    async with (
-        Sandbox() as sandbox,
-        open_bridge(image_settings(settings, sandbox, **(given or {})), sandbox) as bridge,
-    ):
-        clinic = await bridge.organization(**{**transport_options(sandbox, transport), **options})
-        yield Scene(bridge, sandbox, clinic, await bridge.customer(clinic))
+    """`given` are settings, `options` the organisation's; `also_allowed` is one more `host:port` upstream."""
+    async with Sandbox() as sandbox:
+        wanted = image_settings(settings, sandbox, **(given or {}))
+        if also_allowed:
+            wanted = also_allowing(wanted, also_allowed)
+        async with open_bridge(wanted, sandbox) as bridge:
+            clinic = await bridge.organization(**{**transport_options(sandbox, transport), **options})
+            yield Scene(bridge, sandbox, clinic, await bridge.customer(clinic))
+
+
+def also_allowing(settings: Settings, upstream: str) -> Settings:
+    """Settings that let one more `host:port` on loopback be called."""
+    return settings.model_copy(update={"allowed_upstreams": settings.allowed_upstreams | {upstream}})
 
 
 def served(source: ServedCapture) -> bytes:
