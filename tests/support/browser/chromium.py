@@ -88,6 +88,18 @@ async def scrolls_sideways(page: Page) -> bool:
     return wide
 
 
+async def sticks_out(page: Page) -> list[str]:
+    """What is drawn beyond the right edge of the card that it belongs to, outside boxes that scroll by themselves."""
+    found: list[str] = await page.evaluate(
+        """() => [...document.querySelectorAll('.card *')]
+            .filter(one => one.checkVisibility() && !one.closest('.unseen, thead'))
+            .filter(one => !(one.closest('.table') && getComputedStyle(one.closest('.table')).overflowX === 'auto'))
+            .filter(one => one.getBoundingClientRect().right > one.closest('.card').getBoundingClientRect().right)
+            .map(one => one.outerHTML.slice(0, 120))"""
+    )
+    return found
+
+
 async def picture(page: Page, name: str) -> None:
     """A screenshot of the whole page, for people to look at; the folder is not committed."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -105,6 +117,7 @@ async def look(page: Page, name: str) -> None:
             problems = await judge(page)
             assert problems == [], f"{name} at {size_name} px, {scheme}: {problems}"
             assert not await scrolls_sideways(page), f"{name} scrolls sideways at {size_name} px"
+            assert await sticks_out(page) == [], f"{name} at {size_name} px"
     await page.emulate_media(color_scheme="light")
     if before is not None:
         await page.set_viewport_size(before)
