@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,10 @@ async def run_sandbox(environment: dict[str, str], log: Path) -> AsyncIterator[S
     async with process(python("sandbox", "--json"), environment, log) as running:
         if running.stdout is None:
             raise RuntimeError("the sandbox's output is not ours to read")
-        async with asyncio.timeout(START_SECONDS):
-            line = await running.stdout.readline()
+        line = b""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_SECONDS):
+                line = await running.stdout.readline()
         if not line:
             raise SonobridgeError(f"the sandbox did not start; its log is {log}", code="sandbox")
         async with httpx.AsyncClient(timeout=CALL_SECONDS, trust_env=False) as client:

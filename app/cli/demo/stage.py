@@ -1,9 +1,9 @@
 """Sets the demo up: simulated vendors, a whole bridge on free ports and stores of its own; takes all of it down again."""
 
 import asyncio
-import json
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -145,12 +145,16 @@ async def link(stage: Stage, token: str) -> None:
         user_id=None,
         actor=ACTOR,
     )
-    async with asyncio.timeout(CONFIRM_SECONDS):
-        while True:
-            async with stage.resources.sessions() as session:
-                if (await session.get_one(Link, made.id)).state == LinkState.CONFIRMED:
-                    return
-            await asyncio.sleep(POLL_SECONDS)
+    deadline = time.monotonic() + CONFIRM_SECONDS
+    while time.monotonic() < deadline:
+        async with stage.resources.sessions() as session:
+            if (await session.get_one(Link, made.id)).state == LinkState.CONFIRMED:
+                return
+        await asyncio.sleep(POLL_SECONDS)
+    raise SonobridgeError(
+        f"no worker had the link confirmed within {CONFIRM_SECONDS:.0f} s; see {stage.folder / 'bridge.log'}",
+        code="not_confirmed",
+    )
 
 
 async def add_sign_ins(stage: Stage) -> list[SignIn]:
@@ -166,18 +170,3 @@ async def add_sign_ins(stage: Stage) -> list[SignIn]:
             actor=ACTOR,
         )
     return made
-
-
-def last_lines(log: Path, count: int = 5) -> list[str]:
-    """The end of a child's log, for when it did not start; JSON lines by their event."""
-    if not log.exists():
-        return []
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
-    return [_event(line) for line in lines]
-
-
-def _event(line: str) -> str:
-    try:
-        return str(json.loads(line).get("event", line))
-    except (ValueError, AttributeError):
-        return line
