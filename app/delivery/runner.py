@@ -169,6 +169,9 @@ async def record(work: Work, step: Step, outcome: Outcome, *, stop: bool = False
         log.info("exam_rests", state=state, epoch=epoch)
         if state == ExamState.DELIVERED:
             await _tidy(work)
+        elif state == ExamState.GONE:
+            # Clarius has it no more, and what came of it is not half an exam that anybody wants
+            await work.resources.staging.discard(work.exam_id)
     if ring:
         await work.resources.queue.ring("exam", work.exam_id, epoch)
     return going
