@@ -5,8 +5,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
+import structlog
 
 from app.accounts.passwords import HASHER
+from app.logs import configure_logging
 from app.settings import Settings
 from app.store.organizations import Organization
 from app.store.users import Role, User
@@ -31,7 +33,10 @@ class Office:
 @pytest.fixture
 async def office(settings: Settings) -> AsyncIterator[Office]:
     """Everything, running; the two are signed in."""
+    # as in production: an exception is logged as its place, not as pages of a template's local variables
+    configure_logging("production")
     async with AsyncExitStack() as stack:
+        stack.callback(structlog.reset_defaults)
         sandbox = await stack.enter_async_context(Sandbox())
         bridge = await stack.enter_async_context(open_bridge(settings_for(settings, sandbox), sandbox))
         organization = await bridge.organization()
