@@ -8,6 +8,7 @@ WIDTH = 480
 HEIGHT = 120
 FOOT = 18
 GAP = 3
+MARK_WIDTH = 34
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def bar_chart(
     marks = tuple(
         (round(number * step + GAP / 2, 1), f"{start:%H:%M}")
         for number, start in enumerate(starts)
-        if start.hour % 6 == 0
+        # one that would not fit before the edge is left out
+        if start.hour % 6 == 0 and number * step < WIDTH - MARK_WIDTH
     )
     return Chart(bars, marks, top, summary)

@@ -10,6 +10,7 @@ from app.accounts.clarius_admin import Doer
 from app.accounts.sessions import Person, Visitor
 from app.errors import Misuse, SonobridgeError, UpstreamError
 from app.gate import Held
+from app.states import ExamState
 from app.store.users import Role
 from app.web.browser import require_role
 from app.web.rendering import PageError, render
@@ -53,7 +54,7 @@ def admin_page(
 def words() -> dict[str, Any]:
     """How states are called and coloured."""
     return {
-        "exam_words": exam_words,
+        "exam_words": words_of_exam,
         "link_words": link_words,
         "tones": TONES,
         "waiting_words": WAITING_WORDS,
@@ -61,6 +62,21 @@ def words() -> dict[str, Any]:
         "size": size,
         "span": span,
     }
+
+
+ADMIN_TEXTS = {
+    ExamState.REVIEW: "It waits for a decision of yours.",
+    ExamState.FAILED: "Something stands in its way. Once that is put right, try it again.",
+    ExamState.UNVERIFIED: "Clarius does not list this request. Try again to ask anew, or release it if you vouch for it.",
+    ExamState.GONE: "It was deleted in Clarius before it could be fetched.",
+    ExamState.CANCELLED: "A person stopped it. Trying again takes that back.",
+}
+
+
+def words_of_exam(state: str, step: str, reason: str | None) -> tuple[str, str, str]:
+    """(tone, label, explanation) of an exam, to those who can do something about it."""
+    tone, label, text = exam_words(state, step, reason)
+    return tone, label, ADMIN_TEXTS.get(ExamState(state), text)
 
 
 def size(count: int | None) -> str:

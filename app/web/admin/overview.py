@@ -15,7 +15,7 @@ from app.states import ExamState
 from app.store.audit import audit
 from app.store.overview import Overview, hourly, read_overview
 from app.web.admin.charts import Chart, bar_chart, hours
-from app.web.admin.common import AdminDep, admin_page, attempt, doer, span
+from app.web.admin.common import AdminDep, admin_page, attempt, doer, sentence, span
 from app.web.browser import CheckedForm, VisitorDep
 from app.web.dependencies import ResourcesDep
 from app.web.rendering import PageError, see_other
@@ -51,6 +51,7 @@ async def overview(request: Request, resources: ResourcesDep, _: AdminDep, done:
         "delivered": delivered,
         "waits": waits,
         "health": _health(seen),
+        "sentence": sentence,
         "age": lambda at: span((seen.at - at).total_seconds()) if at is not None else "never",
         "redis": await resources.queue.alive(),
         "done": DONE.get(done),
@@ -110,7 +111,7 @@ async def _charts(session: AsyncSession, at: datetime) -> tuple[Chart, Chart]:
         [float(count) for count in counts],
         [f"{count} delivered" for count in counts],
         top=str(max(counts, default=0)),
-        summary=f"{total} exams delivered in the last 24 hours.",
+        summary=f"{total} exam{'' if total == 1 else 's'} delivered in the last 24 hours.",
     )
     times = bar_chart(
         starts,
