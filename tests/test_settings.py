@@ -1,5 +1,6 @@
 """The environment as people write it: what is understood, what is refused and in which words."""
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -7,12 +8,12 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from app.crypto import new_key
 from app.setting_rules import AURABOX_STUDY_FIELD_NAMES, is_allowed_upstream
 from app.settings import Settings, SettingsError, asyncpg_dsn, load_settings, sqlalchemy_url, variable
 
-KEY = new_key().get_secret_value()
-OLDER_KEY = new_key().get_secret_value()
+# the same in every run, because they stand in the names of tests that run in several processes
+KEY = base64.urlsafe_b64encode(b"newer invented sealing key bytes").decode()
+OLDER_KEY = base64.urlsafe_b64encode(b"older invented sealing key bytes").decode()
 
 
 def mistakes(**environ: str) -> list[str]:

@@ -24,7 +24,7 @@ def test_every_state_has_its_row_and_can_be_reached_from_the_first():
     assert reachable({S.QUEUED}) == set(ExamState)
 
 
-@pytest.mark.parametrize("state", set(ExamState) - {S.DELIVERED})
+@pytest.mark.parametrize("state", [state for state in ExamState if state is not S.DELIVERED])
 def test_every_state_but_delivered_can_be_worked_on_again(state):
     assert S.DELIVERED in reachable({state})
 
@@ -34,7 +34,7 @@ def test_a_delivery_is_never_undone():
     assert MOVES[S.DELIVERED] <= {S.RUNNING, S.DELIVERED}
 
 
-@pytest.mark.parametrize("state", BY_A_PERSON_OR_THE_POLL)
+@pytest.mark.parametrize("state", sorted(BY_A_PERSON_OR_THE_POLL))
 def test_final_states_are_left_only_for_the_queue_or_a_wait(state):
     assert state in FINAL
     assert MOVES[state] <= {S.QUEUED, S.WAITING, S.CANCELLED}
