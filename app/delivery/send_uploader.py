@@ -180,12 +180,13 @@ async def _send_archive(sending: Sending, archive: Staged) -> None:
 
 async def _abandon(sending: Sending, why: str) -> None:
     """Tell Aurabox that no more will come; that this could not be told changes nothing for the exam."""
+    # first, so that a crash right after the telling does not go on with an upload that is over
+    await _forget(sending)
     try:
         async with sending.work.effect("send:fail_upload", sending.account):
             await sending.client.error(sending.upload.upload_id, why)
     except SonobridgeError as error:
         log.warning("upload_failure_not_told", code=error.code)
-    await _forget(sending)
 
 
 async def _forget(sending: Sending) -> None:
