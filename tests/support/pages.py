@@ -63,8 +63,10 @@ class Page:
         self.title = reader.title
 
     def form(self, action: str) -> Form:
-        """The form that is sent there (a form without an action goes to its own page)."""
-        for form in self.forms:
+        """The form that is sent there, one that is posted before one that searches; without an action it goes to its
+        own page.
+        """
+        for form in sorted(self.forms, key=lambda one: one.method.lower() != "post"):
             if urlsplit(urljoin(str(self.response.url), form.action)).path == action:
                 return form
         raise AssertionError(f"no form for {action} on {self.path}: {[form.action for form in self.forms]}")

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from app import __version__
+from app.web.api.examples import EXAMPLES
 
 COMMON: dict[int, str] = {
     401: "`unauthenticated`: no valid admin token",
@@ -79,7 +80,15 @@ def openapi_of(router: APIRouter) -> dict[str, Any]:
                 # problems come as application/problem+json and never as plain JSON
                 if "application/problem+json" in content:
                     content.pop("application/json", None)
+                elif "application/json" in content:
+                    _add_example(content["application/json"])
     return document
+
+
+def _add_example(content: dict[str, Any]) -> None:
+    name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+    if name in EXAMPLES:
+        content["example"] = EXAMPLES[name]
 
 
 def document_route(router: APIRouter) -> APIRouter:

@@ -4,8 +4,6 @@ import base64
 import json
 import uuid
 
-import pytest
-
 from app.states import ExamState
 from tests.support.ops import Ops
 
@@ -76,26 +74,26 @@ async def test_filters(ops: Ops):
     assert await found(step="verify") == {waiting.request_uuid}
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "limit=0",
-        "limit=201",
-        "limit=many",
-        "state=asleep",
-        "step=dance",
-        "reason=none",
-        "since=yesterday",
-        "cursor=nonsense",
-        "cursor=" + base64.urlsafe_b64encode(json.dumps(["x", "y"]).encode()).decode().rstrip("="),
-        "q=%00",
-    ],
+NONSENSE = (
+    "limit=0",
+    "limit=201",
+    "limit=many",
+    "state=asleep",
+    "step=dance",
+    "reason=none",
+    "since=yesterday",
+    "cursor=nonsense",
+    "cursor=" + base64.urlsafe_b64encode(json.dumps(["x", "y"]).encode()).decode().rstrip("="),
+    "q=%00",
 )
-async def test_nonsense_is_a_422_problem(ops: Ops, query: str):
-    answer = await ops.read.get(f"exams?{query}")
-    assert answer.status_code == 422, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["code"]
+
+
+async def test_nonsense_is_a_422_problem(ops: Ops):
+    for query in NONSENSE:
+        answer = await ops.read.get(f"exams?{query}")
+        assert answer.status_code == 422, (query, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["code"]
 
 
 async def test_cancel_and_retry_a_waiting_exam(ops: Ops):

@@ -1,0 +1,83 @@
+"""Nothing of a patient shows where it has no business: an exam with canary data goes through, and everything is searched."""
+
+import pytest
+import structlog
+from redis import Redis
+from sqlalchemy import select
+
+from app.accounts.alerts import conditions, note
+from app.logs import configure_logging
+from app.states import ExamState
+from app.store.alerts import Alert
+from app.store.overview import read_overview
+from tests.support.ops import Ops
+
+CANARIES = {
+    "identifier": "CANARYID77310",
+    "first_name": "Canaryfirst",
+    "middle_name": "Canarymiddle",
+    "last_name": "Canarylast",
+    "date_of_birth": "1931-07-13",
+    "gender": "male",
+}
+WORDS = ("CANARYID77310", "Canaryfirst", "Canarymiddle", "Canarylast", "1931-07-13")
+
+
+async def test_no_canary_in_any_list_log_metric_event_alert_or_error(
+    ops: Ops, capsys: pytest.CaptureFixture[str], redis_url: str
+):
+    configure_logging("production", "DEBUG")
+    try:
+        told = await journey(ops)
+    finally:
+        structlog.reset_defaults()
+    captured = capsys.readouterr()
+    told["log"] = captured.out + captured.err
+    assert "exam_rests" in told["log"], "the log was not captured"
+    with (
+        Redis.from_url(redis_url)
+        if redis_url.startswith("redis")
+        else Redis(unix_socket_path=redis_url.partition("://")[2].partition("?")[0]) as redis
+    ):
+        told["redis"] = str([(key, redis.dump(key)) for key in redis.scan_iter()])
+    secrets = [ops.sandbox.clarius_key, ops.sandbox.team().key, ops.write.headers["authorization"].split()[1]]
+    secrets += list(ops.sandbox.clarius.customers)
+    for place, text in told.items():
+        found = [word for word in (*WORDS, *secrets) if word.lower() in text.lower()]
+        assert found == [], f"{place} holds {found}"
+
+
+async def journey(ops: Ops) -> dict[str, str]:
+    """Exams with the canary in every state that a list may show; everything that was told, by place."""
+    bridge, sandbox = ops.bridge, ops.sandbox
+    customer = await bridge.customer(await bridge.organization())
+    good = await sandbox.submit_exam(customer=customer, patient=CANARIES)
+    await bridge.reaches(good.request_uuid, ExamState.DELIVERED)
+    conflict = await sandbox.submit_exam(customer=customer, patient=CANARIES | {"gender": "female"})
+    await bridge.reaches(conflict.request_uuid, ExamState.REVIEW)
+    held = await bridge.organization("Lakeside", team=sandbox.add_team("Two"), incomplete="hold")
+    other = await bridge.customer(held)
+    incomplete = await sandbox.submit_exam(customer=other, patient=CANARIES | {"date_of_birth": ""})
+    await bridge.reaches(incomplete.request_uuid, ExamState.REVIEW)
+    waiting = await sandbox.submit_exam(customer=await bridge.customer(), patient=CANARIES)
+    await bridge.reaches(waiting.request_uuid, ExamState.WAITING)
+    told = {}
+    for path in ("exams", "events?limit=200", "overview", "links", "gaps", "users", "clarius/records"):
+        answer = await ops.read.get(path)
+        assert answer.status_code == 200, answer.text
+        told[path] = answer.text
+    told["metrics"] = (await ops.nobody.get(f"{bridge.url}/metrics")).text
+    errors = [
+        await ops.write.post(f"exams/{conflict.request_uuid}/release"),
+        await ops.write.post(f"exams/{good.request_uuid}/cancel"),
+        await ops.read.get(f"exams/{waiting.request_uuid}/captures/0"),
+    ]
+    assert all(error.status_code >= 400 for error in errors)
+    told["errors"] = "".join(error.text for error in errors)
+    async with bridge.resources.sessions.begin() as session:
+        await note(session, conditions(await read_overview(session), bridge.resources.settings))
+    async with bridge.resources.sessions() as session:
+        alerts = (await session.scalars(select(Alert))).all()
+    assert alerts
+    told["alerts"] = "".join(alert.message + alert.condition for alert in alerts)
+    return told
