@@ -24,7 +24,7 @@ async def test_ten_stops_during_an_upload_burn_no_attempt(rig: Rig) -> None:
     held = rig.sandbox.faults.arm(faults.hold(), server="lift", method="PATCH", times=None)
     submitted = await rig.sandbox.submit_exam(customer=customer, captures=("jpeg",), capture_bytes=12_000_000)
     for number in range(1, STOPS + 1):
-        await until(lambda number=number: held.hits == number)
+        await until(lambda number=number: held.hits == number, timeout=60)
         assert await worker.stop() == 0
         exam = await rig.exam(submitted.request_uuid)
         assert (exam.state, exam.step, exam.attempts, exam.deaths) == (ExamState.QUEUED, "send", 0, 0)
@@ -45,7 +45,7 @@ async def test_a_cancelled_upload_is_called_off_though_a_worker_dies_of_it(rig: 
     customer = await rig.customer(await rig.organization(images="uploader"))
     held = rig.sandbox.faults.arm(faults.hold(), server="lift", method="PATCH")
     submitted = await rig.sandbox.submit_exam(customer=customer, captures=("jpeg",))
-    await until(lambda: held.waiting)
+    await until(lambda: held.waiting, timeout=60)
     exam = await rig.exam(submitted.request_uuid)
     await cancel_exam(rig.resources, exam.request_uuid, actor="test")
     await worker.dies_by_kill()

@@ -45,6 +45,8 @@ def image_settings(settings: Settings, sandbox: Sandbox, **more: object) -> Sett
             "clarius_research_username": given["CLARIUS_RESEARCH_USERNAME"],
             "clarius_research_password": SecretStr(given["CLARIUS_RESEARCH_PASSWORD"]),
             "capture_retention_hours": 0,
+            # vendors, bridge and large captures share one process here: a short lease would be lost for nothing
+            "lease_seconds": 20,
             **more,
         },
     )
