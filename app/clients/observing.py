@@ -1,7 +1,8 @@
-"""Counts what calls to the outside come to (Prometheus); must not know a URL, a body or an account."""
+"""Counts and traces what calls to the outside come to; must not know a URL, a body or an account."""
 
 from app.clients.http.call import Observation
 from app.metrics import upstream_calls
+from app.tracing import note_span
 
 
 def count_exchange(seen: Observation) -> None:
@@ -9,3 +10,6 @@ def count_exchange(seen: Observation) -> None:
     upstream_calls.labels(
         upstream=seen.upstream, operation=seen.operation, outcome=str(seen.outcome)
     ).observe(seen.seconds)
+    note_span(
+        f"{seen.upstream} {seen.operation}", seen.seconds, upstream=seen.upstream, outcome=str(seen.outcome)
+    )

@@ -29,6 +29,7 @@ from app.store.exam_events import record_event
 from app.store.exams import Exam, claim_exam, move
 from app.store.organizations import Organization
 from app.store.studies import Study
+from app.tracing import span
 
 log = structlog.get_logger(__name__)
 
@@ -69,9 +70,14 @@ async def run_exam(resources: Resources, exam_id: UUID) -> bool:
 async def _run_steps(work: Work, step: Step) -> None:
     started = time.monotonic()
     going: Step | None = step
+    trace = (await work.read()).trace
+    if trace is not None:
+        # the id of the request that brought the exam is on every line about it, up to the delivery
+        structlog.contextvars.bind_contextvars(request_id=trace)
     while going is not None:
         began = time.perf_counter()
-        outcome = await _attempt(work, going)
+        with span(f"step {going}", row_id=str(work.exam_id)):
+            outcome = await _attempt(work, going)
         steps_metric.labels(step=going, outcome=type(outcome).__name__.lower()).observe(
             time.perf_counter() - began
         )

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.logs import bind_request_id
 from app.metrics import http_requests
+from app.tracing import span
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,7 @@ class AccessLog:
             return
         started = time.perf_counter()
         status = 500
-        bind_request_id()
+        request_id = bind_request_id()
 
         async def watch(message: Message) -> None:
             nonlocal status
@@ -53,7 +54,8 @@ class AccessLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, watch)
+            with span(f"{scope['method']} {area_of(scope['path'])}", request_id=request_id):
+                await self._app(scope, receive, watch)
         finally:
             method = scope["method"] if scope["method"] in METHODS else "other"
             http_requests.labels(area=area_of(scope["path"]), method=method, status=str(status)).observe(

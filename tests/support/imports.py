@@ -29,6 +29,7 @@ FLOORS: dict[str, int] = {
     "app.faultpoints": 1,
     "app.logs": 1,
     "app.metrics": 1,
+    "app.tracing": 1,
     "app.pool": 1,
     "app.staging": 1,
     "app": 0,

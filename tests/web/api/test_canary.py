@@ -1,5 +1,7 @@
 """Nothing of a patient shows where it has no business: an exam with canary data goes through, and everything is searched."""
 
+import json
+
 import pytest
 import structlog
 from redis import Redis
@@ -33,7 +35,12 @@ async def test_no_canary_in_any_list_log_metric_event_alert_or_error(
         structlog.reset_defaults()
     captured = capsys.readouterr()
     told["log"] = captured.out + captured.err
-    assert "exam_rests" in told["log"], "the log was not captured"
+    lines = [json.loads(line) for line in told["log"].splitlines() if line.startswith("{")]
+    assert any(line["event"] == "exam_rests" for line in lines), "the log was not captured"
+    taken = {line["request_id"] for line in lines if line.get("path") == "/webhooks/clarius"}
+    delivered = {line["request_id"] for line in lines if line.get("state") == "delivered"}
+    assert delivered
+    assert delivered <= taken, "the request id did not follow the exam to its delivery"
     with (
         Redis.from_url(redis_url)
         if redis_url.startswith("redis")
