@@ -17,6 +17,7 @@ from app.store.exams import due_exams
 from app.store.links import due_links
 from app.store.workers import HEARTBEAT_SECONDS, beat, leave
 from workers.cron import tick
+from workers.ending import end
 from workers.jobs import claim_and_run
 
 log = structlog.get_logger(__name__)
@@ -35,11 +36,16 @@ class Loop:
         self._resources = resources
         self._wake = asyncio.Event()
         self._running: dict[UUID, asyncio.Task[bool]] = {}
+        self._ending = False
+
+    def end(self) -> None:
+        """Take nothing more, also if the cancellation that follows is lost on the way (`workers.ending`)."""
+        self._ending = True
 
     async def run(self) -> None:
         """Poll, claim, work, until cancelled; then wait for what is running to give its leases back."""
         try:
-            while True:
+            while not self._ending:
                 await self._round()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_SECONDS):
@@ -119,10 +125,10 @@ async def ticks(resources: Resources) -> None:
 
 
 async def supervised(part: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a part for ever: a mistake of ours in one of them is logged and must not stop a whole worker."""
+    """Run a part until it ends: a mistake of ours in one of them is logged and must not stop a whole worker."""
     while True:
         try:
-            await part()
+            return await part()
         except Exception as error:
             log.exception("background_part_broke", error_type=type(error).__name__)
             await asyncio.sleep(POLL_SECONDS)
@@ -142,8 +148,10 @@ async def background(resources: Resources) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        loop.end()
+        working, *others = tasks
+        working.cancel()
+        await end(others)
+        await asyncio.gather(working, return_exceptions=True)
         async with resources.sessions.begin() as session:
             await leave(session, resources.worker_id)

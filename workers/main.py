@@ -9,6 +9,7 @@ from arq.worker import Worker
 from redis.exceptions import RedisError
 
 from app.resources import Resources
+from workers.ending import end
 from workers.loop import background
 from workers.settings import DRAIN_SECONDS, worker_options
 
@@ -39,10 +40,8 @@ async def _with_redis(resources: Resources, stopping: asyncio.Event) -> None:
             worker.allow_pick_jobs = False
             await _drain(worker)
     finally:
-        stop.cancel()
-        main.cancel()
-        ended = await asyncio.gather(main, return_exceptions=True)
-        _note_end(ended[0])
+        await end([stop, main])
+        _note_end(None if main.cancelled() else main.exception())
         for task in worker.tasks.values():
             task.cancel()
         await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
