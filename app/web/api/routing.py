@@ -38,7 +38,9 @@ FAILED_DEPENDENCY = 424
 CONFLICTS = frozenset(
     {"name_taken", "email_taken", "link_taken", "link_ended", "busy", "changed", "decision_needed"}
 )
-NOT_FOUND = frozenset({"no_such_exam", "no_such_link", "no_such_user", "no_such_token", "no_such_capture"})
+NOT_FOUND = frozenset(
+    {"no_such_exam", "no_such_link", "no_such_user", "no_such_token", "no_such_capture", "not_listed"}
+)
 # PostgreSQL: a value that the column can't hold (a NUL in a text, a number out of range)
 DATA_EXCEPTION = "22"
 
