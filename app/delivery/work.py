@@ -44,13 +44,7 @@ class Work:
     async def tx(self) -> AsyncIterator[tuple[AsyncSession, Exam]]:
         """A short transaction on the exam's row, locked, if the lease is still ours. Raises LeaseLost."""
         async with self.resources.sessions.begin() as session:
-            exam = (
-                await session.scalars(
-                    select(Exam)
-                    .where(self._ours())
-                    .with_for_update()
-                )
-            ).one_or_none()
+            exam = (await session.scalars(select(Exam).where(self._ours()).with_for_update())).one_or_none()
             if exam is None:
                 raise LeaseLost
             yield session, exam
