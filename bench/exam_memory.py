@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from app.crypto import new_key
 from app.settings import Settings
 from app.states import ExamState
@@ -60,7 +62,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         captures = in_own_process(make_captures, Path(folder), options.captures, options.megabytes)
         started = time.monotonic()
-        memory = asyncio.run(carry(captures, Path(folder), video=options.video, images=options.images))
+        memory = asyncio.run(_alone(captures, Path(folder), video=options.video, images=options.images))
         seconds = time.monotonic() - started
     print(
         f"{options.captures} clips of {options.megabytes} MB as {options.video} by {options.images}: {seconds:.1f} s"
@@ -72,32 +74,43 @@ def main() -> int:
     return 0 if memory.above < GOAL_MEGABYTES * MEGABYTE else 1
 
 
-async def carry(captures: list[Path], folder: Path, *, video: str, images: str = "uploader") -> Memory:
-    """Let a worker carry one exam of these captures from notification to delivery, and watch it."""
+async def _alone(captures: list[Path], folder: Path, *, video: str, images: str) -> Memory:
+    """`carry` on stores of its own."""
     with open_test_stores(folder / "stores", worker="master") as stores, stores.database() as database_url:
-        async with Sandbox() as sandbox:
-            settings = _settings(stores.empty_redis(), database_url, sandbox, folder)
-            async with (
-                open_bridge(settings, sandbox, worker=False) as bridge,
-                _worker(settings, folder) as pid,
-            ):
-                return await _watch(bridge, captures, pid, video=video, images=images)
+        plain = Settings(
+            database_url=database_url,
+            redis_url=stores.empty_redis(),
+            data_dir=folder / "data",
+            env="development",
+            secret_keys=[new_key()],
+        )
+        return await carry(plain, captures, folder, video=video, images=images)
 
 
-def _settings(redis_url: str, database_url: str, sandbox: Sandbox, folder: Path) -> Settings:
-    plain = Settings(
-        database_url=database_url,
-        redis_url=redis_url,
-        data_dir=folder / "data",
-        env="development",
-        secret_keys=[new_key()],
+async def carry(
+    settings: Settings, captures: list[Path], folder: Path, *, video: str, images: str = "uploader"
+) -> Memory:
+    """Let a worker carry one exam of these captures from notification to delivery, and watch it.
+
+    `settings` name the stores; logs go into `folder`. The captures' files are used up.
+    """
+    async with Sandbox() as sandbox:
+        wanted = _settings(settings, sandbox)
+        async with open_bridge(wanted, sandbox, worker=False) as bridge, _worker(wanted, folder) as pid:
+            return await _watch(bridge, captures, pid, video=video, images=images)
+
+
+def _settings(plain: Settings, sandbox: Sandbox) -> Settings:
+    given = sandbox.settings_for_bridge
+    return settings_for(
+        plain,
+        sandbox,
+        aura_app_id=given["AURA_APP_ID"],
+        aura_app_secret=SecretStr(given["AURA_APP_SECRET"]),
         lease_seconds=LEASE_SECONDS,
         sweep_seconds=2.0,
-        capture_retention_hours=0,
+        capture_retention_hours=0.0,
     )
-    given = sandbox.settings_for_bridge
-    credentials = {"aura_app_id": given["AURA_APP_ID"], "aura_app_secret": given["AURA_APP_SECRET"]}
-    return Settings(**{**settings_for(plain, sandbox).model_dump(), **credentials})
 
 
 @asynccontextmanager
