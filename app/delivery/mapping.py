@@ -15,6 +15,7 @@ from uuid import UUID
 MAX_TEXT = 255
 LABEL_HASH_CHARACTERS = 8
 RESEMBLANCE = 0.75
+FOLDING_ROUNDS = 5
 
 SEXES: dict[str, str] = {
     **dict.fromkeys(("m", "male", "man", "boy", "masculine"), "male"),
@@ -96,10 +97,17 @@ def read_identity(patient: Any, *, today: date) -> Identity:
 
 
 def normal(name: str) -> str:
-    """A name for comparison: no case, accents, punctuation or double spaces."""
-    plain = unicodedata.normalize("NFKD", name.casefold())
-    kept = "".join(char if char.isalnum() else " " for char in plain if not unicodedata.combining(char))
-    return " ".join(kept.split())
+    """A name for comparison: no case, accents, punctuation or double spaces; the same again for its own result."""
+    folded = name
+    # a decomposed character may have a case of its own, so one round is not always enough (UAX 15, default caseless)
+    for _ in range(FOLDING_ROUNDS):
+        before = folded
+        plain = unicodedata.normalize("NFKD", folded.casefold())
+        kept = "".join(char if char.isalnum() else " " for char in plain if not unicodedata.combining(char))
+        folded = " ".join(kept.split())
+        if folded == before:
+            break
+    return folded
 
 
 def resembles(one: str, other: str) -> bool:
@@ -113,8 +121,9 @@ def resembles(one: str, other: str) -> bool:
     words, others = set(first.split()), set(second.split())
     if words <= others or others <= words:
         return True
-    ratio = difflib.SequenceMatcher(None, " ".join(sorted(words)), " ".join(sorted(others))).ratio()
-    return ratio >= RESEMBLANCE
+    # in a fixed order: the matcher's ratio is not the same both ways
+    one_way, other_way = sorted((" ".join(sorted(words)), " ".join(sorted(others))))
+    return difflib.SequenceMatcher(None, one_way, other_way).ratio() >= RESEMBLANCE
 
 
 def full_name(identity: Identity) -> str:
