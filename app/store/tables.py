@@ -1,6 +1,6 @@
 """Every table, imported once, so that `Base.metadata` is whole for migrations and their check."""
 
-from app.store import (
+from app.store import (  # noqa: F401 - imported for the tables they declare
     alerts,
     audit,
     browser_sessions,
@@ -31,32 +31,3 @@ from app.store import (
 from app.store.base import Base
 
 metadata = Base.metadata
-
-MODULES = (
-    alerts,
-    audit,
-    browser_sessions,
-    captures,
-    claims,
-    creates,
-    exam_events,
-    exams,
-    instances,
-    links,
-    oidc_attempts,
-    one_time_links,
-    organizations,
-    pending_connects,
-    process_metrics,
-    runs,
-    secrets,
-    studies,
-    study_contents,
-    subjects,
-    throttles,
-    tokens,
-    uploads,
-    upstreams,
-    users,
-    workers,
-)
