@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from app.delivery.outcome import NeedsPerson
 from app.delivery.work import LeaseLost, Work
 from app.errors import GiveUp, LookFirst, RenewCredentials, SlowDown, TryLater
@@ -26,7 +28,8 @@ class Creation:
 
     `search` returns the remote ids that match on all fields; `send` makes it and returns its id. Both go through
     `Work.effect`, and `send` is bounded by the settings' `request_seconds`: after that long, a look tells the
-    truth. `look_first`: look also before the first POST (somebody else may have made it).
+    truth. `keep` records what was made under its id, in the transaction that ends the create: whoever finds the
+    create ended finds the record too. `look_first`: look also before the first POST (somebody else may have made it).
     """
 
     organization_id: UUID
@@ -34,6 +37,7 @@ class Creation:
     natural_key: str
     search: Callable[[], Awaitable[Sequence[str]]] = field(repr=False)
     send: Callable[[], Awaitable[str]] = field(repr=False)
+    keep: Callable[[AsyncSession, "Made"], Awaitable[None]] = field(repr=False)
     look_first: bool
 
 
@@ -66,8 +70,7 @@ async def create_once(work: Work, creation: Creation) -> Made:
                 f"Aurabox has {len(found)} that match; a person must choose", code="several_matches"
             )
         if found:
-            await _mark(work, create, CreateState.DONE, remote_id=found[0], adopted=True)
-            return Made(found[0], adopted=True)
+            return await _end(work, creation, create, Made(found[0], adopted=True))
     if lost and not settled:
         raise Held(Reason.SETTLING, LOOK_AGAIN_SECONDS, "a create whose answer was lost does not show yet")
     return await _send(work, creation, create)
@@ -125,13 +128,20 @@ async def _send(work: Work, creation: Creation, create: Create) -> Made:
     except LookFirst:
         raise
     fault_point("create:before_record")
-    await _mark(work, create, CreateState.DONE, remote_id=remote_id)
-    return Made(remote_id, adopted=False)
+    return await _end(work, creation, create, Made(remote_id, adopted=False))
 
 
-async def _mark(
-    work: Work, create: Create, state: CreateState, *, remote_id: str | None = None, adopted: bool = False
-) -> None:
+async def _end(work: Work, creation: Creation, create: Create, made: Made) -> Made:
+    """The create is done and what it made is on record, both or neither."""
     async with work.tx() as (session, _):
-        if not await mark_create(session, create, state, remote_id=remote_id, adopted=adopted):
+        done = CreateState.DONE
+        if not await mark_create(session, create, done, remote_id=made.remote_id, adopted=made.adopted):
+            raise LeaseLost
+        await creation.keep(session, made)
+    return made
+
+
+async def _mark(work: Work, create: Create, state: CreateState) -> None:
+    async with work.tx() as (session, _):
+        if not await mark_create(session, create, state):
             raise LeaseLost

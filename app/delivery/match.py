@@ -7,8 +7,10 @@ from datetime import UTC, date
 from typing import Literal, cast
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from app.clients.aurabox import CaseFields, PatientFields
-from app.delivery.create import Creation, create_once
+from app.delivery.create import Creation, Made, create_once
 from app.delivery.mapping import (
     CasePlan,
     HoldPlan,
@@ -29,7 +31,7 @@ from app.store.base import clock
 from app.store.exams import Exam
 from app.store.organizations import Animals, Incomplete, MatchExisting, Organization
 from app.store.organizations import Identity as IdentityPolicy
-from app.store.subjects import Subject, SubjectKind, find_subject, same_identifier
+from app.store.subjects import Subject, SubjectKind, find_subject, keep_subject, same_identifier
 
 MAX_SEARCH_CHARACTERS = 255
 
@@ -115,25 +117,14 @@ async def _create(
     plan = plan_for(work.resources, organization, exam, identity)
     if isinstance(plan, HoldPlan):
         raise NeedsPerson(plan.why, code="patient_incomplete")
-    made = await create_once(work, _creation(work, organization, plan, keys))
-    kind = SubjectKind.PATIENT if isinstance(plan, PatientPlan) else SubjectKind.CASE
+    creation = _creation(work, organization, plan, keys, identity)
+    made = await create_once(work, creation)
     async with work.tx() as (session, row):
         known = await find_subject(session, organization.id, keys.patient)
         if known is None:
-            known = Subject(
-                organization_id=organization.id,
-                patient_key=keys.patient,
-                identifier_hash=keys.identifier,
-                kind=kind,
-                remote_id=made.remote_id,
-                facts_sealed=work.resources.seal_text(json.dumps(identity.facts())),
-                label_sealed=work.resources.seal_text(plan.label) if isinstance(plan, CasePlan) else None,
-                adopted=made.adopted,
-            )
-            session.add(known)
-            await session.flush()
+            raise RuntimeError("a create ended without a record of its subject")
         row.subject_id = known.id
-    return Done(f"{kind} {'adopted' if made.adopted else 'created'}")
+    return Done(f"{creation.kind} {'adopted' if made.adopted else 'created'}")
 
 
 def plan_for(resources: Resources, organization: Organization, exam: Exam, identity: Identity) -> Plan:
@@ -149,10 +140,13 @@ def plan_for(resources: Resources, organization: Organization, exam: Exam, ident
     )
 
 
-def _creation(work: Work, organization: Organization, plan: PatientPlan | CasePlan, keys: Keys) -> Creation:
+def _creation(
+    work: Work, organization: Organization, plan: PatientPlan | CasePlan, keys: Keys, identity: Identity
+) -> Creation:
     exact = organization.match_existing == MatchExisting.NEVER
     account = f"aurabox:{organization.id}"
     limit = work.resources.settings.request_seconds
+    kind = SubjectKind.PATIENT if isinstance(plan, PatientPlan) else SubjectKind.CASE
 
     async def search() -> Sequence[str]:
         async with work.effect("match:search_subject", account):
@@ -177,12 +171,27 @@ def _creation(work: Work, organization: Organization, plan: PatientPlan | CasePl
         async with work.effect("match:create_case", account, seconds=limit):
             return (await client.create_case(CaseFields.model_validate(case))).id
 
+    async def keep(session: AsyncSession, made: Made) -> None:
+        label = work.resources.seal_text(plan.label) if isinstance(plan, CasePlan) else None
+        await keep_subject(
+            session,
+            organization_id=organization.id,
+            patient_key=keys.patient,
+            identifier_hash=keys.identifier,
+            kind=kind,
+            remote_id=made.remote_id,
+            facts_sealed=work.resources.seal_text(json.dumps(identity.facts())),
+            label_sealed=label,
+            adopted=made.adopted,
+        )
+
     return Creation(
         organization_id=organization.id,
-        kind="patient" if isinstance(plan, PatientPlan) else "case",
+        kind=kind,
         natural_key=keys.patient.hex(),
         search=search,
         send=send,
+        keep=keep,
         look_first=not exact,
     )
 

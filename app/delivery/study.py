@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from app.clients.aurabox import Study as RemoteStudy
-from app.delivery.create import Creation, create_once
+from app.delivery.create import Creation, Made, create_once
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.work import Work
 from app.imaging.uids import accession_number, study_uid
@@ -27,14 +29,7 @@ KEY_FIELDS = ("study_instance_uid", "accession_number")
 async def study(work: Work) -> Outcome:
     """Done when the exam's study is recorded. A study that is already another subject's goes to review."""
     async with work.tx() as (session, exam):
-        known = await find_study(session, _organization_id(exam), exam.exam_uuid)
-        if known is not None:
-            if known.subject_id != exam.subject_id:
-                raise NeedsPerson(
-                    "an earlier submission of this exam was filed under somebody else",
-                    code="study_of_other_subject",
-                )
-            exam.study_id = known.id
+        if await _take_study(session, exam):
             return Done("the exam has its study already")
         organization = await session.get_one(Organization, _organization_id(exam))
         subject = await session.get_one(Subject, exam.subject_id)
@@ -42,22 +37,25 @@ async def study(work: Work) -> Outcome:
     fields = study_fields(exam, organization, deidentify_key(work, organization), captures=len(captures))
     names = work.resources.settings.aurabox_study_fields
     made = await create_once(work, _creation(work, organization, subject, exam, fields, names))
-    async with work.tx() as (session, row):
-        record = Study(
-            organization_id=organization.id,
-            exam_uuid=row.exam_uuid,
-            subject_id=subject.id,
-            remote_id=made.remote_id,
-            study_instance_uid=fields["study_instance_uid"],
-            accession_number=fields["accession_number"],
-            adopted=made.adopted,
-        )
-        existing = await find_study(session, organization.id, row.exam_uuid)
-        if existing is None:
-            session.add(record)
-            await session.flush()
-        row.study_id = (existing or record).id
+    async with work.tx() as (session, exam):
+        # another submission of the exam may have made it while this one waited, and for another subject
+        if not await _take_study(session, exam):
+            raise RuntimeError("a create ended without a record of its study")
     return Done("adopted" if made.adopted else "created")
+
+
+async def _take_study(session: AsyncSession, exam: Exam) -> bool:
+    """File the request under the study on record, if there is one. Raises NeedsPerson when it is another subject's."""
+    known = await find_study(session, _organization_id(exam), exam.exam_uuid)
+    if known is None:
+        return False
+    if known.subject_id != exam.subject_id:
+        raise NeedsPerson(
+            "an earlier submission of this exam was filed under somebody else",
+            code="study_of_other_subject",
+        )
+    exam.study_id = known.id
+    return True
 
 
 def _creation(
@@ -88,12 +86,25 @@ def _creation(
             client = work.resources.aurabox(organization)
             return (await client.create_study(subject.remote_id, {str(k): v for k, v in sent.items()})).id
 
+    async def keep(session: AsyncSession, made: Made) -> None:
+        record = Study(
+            organization_id=organization.id,
+            exam_uuid=exam.exam_uuid,
+            subject_id=subject.id,
+            remote_id=made.remote_id,
+            study_instance_uid=fields["study_instance_uid"],
+            accession_number=fields["accession_number"],
+            adopted=made.adopted,
+        )
+        session.add(record)
+
     return Creation(
         organization_id=organization.id,
         kind="study",
         natural_key=str(exam.exam_uuid),
         search=search,
         send=send,
+        keep=keep,
         # an installation before this one may have carried the exam; without key fields nobody can tell
         look_first=any(names.get(ours) for ours in KEY_FIELDS),
     )

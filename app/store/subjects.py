@@ -7,6 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, UniqueConstraint, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -50,6 +51,11 @@ async def find_subject(session: AsyncSession, organization_id: UUID, patient_key
             )
         )
     ).one_or_none()
+
+
+async def keep_subject(session: AsyncSession, **values: object) -> None:
+    """Record a subject; one that is on record for its key already stays as it is."""
+    await session.execute(insert(Subject).values(**values).on_conflict_do_nothing())
 
 
 async def same_identifier(

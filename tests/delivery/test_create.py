@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import errors
 from app.clients.aurabox import CaseFields
-from app.delivery.create import Creation, create_once
+from app.delivery.create import Creation, Made, create_once
 from app.delivery.outcome import NeedsPerson
 from app.delivery.work import LeaseLost, Work
 from app.gate import Held
@@ -17,11 +18,12 @@ from app.settings import Settings
 from app.states import Reason, Step
 from app.store.base import in_seconds
 from app.store.creates import Create, CreateState
+from app.store.exam_events import record_event
 from app.store.organizations import Organization
 from sandbox import faults
 from sandbox.server import Sandbox
 from tests.support.bridge import Bridge, open_bridge, settings_for
-from tests.support.exams import add_exam, hold, reread
+from tests.support.exams import add_exam, history, hold, reread
 from tests.support.wait import until
 
 LABEL = "Case of the tests"
@@ -61,12 +63,16 @@ def case(work: Work, clinic: Organization, **changes: Any) -> Creation:
             client = work.resources.aurabox(clinic)
             return (await client.create_case(CaseFields.model_validate({"label": LABEL}))).id
 
+    async def keep(session: AsyncSession, made: Made) -> None:
+        await record_event(session, work.exam_id, step=Step.MATCH, event="kept", detail=made.remote_id)
+
     wanted: dict[str, Any] = {
         "organization_id": clinic.id,
         "kind": "case",
         "natural_key": "key",
         "search": search,
         "send": send,
+        "keep": keep,
         "look_first": False,
     }
     return Creation(**{**wanted, **changes})
@@ -105,6 +111,7 @@ async def test_twice_is_once(bridge: Bridge, clinic: Organization) -> None:
     work = await work_on(bridge, clinic)
     first = await create_once(work, case(work, clinic))
     assert await create_once(work, case(work, clinic)) == first
+    assert await history(bridge.resources, work.exam_id) == ["kept"]
     assert not first.adopted
     assert made(bridge) == 1
 

@@ -121,10 +121,16 @@ async def test_row_9_two_exams_of_one_new_patient_at_once(rig: Rig) -> None:
         # a round with a lost answer now and then: the other exam must still find the one patient
         if number % 4 == 3:
             rig.sandbox.faults.arm(faults.cut_after(), server="aurabox", method="POST", path="*/patients")
-        await asyncio.gather(
+        both = await asyncio.gather(
             *(rig.sandbox.submit_exam(customer=customer, number=5000 + number) for _ in range(2))
         )
-    await rig.rests(timeout=120)
+        assert [one.answers for one in both] == [(202,), (202,)]
+    exams = await rig.rests(timeout=120)
+    undelivered = [exam for exam in exams if exam.state != ExamState.DELIVERED]
+    assert not undelivered, [
+        (exam.state, exam.reason, exam.error_code, exam.error_message, await history(rig.resources, exam.id))
+        for exam in undelivered
+    ]
     assert len(rig.sandbox.journal.effects_of("aurabox.patient.create")) == ROUNDS
     assert len(rig.sandbox.journal.effects_of("aurabox.study.create")) == 2 * ROUNDS
     await rig.ends_well()
