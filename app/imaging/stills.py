@@ -1,6 +1,6 @@
 """JPEG and PNG captures become US Image objects (imaging.md "What becomes what").
 
-A baseline JPEG is wrapped as it is; anything else is decoded once and stored uncompressed. It must
+A baseline JPEG in YCbCr or grey is wrapped as it is; anything else is decoded once and stored uncompressed. It must
 not compress anything a second time.
 """
 
@@ -45,6 +45,7 @@ def convert_jpeg(
         jpeg.process == 0
         and jpeg.precision == 8
         and len(jpeg.component_ids) in (1, 3)
+        and not jpeg.is_rgb  # a verifier takes RGB under JPEG for an error (ADR 12)
         and jpeg.orientation == 1
         and context.burned_in != "mask"
     )
@@ -70,12 +71,11 @@ def _wrap(
     dataset = describe(context, subject, plan)
     samples = len(jpeg.component_ids)
     # 422 is the term for JPEG's YCbCr whatever its subsampling (PS3.5 table 8.2.1-1).
-    colour = "RGB" if jpeg.is_rgb else "YBR_FULL_422"
     describe_pixels(
         dataset,
         width=jpeg.width,
         height=jpeg.height,
-        photometric="MONOCHROME2" if samples == 1 else colour,
+        photometric="MONOCHROME2" if samples == 1 else "YBR_FULL_422",
     )
     _write_history(dataset, changes=(), jpeg=jpeg)
     tail = single_fragment_tail(len(jpeg.data), (jpeg.data,))

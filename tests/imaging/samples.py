@@ -1,5 +1,6 @@
 """Invented captures of every kind and who they are of; must not resemble a real patient."""
 
+import base64
 import io
 import struct
 from datetime import date, datetime, timedelta, timezone
@@ -24,6 +25,7 @@ from app.imaging.subjects import (
 EXAM_UUID = "6f1b6a2e-6f33-4d0e-b44b-8e4d0c0f6f5e"
 KEY = b"an organisation's key, 32 bytes!"
 CANARY = "ZANZIBARQUOLL"
+TWELVE_BIT = Path(__file__).parent / "captures" / "jpeg_12_bit.b64"
 STUDIED_AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=timezone(timedelta(hours=10)))
 
 HUMAN = HumanSubject(
@@ -76,6 +78,19 @@ def jpeg(path: Path, mode: str = "RGB", **options: Any) -> Path:
     """A JPEG file of `picture`; options go to Pillow."""
     size = options.pop("size", (160, 120))
     picture(mode, size).save(path, "JPEG", **{"quality": 90, **options})
+    return path
+
+
+def turned_jpeg(path: Path) -> Path:
+    """A JPEG whose EXIF says that it lies on its side."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return jpeg(path, exif=exif)
+
+
+def twelve_bit_jpeg(path: Path) -> Path:
+    """A 12-bit JPEG of 64 x 48 in which the sample at (x, y) was drawn as 60 x + 4 y of 4095."""
+    path.write_bytes(base64.b64decode(TWELVE_BIT.read_text()))
     return path
 
 
@@ -169,6 +184,10 @@ def scanner_dicom(path: Path, *, compressed: bool = False, frames: int = 1, **at
     region.PhysicalDeltaY = 0.01
     region.RegionSpatialFormat = 1
     region.RegionDataType = 1
+    region.RegionFlags = 0
+    region.RegionLocationMinX0 = region.RegionLocationMinY0 = 0
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = 63, 47
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
     dataset.SequenceOfUltrasoundRegions = [region]
     dataset.SamplesPerPixel = 3
     dataset.PlanarConfiguration = 0

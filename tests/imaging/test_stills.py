@@ -1,8 +1,6 @@
 """JPEG and PNG captures as US Image objects: pixels, bytes and refusals."""
 
-import base64
 import io
-from pathlib import Path
 
 import pydicom
 import pytest
@@ -11,9 +9,7 @@ from pydicom.encaps import generate_frames
 
 from app.imaging.errors import CaptureProblem
 from tests.imaging.reading import mean_difference, pictures
-from tests.imaging.samples import CANARY, jpeg, jpeg_with_secrets, picture, png
-
-TWELVE_BIT = Path(__file__).parent / "captures" / "jpeg_12_bit.b64"
+from tests.imaging.samples import CANARY, jpeg, jpeg_with_secrets, picture, png, turned_jpeg, twelve_bit_jpeg
 
 
 def test_a_baseline_jpeg_is_wrapped_without_touching_a_byte(convert, tmp_path):
@@ -37,15 +33,9 @@ def test_one_component_is_monochrome(convert, tmp_path):
     assert (dataset.WindowCenter, dataset.WindowWidth) == (128, 256)
 
 
-def test_rgb_jpeg_says_rgb(convert, tmp_path):
-    source = jpeg(tmp_path / "r", keep_rgb=True)
-    made = convert(source)
-    assert pydicom.dcmread(made.path).PhotometricInterpretation == "RGB"
-    assert pictures(made.path)[0].tobytes() == Image.open(source).convert("RGB").tobytes()
-
-
 @pytest.mark.parametrize(
-    ("mode", "options"), [("RGB", {"progressive": True}), ("CMYK", {}), ("L", {"progressive": True})]
+    ("mode", "options"),
+    [("RGB", {"progressive": True}), ("RGB", {"keep_rgb": True}), ("CMYK", {}), ("L", {"progressive": True})],
 )
 def test_other_jpegs_are_decoded_exactly(convert, tmp_path, mode, options):
     source = jpeg(tmp_path / "p", mode, **options)
@@ -59,13 +49,10 @@ def test_other_jpegs_are_decoded_exactly(convert, tmp_path, mode, options):
 
 
 def test_twelve_bits_are_reduced_to_eight(convert, tmp_path):
-    source = tmp_path / "twelve"
-    source.write_bytes(base64.b64decode(TWELVE_BIT.read_text()))
-    made = convert(source)
+    made = convert(twelve_bit_jpeg(tmp_path / "twelve"))
     (image,) = pictures(made.path)
     assert image.size == (64, 48)
     for x, y in [(0, 0), (10, 10), (60, 40)]:
-        # The picture was drawn with 60 x + 4 y of 4095 at each place.
         assert abs(image.getpixel((x, y))[0] - (60 * x + 4 * y) / 16) < 2
 
 
@@ -97,10 +84,7 @@ def test_sixteen_bit_png_keeps_its_high_byte(convert, tmp_path):
 
 
 def test_exif_orientation_is_applied_before_it_is_lost(convert, tmp_path):
-    source = tmp_path / "turned"
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    picture().save(source, "JPEG", exif=exif)
+    source = turned_jpeg(tmp_path / "turned")
     made = convert(source)
     assert (made.width, made.height) == (120, 160)
     upright = Image.open(source).convert("RGB").transpose(Image.Transpose.ROTATE_270)
