@@ -14,6 +14,16 @@ from app.crypto import new_key
 from app.settings import Settings
 from tests.support.stores import TestStores, open_test_stores
 
+PARTED = ("slow", "browser", "peers")
+"""Markers of tests in which the application's code runs in other processes, or is not what is tested."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measuring coverage makes a busy test process two to ten times slower: not where it would measure next to nothing."""
+    for item in items:
+        if any(item.get_closest_marker(marker) for marker in PARTED):
+            item.add_marker(pytest.mark.no_cover)
+
 
 @pytest.fixture(scope="session")
 def stores() -> Iterator[TestStores]:

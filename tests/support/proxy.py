@@ -12,7 +12,8 @@ PIECE_BYTES = 64 * 1024
 class Proxy:
     """Passes bytes between a port of its own and a target until it is told otherwise.
 
-    `refuse`: new connections are cut at once. `hold`: nothing passes, nothing is closed (a hung server).
+    `refuse`: new connections are cut at once. `hold`: nothing passes, nothing is closed (a hung server);
+    `hold_at`: the proxy does so by itself once so many bytes have passed in all.
     `seconds`: how long each piece of an answer is delayed. `piece_bytes`: how much passes at a time.
     """
 
@@ -28,6 +29,12 @@ class Proxy:
         self.port = 0
         self.connections = 0
         self.passed_bytes = 0
+        self.hold_at: int | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing passes now."""
+        return not self._open.is_set()
 
     async def start(self) -> None:
         """Listen on a free port."""
@@ -86,6 +93,9 @@ class Proxy:
                     await asyncio.sleep(self.seconds)
                 sink.write(piece)
                 self.passed_bytes += len(piece)
+                if self.hold_at is not None and self.passed_bytes >= self.hold_at:
+                    self.hold_at = None
+                    self.hold()
                 await sink.drain()
             if sink.can_write_eof():
                 sink.write_eof()

@@ -8,7 +8,9 @@ from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.01
+POLL_CAP_SECONDS = 0.1
+"""The first pause and the longest: whoever asks often takes the processor from those that are waited for."""
 
 
 class NeverHappenedError(AssertionError):
@@ -32,6 +34,7 @@ async def until(condition: Callable[[], Any], *, timeout: float = 20.0, what: st
     written as a block of asserts ending in `return True`. Raises NeverHappenedError with the last answer.
     """
     deadline = time.monotonic() + timeout
+    pause = POLL_SECONDS
     last = "never asked"
     while True:
         try:
@@ -47,12 +50,14 @@ async def until(condition: Callable[[], Any], *, timeout: float = 20.0, what: st
             raise NeverHappenedError(
                 f"{what or _text(condition)} did not come true in {timeout:g} s; last: {last}"
             )
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, POLL_CAP_SECONDS)
 
 
 def until_sync(condition: Callable[[], T], *, timeout: float = 20.0, what: str | None = None) -> T:
     """`until` for tests without an event loop (processes, command lines)."""
     deadline = time.monotonic() + timeout
+    pause = POLL_SECONDS
     while True:
         value = condition()
         if value:
@@ -61,7 +66,8 @@ def until_sync(condition: Callable[[], T], *, timeout: float = 20.0, what: str |
             raise NeverHappenedError(
                 f"{what or _text(condition)} did not come true in {timeout:g} s; last: {value!r}"
             )
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(pause * 1.5, POLL_CAP_SECONDS)
 
 
 def _text(condition: Callable[..., object]) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from jsonschema_rs import Draft202012Validator
@@ -47,6 +48,7 @@ def walk(url: str, token: str) -> int:
     return walked
 
 
+@pytest.mark.slow
 async def test_every_operation_answers_as_described(ops: Ops):
     token = ops.write.headers["authorization"].removeprefix("Bearer ")
     await ops.sandbox.submit_exam(customer=await ops.bridge.customer(await ops.bridge.organization()))
