@@ -73,6 +73,9 @@ class Settings(BaseModel):
     staging_url: Annotated[str, AfterValidator(rules.staging_url)] = ""
     """Empty: a folder in the data folder."""
     max_capture_bytes: Annotated[int, Field(gt=0)] = 2_147_483_648
+    least_free_bytes: Annotated[int, Field(ge=0)] = 536_870_912
+    """With less free disk in the data folder no exam is taken: a capture may be gigabytes, and a full disk stops a
+    database too."""
     lease_seconds: Seconds = 60
     sweep_seconds: Seconds = 15
     retry_base_seconds: Seconds = 5

@@ -16,7 +16,6 @@ from obstore.store import S3Store
 
 from app.settings import Settings
 
-LEAST_FREE_BYTES = 512 * 1024 * 1024
 CAPTURE_PREFIX = "capture-"
 PART_BYTES = 8 * 1024 * 1024
 
@@ -24,8 +23,9 @@ PART_BYTES = 8 * 1024 * 1024
 class Staging:
     """Files of exams under way. `shared` says whether other hosts see what was put."""
 
-    def __init__(self, root: Path, bucket: S3Store | None = None) -> None:
+    def __init__(self, root: Path, bucket: S3Store | None = None, *, least_free: int) -> None:
         self.root = root
+        self._least_free = least_free
         self._bucket = bucket
 
     @property
@@ -93,8 +93,8 @@ class Staging:
         return shutil.disk_usage(self.root).free
 
     def has_room(self) -> bool:
-        """Whether there is room to begin anything: a capture may be gigabytes, a full disk stops a database too."""
-        return self.free_bytes() >= LEAST_FREE_BYTES
+        """Whether there is room to begin anything."""
+        return self.free_bytes() >= self._least_free
 
     def held(self) -> list[UUID]:
         """The exams that have files on this host."""
@@ -129,6 +129,7 @@ def open_staging(settings: Settings) -> Staging:
     """Staging as SONOBRIDGE_STAGING_URL says; S3's credentials and endpoint come from the usual AWS_ variables."""
     root = settings.data_dir / "staging"
     if not settings.staging_url:
-        return Staging(root)
+        return Staging(root, least_free=settings.least_free_bytes)
     parts = urlsplit(settings.staging_url)
-    return Staging(root, S3Store(parts.netloc, prefix=parts.path.strip("/") or None))
+    bucket = S3Store(parts.netloc, prefix=parts.path.strip("/") or None)
+    return Staging(root, bucket, least_free=settings.least_free_bytes)

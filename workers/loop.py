@@ -64,7 +64,7 @@ class Loop:
         late_by = RING_GRACE_SECONDS if await resources.queue.alive() else 0.0
         try:
             async with resources.sessions() as session:
-                exams = await due_exams(session, limit=free, late_by=late_by)
+                exams = await due_exams(session, limit=free, late_by=late_by, host=resources.host)
                 links = await due_links(session, limit=free)
         except (SQLAlchemyError, OSError) as error:
             log.warning("due_rows_not_read", error_type=type(error).__name__)

@@ -26,7 +26,7 @@ from app.store.audit import audit
 from app.store.base import clock, in_seconds
 from app.store.captures import captures_of
 from app.store.exam_events import record_event
-from app.store.exams import Exam, claim_exam, move
+from app.store.exams import Exam, claim_exam, has_room, move
 from app.store.organizations import Organization
 from app.store.studies import Study
 from app.tracing import span
@@ -157,7 +157,11 @@ async def record(work: Work, step: Step, outcome: Outcome, *, stop: bool = False
         if isinstance(outcome, Done):
             going = await _record_done(session, exam, step, outcome)
             ring = going is None and exam.due_at is not None
-            if going is not None and stop:
+            if going is not None and step is Step.VERIFY and not await _has_turn(session, exam):
+                # whose it is was not known when it was claimed; the loop brings it back when there is room
+                await _queue_again(session, exam, event="turn_waited_for")
+                going = None
+            elif going is not None and stop:
                 await _queue_again(session, exam, event="budget_over")
                 going, ring = None, True
         elif isinstance(outcome, Wait):
@@ -208,6 +212,10 @@ async def _record_done(session: AsyncSession, exam: Exam, step: Step, outcome: D
         exam.due_at = await session.scalar(select(in_seconds(0)))
         return None
     return following_step
+
+
+async def _has_turn(session: AsyncSession, exam: Exam) -> bool:
+    return exam.organization_id is None or await has_room(session, exam.organization_id, besides=exam.id)
 
 
 async def _record_delivery(session: AsyncSession, exam: Exam) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, and_, func, or_, select, text, update
+from sqlalchemy import ForeignKey, Index, and_, func, or_, select, text, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
@@ -159,13 +159,9 @@ async def claim_exam(
 
     Not to be had: not due, leased, cancelled, at its organisation's limit, or its bytes lie on another host.
     """
-    running = aliased(Exam)
-    busy = (
-        select(func.count())
-        .where(running.organization_id == Exam.organization_id, running.state == ExamState.RUNNING)
-        .scalar_subquery()
-    )
-    limit = select(Organization.concurrency).where(Organization.id == Exam.organization_id).scalar_subquery()
+    organization_id = await session.scalar(select(Exam.organization_id).where(Exam.id == exam_id))
+    if organization_id is not None and not await has_room(session, organization_id, besides=exam_id):
+        return None
     free = (
         select(Exam.id)
         .where(
@@ -173,7 +169,6 @@ async def claim_exam(
             DUE,
             or_(Exam.lease_until.is_(None), Exam.lease_until < now()),
             or_(Exam.staging_host.is_(None), Exam.staging_host == host),
-            or_(Exam.organization_id.is_(None), busy < limit),
         )
         .with_for_update(skip_locked=True)
     )
@@ -189,14 +184,34 @@ async def claim_exam(
     return exam.lease_epoch, exam.step
 
 
-async def due_exams(session: AsyncSession, *, limit: int, late_by: float = 0.0) -> Sequence[tuple[UUID, int]]:
+async def has_room(session: AsyncSession, organization_id: UUID, *, besides: UUID) -> bool:
+    """Whether an organisation may run one more than it runs `besides` that one.
+
+    Locks the organisation's row to the end of the transaction, so that two who ask at once do not both get the last.
+    """
+    limit = await session.scalar(
+        select(Organization.concurrency)
+        .where(Organization.id == organization_id)
+        .with_for_update(key_share=True)
+    )
+    running = select(func.count()).where(
+        Exam.organization_id == organization_id, Exam.state == ExamState.RUNNING, Exam.id != besides
+    )
+    return (await session.execute(running)).scalar_one() < (limit or 0)
+
+
+async def due_exams(
+    session: AsyncSession, *, limit: int, late_by: float = 0.0, host: str | None = None
+) -> Sequence[tuple[UUID, int]]:
     """Ids and epochs of due exams, organisations taking turns; of each the oldest, and now and then the newest.
 
-    `late_by`: due for at least so many seconds.
+    Of an organisation no more than it may still run, so that what can't be claimed hides nobody else's. `late_by`:
+    due for at least so many seconds. `host`: only what a worker there can claim.
     """
     ranked = (
         select(
             Exam.id,
+            Exam.organization_id,
             Exam.lease_epoch,
             Exam.due_at,
             func.row_number().over(order_by=Exam.due_at, partition_by=Exam.organization_id).label("oldest"),
@@ -208,12 +223,27 @@ async def due_exams(session: AsyncSession, *, limit: int, late_by: float = 0.0) 
             DUE,
             Exam.due_at <= in_seconds(-late_by),
             or_(Exam.lease_until.is_(None), Exam.lease_until < now()),
+            true() if host is None else or_(Exam.staging_host.is_(None), Exam.staging_host == host),
         )
+        .subquery()
+    )
+    running = aliased(Exam)
+    room = (
+        select(Organization.id, (Organization.concurrency - func.count(running.id)).label("left"))
+        .outerjoin(
+            running, and_(running.organization_id == Organization.id, running.state == ExamState.RUNNING)
+        )
+        .group_by(Organization.id)
         .subquery()
     )
     turn = func.least(ranked.c.oldest, ranked.c.newest * 3)
     rows = await session.execute(
-        select(ranked.c.id, ranked.c.lease_epoch).order_by(turn, ranked.c.due_at).limit(limit)
+        select(ranked.c.id, ranked.c.lease_epoch)
+        .outerjoin(room, room.c.id == ranked.c.organization_id)
+        # as yet unverified exams are nobody's
+        .where(or_(ranked.c.organization_id.is_(None), turn <= room.c.left))
+        .order_by(turn, ranked.c.due_at)
+        .limit(limit)
     )
     return [(row.id, row.lease_epoch) for row in rows]
 

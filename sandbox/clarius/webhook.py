@@ -11,6 +11,7 @@ from sandbox.clarius.state import ExamRequest
 from sandbox.world import World
 
 WEBHOOK_TIMEOUT_SECONDS = 5.0
+AT_ONCE = 50
 
 
 async def notify(
@@ -38,14 +39,17 @@ async def notify_raw(
     if not url:
         return []
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    limits = httpx.Limits(max_connections=50)
+    limits = httpx.Limits(max_connections=AT_ONCE)
+    # the pool looks through all that wait for a connection whenever one is free, so few may wait
+    places = asyncio.Semaphore(AT_ONCE)
     timeout = httpx.Timeout(WEBHOOK_TIMEOUT_SECONDS, pool=None)
     # Loading the trusted certificates takes longer than a notification; plain http has no use for them.
     verify = url.startswith("https:")
     async with httpx.AsyncClient(timeout=timeout, trust_env=False, limits=limits, verify=verify) as client:
 
         async def post() -> int | None:
-            return await _post(world, client, url, content, headers=headers or {}, recorded=recorded)
+            async with places:
+                return await _post(world, client, url, content, headers=headers or {}, recorded=recorded)
 
         if at_once:
             return await asyncio.gather(*(post() for _ in range(times)))

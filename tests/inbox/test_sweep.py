@@ -131,3 +131,26 @@ async def test_organisations_take_turns(resources: Resources) -> None:
         first = [row_id for row_id, _ in await due_exams(session, limit=4)]
     owners = [(await reread(resources, row_id)).organization_id for row_id in first]
     assert owners.count(quiet.id) == 2
+
+
+async def test_one_at_its_limit_stands_in_nobodys_way(resources: Resources) -> None:
+    full = await add_clinic(resources, "Full", concurrency=2)
+    other = await add_clinic(resources, "Other")
+    exams = [await add_exam(resources, due_in=-100, organization_id=full.id) for _ in range(4)]
+    await hold(resources, exams[0])
+    waiting = await add_exam(resources, due_in=-1, organization_id=other.id)
+    async with resources.sessions() as session:
+        due = [row_id for row_id, _ in await due_exams(session, limit=10)]
+    assert waiting.id in due
+    assert len(due) == 2
+    await hold(resources, exams[1])
+    async with resources.sessions() as session:
+        assert [row_id for row_id, _ in await due_exams(session, limit=1)] == [waiting.id]
+
+
+async def test_bytes_on_another_host_stand_in_nobodys_way(resources: Resources) -> None:
+    elsewhere = await add_exam(resources, due_in=-100, staging_host="elsewhere")
+    here = await add_exam(resources, due_in=-1, staging_host="here")
+    async with resources.sessions() as session:
+        assert [row_id for row_id, _ in await due_exams(session, limit=1, host="here")] == [here.id]
+        assert {row_id for row_id, _ in await due_exams(session, limit=2)} == {elsewhere.id, here.id}

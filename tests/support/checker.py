@@ -66,6 +66,8 @@ async def every_exam_rests(scene: Scene) -> AsyncIterator[str]:
         waits = exam.state == ExamState.WAITING and exam.reason in NAMED_WAITS
         if exam.state not in FINAL and not waits:
             yield f"I2: {exam.request_uuid} rests in {exam.state}/{exam.reason} at {exam.step}"
+        if exam.error_code == "internal":
+            yield f"I2: {exam.request_uuid} met a mistake of ours: {exam.error_message}"
     for problem in await _undelivered(scene):
         yield problem
 

@@ -40,7 +40,9 @@ async def open_ops(bridge: Bridge) -> AsyncIterator[Ops]:
                     bridge.resources, name=f"{scope} token", scope=scope, actor="test"
                 )
                 headers["Authorization"] = f"Bearer {secret}"
-            client = httpx.AsyncClient(base_url=f"{bridge.url}{API}/", headers=headers, timeout=30)
+            client = httpx.AsyncClient(
+                base_url=f"{bridge.url}{API}/", headers=headers, timeout=30, verify=False
+            )
             clients.append(await stack.enter_async_context(client))
         write, read, nobody = clients
         yield Ops(bridge, write, read, nobody)

@@ -80,6 +80,7 @@ class Browsing:
         self.client = httpx.AsyncClient(
             base_url=url,
             transport=transport,
+            verify=False,  # plain http; loading the trusted certificates would take longer than most tests
             headers={"Accept": "text/html", "User-Agent": "Test browser"},
             follow_redirects=True,
             timeout=30,

@@ -60,7 +60,7 @@ class Rig(Bridge):
     async def api(self, point: str | None = None, **environ: str) -> Running:
         """Start the web application on the rig's port and wait until it answers."""
         running = self._start("api", point, PORT=self.url.rpartition(":")[2], **environ)
-        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.url, trust_env=False, verify=False) as client:
 
             async def answers() -> bool:
                 try:

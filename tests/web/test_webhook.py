@@ -47,7 +47,7 @@ async def application(settings: Settings, **more: object) -> AsyncIterator[httpx
         app = transport.app
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://testserver") as client,
+            httpx.AsyncClient(transport=transport, base_url="http://testserver", verify=False) as client,
         ):
             client.resources = resources
             yield client

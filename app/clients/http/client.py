@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from types import TracebackType
 from typing import Self
 
@@ -84,6 +85,12 @@ def _soon_over(call: Call, error: TryLater) -> bool:
     return plain and (error.status is None or error.status in SHORT_RETRY_STATUSES)
 
 
+@cache
+def trusted_tls() -> ssl.SSLContext:
+    """The certificates that are trusted, read once per process: it takes tens of milliseconds."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class Http:
     """Opened with `async with`. One per process; holds the connection pool and nothing of any account.
 
@@ -109,7 +116,7 @@ class Http:
         # and read a redirect's target before it is checked.
         self._transport = Transport(
             CheckedNetwork(egress, resolver),
-            tls=tls or httpx.create_ssl_context(trust_env=False),
+            tls=tls or trusted_tls(),
             max_connections=MAX_CONNECTIONS,
         )
 
