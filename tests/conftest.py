@@ -20,6 +20,13 @@ PARTED = ("slow", "browser", "peers")
 """Markers of tests in which the application's code runs in other processes, or is not what is tested."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what needs PostgreSQL and Redis, which `make check` leaves out."""
+    for item in items:
+        if "stores" in getattr(item, "fixturenames", ()):
+            item.add_marker("stores")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Measures no coverage where next to nothing would be measured: it makes a busy process up to ten times slower.
