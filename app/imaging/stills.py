@@ -70,11 +70,11 @@ def _wrap(
     plan = plan_object(context, capture, sop_class_uid=US_IMAGE)
     dataset = describe(context, subject, plan)
     samples = len(jpeg.component_ids)
-    # 422 is the term for JPEG's YCbCr whatever its subsampling (PS3.5 table 8.2.1-1).
     describe_pixels(
         dataset,
         width=jpeg.width,
         height=jpeg.height,
+        # 422 is the term for JPEG's YCbCr whatever its subsampling (PS3.5 table 8.2.1-1).
         photometric="MONOCHROME2" if samples == 1 else "YBR_FULL_422",
     )
     _write_history(dataset, changes=(), jpeg=jpeg)

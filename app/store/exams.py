@@ -6,7 +6,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, and_, func, or_, select, text, true, update
+from sqlalchemy import (
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Subquery,
+    and_,
+    func,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
@@ -162,16 +174,7 @@ async def claim_exam(
     organization_id = await session.scalar(select(Exam.organization_id).where(Exam.id == exam_id))
     if organization_id is not None and not await has_room(session, organization_id, besides=exam_id):
         return None
-    free = (
-        select(Exam.id)
-        .where(
-            Exam.id == exam_id,
-            DUE,
-            or_(Exam.lease_until.is_(None), Exam.lease_until < now()),
-            or_(Exam.staging_host.is_(None), Exam.staging_host == host),
-        )
-        .with_for_update(skip_locked=True)
-    )
+    free = select(Exam.id).where(Exam.id == exam_id, _claimable(host)).with_for_update(skip_locked=True)
     exam = (await session.scalars(select(Exam).where(Exam.id.in_(free)))).one_or_none()
     if exam is None:
         return None
@@ -219,23 +222,10 @@ async def due_exams(
             .over(order_by=Exam.due_at.desc(), partition_by=Exam.organization_id)
             .label("newest"),
         )
-        .where(
-            DUE,
-            Exam.due_at <= in_seconds(-late_by),
-            or_(Exam.lease_until.is_(None), Exam.lease_until < now()),
-            true() if host is None else or_(Exam.staging_host.is_(None), Exam.staging_host == host),
-        )
+        .where(_claimable(host), Exam.due_at <= in_seconds(-late_by))
         .subquery()
     )
-    running = aliased(Exam)
-    room = (
-        select(Organization.id, (Organization.concurrency - func.count(running.id)).label("left"))
-        .outerjoin(
-            running, and_(running.organization_id == Organization.id, running.state == ExamState.RUNNING)
-        )
-        .group_by(Organization.id)
-        .subquery()
-    )
+    room = _rooms()
     turn = func.least(ranked.c.oldest, ranked.c.newest * 3)
     rows = await session.execute(
         select(ranked.c.id, ranked.c.lease_epoch)
@@ -246,6 +236,26 @@ async def due_exams(
         .limit(limit)
     )
     return [(row.id, row.lease_epoch) for row in rows]
+
+
+def _claimable(host: str | None) -> ColumnElement[bool]:
+    """Due, nobody's, and with its bytes on this host or on none (None: on whatever host)."""
+    return and_(
+        DUE,
+        or_(Exam.lease_until.is_(None), Exam.lease_until < now()),
+        true() if host is None else or_(Exam.staging_host.is_(None), Exam.staging_host == host),
+    )
+
+
+def _rooms() -> Subquery:
+    """How many more exams each organisation may run (`id`, `left`)."""
+    running = and_(Exam.organization_id == Organization.id, Exam.state == ExamState.RUNNING)
+    return (
+        select(Organization.id, (Organization.concurrency - func.count(Exam.id)).label("left"))
+        .outerjoin(Exam, running)
+        .group_by(Organization.id)
+        .subquery()
+    )
 
 
 async def expired_leases(session: AsyncSession, *, limit: int) -> Sequence[Exam]:
