@@ -39,13 +39,12 @@ async def notify_raw(
     if not url:
         return []
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    limits = httpx.Limits(max_connections=AT_ONCE)
-    # the pool looks through all that wait for a connection whenever one is free, so few may wait
+    # not the pool's own limit: it looks through all that wait whenever a connection is free
     places = asyncio.Semaphore(AT_ONCE)
     timeout = httpx.Timeout(WEBHOOK_TIMEOUT_SECONDS, pool=None)
     # Loading the trusted certificates takes longer than a notification; plain http has no use for them.
     verify = url.startswith("https:")
-    async with httpx.AsyncClient(timeout=timeout, trust_env=False, limits=limits, verify=verify) as client:
+    async with httpx.AsyncClient(timeout=timeout, trust_env=False, verify=verify) as client:
 
         async def post() -> int | None:
             async with places:
