@@ -20,7 +20,6 @@ from app.states import ExamState
 from sandbox import faults
 from sandbox.server import Sandbox
 from tests.support.bridge import Bridge, get, open_bridge, settings_for, working
-from tests.support.checker import Scene, ends
 from tests.support.proxy import Proxy
 from tests.support.rig import SHORT, Rig
 from tests.support.wait import until
@@ -29,10 +28,6 @@ pytestmark = pytest.mark.slow
 
 MEGABYTE = 1_000_000
 CAPTURES = ("jpeg",) * 20
-
-
-async def ends_well(bridge: Bridge) -> None:
-    await ends(Scene(resources=bridge.resources, sandbox=bridge.sandbox), bridge.rests)
 
 
 # row 4
@@ -129,7 +124,7 @@ async def test_row_6_the_answer_to_a_commit_is_lost_and_the_exam_is_not(settings
         async with working(resources):
             await direct.link(customer, await direct.organization(images="none"))
             await direct.reaches(submitted.request_uuid, ExamState.DELIVERED)
-            await ends_well(direct)
+            await direct.ends_well()
 
 
 async def test_row_6_a_database_that_hangs_is_503_and_it_heals(settings: Settings) -> None:
@@ -150,7 +145,7 @@ async def test_row_6_a_database_that_hangs_is_503_and_it_heals(settings: Setting
         async with working(resources):
             await direct.link(customer, await direct.organization(images="none"))
             await direct.reaches(refused.request_uuid, ExamState.DELIVERED)
-            await ends_well(direct)
+            await direct.ends_well()
 
 
 # row 21
@@ -185,7 +180,7 @@ async def test_row_21_a_full_disk_takes_nothing_on_shows_it_and_heals(settings: 
             ballast.unlink()
             await bridge.reaches(later.request_uuid, ExamState.DELIVERED)
             assert (await get(bridge, "/readyz")).status_code == 200
-            await ends_well(bridge)
+            await bridge.ends_well()
 
 
 # row 23
@@ -210,4 +205,4 @@ async def test_row_23_an_organisation_that_hangs_holds_up_no_other(settings: Set
             held.release()
             for exam in stuck:
                 await bridge.reaches(exam.request_uuid, ExamState.DELIVERED, timeout=60)
-            await ends_well(bridge)
+            await bridge.ends_well()

@@ -20,7 +20,6 @@ from sandbox import faults
 from sandbox.exam_shapes import SHAPES
 from sandbox.server import Sandbox
 from tests.support.bridge import Bridge, open_bridge, settings_for
-from tests.support.checker import Scene, ends
 from tests.support.rig import SHORT
 from tests.support.wait import until
 
@@ -39,11 +38,6 @@ async def opened(settings: Settings, **more: object) -> AsyncIterator[Bridge]:
 async def bridge(settings: Settings) -> AsyncIterator[Bridge]:
     async with opened(settings) as running:
         yield running
-
-
-async def ends_well(bridge: Bridge, **more: object) -> None:
-    scene = Scene(resources=bridge.resources, sandbox=bridge.sandbox, **more)
-    await ends(scene, bridge.rests)
 
 
 def effects(bridge: Bridge, kind: str) -> int:
@@ -82,7 +76,7 @@ async def test_row_11_a_throttled_account_waits_as_a_whole_and_the_others_go_on(
     ]
     assert [exam.attempts for exam in delivered] == [0, 0]
     assert rule.hits == 1
-    await ends_well(bridge)
+    await bridge.ends_well()
 
 
 # rows 12 to 14
@@ -98,7 +92,7 @@ async def test_row_12_server_errors_on_creates_are_looked_for_first(
     submitted = await bridge.sandbox.submit_exam(customer=customer)
     await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED, timeout=90)
     assert effects(bridge, CREATES) == 2
-    await ends_well(bridge)
+    await bridge.ends_well()
 
 
 async def test_row_14_several_matches_go_to_review(bridge: Bridge) -> None:
@@ -138,7 +132,7 @@ async def test_row_15_a_capture_that_fails_once_is_resumed_or_refreshed(
     bridge.sandbox.faults.arm(fault, server="media")
     submitted = await bridge.sandbox.submit_exam(customer=customer, captures=("jpeg", "png", "jpeg"))
     await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED, timeout=60)
-    await ends_well(bridge)
+    await bridge.ends_well()
 
 
 async def test_row_15_links_that_all_expired_are_refreshed_with_one_look(bridge: Bridge) -> None:
@@ -155,7 +149,7 @@ async def test_row_15_links_that_all_expired_are_refreshed_with_one_look(bridge:
     async with bridge.resources.sessions() as session:
         told = await timeline(session, exam.id)
     assert [event.event for event in told if event.step == Step.DOWNLOAD] == ["done"]
-    await ends_well(bridge)
+    await bridge.ends_well()
 
 
 BAD = {
@@ -233,7 +227,7 @@ async def test_row_18_an_unknown_customer_is_held_and_asked_about_by_nobody_unti
     await bridge.link(customer, await bridge.organization(images="none"))
     for one in submitted:
         await bridge.reaches(one.request_uuid, ExamState.DELIVERED)
-    await ends_well(bridge)
+    await bridge.ends_well()
 
 
 # rows 19 and 32
@@ -258,7 +252,7 @@ async def test_row_19_a_revoked_organisation_pauses_alone_and_resumes_with_a_new
     for one in exams:
         exam = await bridge.reaches(one.request_uuid, ExamState.DELIVERED)
         assert exam.attempts == 0
-    await ends_well(bridge)
+    await bridge.ends_well()
 
 
 async def test_row_19_a_revoked_clarius_key_pauses_everything_at_clarius_and_a_probe_resumes(
@@ -277,7 +271,7 @@ async def test_row_19_a_revoked_clarius_key_pauses_everything_at_clarius_and_a_p
     assert rule.hits > 0
     sandbox.faults.clear()
     await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED)
-    await ends_well(bridge)
+    await bridge.ends_well()
 
 
 async def test_row_32_a_missing_sealing_key_pauses_and_the_old_one_opens(
@@ -299,7 +293,7 @@ async def test_row_32_a_missing_sealing_key_pauses_and_the_old_one_opens(
         async with open_bridge(both, sandbox) as bridge:
             assert await sandbox.notify(refused.request_uuid) == [202]
             await bridge.reaches(refused.request_uuid, ExamState.DELIVERED)
-            await ends_well(bridge)
+            await bridge.ends_well()
 
 
 # rows 20 and 25
@@ -320,7 +314,7 @@ async def test_row_20_an_exam_deleted_before_it_is_read_is_gone(bridge: Bridge) 
     held.release()
     exam = await bridge.reaches(submitted.request_uuid, ExamState.GONE)
     assert exam.error_code == "gone"
-    await ends_well(bridge)
+    await bridge.ends_well()
 
 
 async def test_row_20_an_exam_deleted_while_its_links_expire_is_gone(bridge: Bridge) -> None:
@@ -332,7 +326,7 @@ async def test_row_20_an_exam_deleted_while_its_links_expire_is_gone(bridge: Bri
     bridge.sandbox.delete_exam(submitted.request_uuid)
     held.release()
     await bridge.reaches(submitted.request_uuid, ExamState.GONE)
-    await ends_well(bridge)
+    await bridge.ends_well()
 
 
 async def test_row_25_a_day_without_webhooks_is_made_good_by_polling(settings: Settings) -> None:
@@ -344,4 +338,4 @@ async def test_row_25_a_day_without_webhooks_is_made_good_by_polling(settings: S
         for one in missed:
             exam = await bridge.reaches(one.request_uuid, ExamState.DELIVERED)
             assert exam.source == "poll"
-        await ends_well(bridge)
+        await bridge.ends_well()

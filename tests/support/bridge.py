@@ -22,6 +22,7 @@ from app.store.links import Link
 from app.store.organizations import Organization
 from sandbox.aurabox.state import Team
 from sandbox.server import Sandbox
+from tests.support.checker import Scene, ends
 from tests.support.ports import free_port
 from tests.support.wait import until
 from workers.main import run_worker
@@ -117,6 +118,11 @@ class Bridge:
             return exams
 
         return await until(still, timeout=timeout)
+
+    async def ends_well(self, *, timeout: float = 60.0) -> None:
+        """Faults stop, the system comes to rest, the invariants hold."""
+        scene = Scene(resources=self.resources, sandbox=self.sandbox)
+        await ends(scene, lambda: self.rests(timeout=timeout))
 
 
 @asynccontextmanager
