@@ -6,7 +6,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /srv/sonobridge
 COPY requirements.txt ./
 RUN python -m venv .venv \
-    && .venv/bin/python -m pip install --require-hashes --only-binary :all: -r requirements.txt
+    && .venv/bin/python -m pip install --no-deps --require-hashes --only-binary :all: -r requirements.txt
 COPY pyproject.toml README.md LICENSE alembic.ini ./
 COPY app ./app
 COPY workers ./workers

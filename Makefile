@@ -78,7 +78,7 @@ lock: .venv-lock/.uv-$(UV_VERSION) ## resolve pyproject.toml into the two lock f
 	@$(lock-command) --group build -o requirements.txt
 	@$(lock-command) -c requirements.txt --group build --group dev --all-extras -o requirements-dev.txt
 
-lock-command = .venv-lock/bin/uv pip compile pyproject.toml $(LOCK_ARGS) --quiet --universal --python-version 3.11 \
+lock-command = .venv-lock/bin/uv pip compile pyproject.toml $(LOCK_ARGS) --quiet --universal --python-version 3.11 --no-strip-extras \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .venv-lock/.uv-$(UV_VERSION):
@@ -92,17 +92,19 @@ $(RUN_STAMP):
 $(DEV_STAMP):
 	@$(call install,.venv-dev,requirements-dev.txt)
 
-# A half-made environment has no stamp and is completed; one whose Python no longer starts is made anew.
+# A half-made environment has no stamp and is completed. One that is whole but made of something else, or whose Python
+# no longer starts, is made anew, so that nothing is left in it that the lock does not name. The lock is complete and
+# pip is told not to resolve again: it would ask the index for what is newest, and refuse that for want of a hash.
 define install
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Sonobridge needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 …"; exit 1; }; \
-	if ! $(1)/bin/python -m pip --version >/dev/null 2>&1; then \
+	if compgen -G "$(1)/.installed-*" >/dev/null || ! $(1)/bin/python -m pip --version >/dev/null 2>&1; then \
 		$(PYTHON) -m venv --clear $(1) \
 			|| { echo "python3 -m venv did not work; on Debian: apt-get install python3-venv"; exit 1; }; \
 	fi; \
 	echo "Installing $(2) into $(1) (once; about a minute)"; \
 	rm -f $(1)/.installed-*; \
-	$(1)/bin/python -m pip install --quiet --require-hashes -r $(2); \
+	$(1)/bin/python -m pip install --quiet --no-deps --require-hashes -r $(2); \
 	$(1)/bin/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .; \
 	touch $@
 endef

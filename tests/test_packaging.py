@@ -5,11 +5,15 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from app.settings import Settings, load_settings, variable
 
@@ -18,12 +22,19 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCKS = ("requirements.txt", "requirements-dev.txt")
 
 
-def locked(name: str) -> dict[str, str]:
-    """Package → its entry in a lock file, hashes included."""
+def entries(name: str) -> list[str]:
+    """What a lock file says, a line for each package (one may have several, for different Pythons)."""
     text = (ROOT / name).read_text(encoding="utf-8")
     text = re.sub(r"(?m)^\s*#.*\n", "", text).replace("\\\n", " ")
-    entries = [line for line in text.splitlines() if line.strip()]
-    return {re.split(r"[=\[ ;]", entry, maxsplit=1)[0].lower(): entry for entry in entries}
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def locked(name: str) -> dict[str, list[str]]:
+    """Package → its entries in a lock file, hashes included."""
+    found: dict[str, list[str]] = {}
+    for entry in entries(name):
+        found.setdefault(re.split(r"[=\[ ;]", entry, maxsplit=1)[0].lower(), []).append(entry)
+    return found
 
 
 def wanted(requirements: list[str]) -> set[str]:
@@ -32,9 +43,8 @@ def wanted(requirements: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_locked_package_has_one_version_and_hashes(name: str):
-    entries = locked(name)
-    assert len(entries) > 40
-    for entry in entries.values():
+    assert len(locked(name)) > 40
+    for entry in entries(name):
         assert re.match(r"[A-Za-z0-9._-]+(\[[a-z,]+\])?==\S+ ", entry), entry
         assert "--hash=sha256:" in entry, entry
 
@@ -52,6 +62,58 @@ def test_the_locks_hold_everything_asked_for_and_agree():
     assert wanted(PROJECT["project"]["dependencies"] + groups["build"]) <= set(run)
     assert wanted(groups["dev"] + PROJECT["project"]["optional-dependencies"]["otel"]) <= set(develop)
     assert run == {name: develop[name] for name in run}
+
+
+def pinned(name: str) -> dict[str, Requirement]:
+    """Package → what a lock file pins it to, where it is for this Python and system."""
+    pins = [Requirement(entry.partition(" --hash")[0]) for entry in entries(name)]
+    return {canonicalize_name(pin.name): pin for pin in pins if pin.marker is None or pin.marker.evaluate()}
+
+
+def version_of(pin: Requirement) -> str:
+    return str(pin.specifier).removeprefix("==")
+
+
+def demands(package: Distribution, extras: set[str]) -> Iterator[Requirement]:
+    """What a package, with these extras, needs on this Python and system."""
+    for requirement in map(Requirement, package.requires or ()):
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in {"", *extras}):
+            yield requirement
+
+
+def test_what_is_installed_is_what_is_locked():
+    installed = {canonicalize_name(one.metadata["Name"]): one.version for one in distributions()}
+    # pip comes with the virtual environment, and we are installed from here
+    others = {"pip": installed.get("pip"), "sonobridge": PROJECT["project"]["version"]}
+    locked_versions = {name: version_of(pin) for name, pin in pinned("requirements-dev.txt").items()}
+    assert installed | others == locked_versions | others
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_needs_no_resolving_extras_included(name: str):
+    pins = pinned(name)
+    ours = Distribution.from_name("sonobridge")
+    extras = {"otel"} if "dev" in name else set()
+    wanting = [(ours, extras)] + [(distribution(pin.name), pin.extras) for pin in pins.values()]
+    missing = [
+        f"{package.metadata['Name']} needs {needed}"
+        for package, with_extras in wanting
+        for needed in demands(package, with_extras)
+        if (pin := pins.get(canonicalize_name(needed.name))) is None
+        or not needed.specifier.contains(version_of(pin), prereleases=True)
+        or not needed.extras <= pin.extras
+    ]
+    assert missing == []
+
+
+def test_everything_that_installs_a_lock_checks_hashes_and_resolves_nothing():
+    for name in ("Makefile", "Dockerfile"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        installs = re.findall(r"pip install (.*) -r ", text)
+        assert installs, name
+        for options in installs:
+            assert {"--no-deps", "--require-hashes"} <= set(options.split()), f"{name}: {options}"
 
 
 def test_make_lists_its_targets():
@@ -89,7 +151,7 @@ def test_the_image_runs_as_an_ordinary_user_and_needs_no_shell():
     assert json.loads(final["ENTRYPOINT"]) == ["sonobridge"]
     assert json.loads(final["CMD"])[0] == "serve"
     assert final["STOPSIGNAL"] == "SIGTERM"
-    assert "--require-hashes" in stages[0]
+    assert "--no-deps --require-hashes" in stages[0]
     assert "requirements.txt" in stages[0]
 
 
