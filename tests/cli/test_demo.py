@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import httpx
 import pytest
 
 from app.cli.demo.checking import Journal, check
-from app.cli.demo.scenario import Expected
+from app.cli.demo.sandbox import Sandbox
+from app.cli.demo.scenario import ABOUT, PLAIN_SHAPES, Expected, Scenario
 from app.states import ExamState
 from app.store.subjects import SubjectKind
 from tests.cli.programs import clean_environment, command
@@ -51,6 +54,52 @@ def test_a_killed_worker_changes_the_time_not_the_result(folder: Path) -> None:
     log = (folder / "demo" / "bridge.log").read_text()
     assert "child_ended" in log, "the worker that was killed was started again"
     assert not (folder / "demo" / "data" / "postgres" / "postmaster.pid").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(DEMO_SECONDS)
+def test_one_exam_is_a_demo_too(folder: Path) -> None:
+    done = subprocess.run(
+        command("demo", "--json", "--exams", "1", "--data-dir", str(folder / "demo")),
+        env=clean_environment(folder / "unused"),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=DEMO_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    shown = json.loads(done.stdout)
+    assert (shown["ok"], shown["problems"]) == (True, [])
+    assert [(one["about"], one["state"]) for one in shown["exams"]] == [(ABOUT["complete"], "delivered")]
+
+
+def _vendors(request: httpx.Request) -> httpx.Response:
+    """Takes every exam and says what the sandbox would."""
+    made = {"captures": [{"id": "c", "sha256": "aa"}], "answers": [202], "rules": []}
+    return httpx.Response(200, json=made | {"request_uuid": str(uuid4()), "exam_uuid": str(uuid4())})
+
+
+async def _submitted(count: int) -> list[str]:
+    described = {"environment": {"CLARIUS_BASE_URL": "http://clarius"}, "team": "t", "team_key": "k"}
+    async with httpx.AsyncClient(transport=httpx.MockTransport(_vendors)) as client:
+        sandbox = Sandbox(described | {"control_url": "http://sandbox/_sandbox"}, client)
+        scenario = Scenario(sandbox, "linked", "stranger")
+        await scenario.submit_all(count)
+    return [one.about for one in scenario.expected]
+
+
+async def test_any_number_of_exams_is_that_many_the_plain_and_the_special_ones_first() -> None:
+    whole = await _submitted(40)
+    for count in range(1, 40):
+        assert len(await _submitted(count)) == count
+    assert await _submitted(1) == [ABOUT["complete"]]
+    assert await _submitted(7) == whole[:7]
+    # two exams of one kind no longer fit: what comes after them does
+    assert await _submitted(8) == [*whole[:7], "notification missed, found by polling"]
+    shapes = [ABOUT[shape] for shape, _ in PLAIN_SHAPES]
+    assert whole[13:25] == shapes[1:]
+    assert whole[25:27] == shapes[:2]
 
 
 ONE = Expected(

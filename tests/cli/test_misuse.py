@@ -44,7 +44,7 @@ def test_wrong_settings_are_all_named_at_once(cli: Cli) -> None:
         ),
         (("aurabox", "cases", "create", "--org", "A"), "nothing to write"),
         (("clarius", "research", "login"), "CLARIUS_RESEARCH_USERNAME"),
-        (("demo", "--exams", "3"), "--exams"),
+        (("demo", "--exams", "0"), "--exams"),
     ],
 )
 def test_misuse_is_one_line(cli: Cli, arguments: tuple[str, ...], told: str) -> None:

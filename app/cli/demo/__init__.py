@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.demo.checking import Journal, Verdict, check
-from app.cli.demo.scenario import SPECIAL_EXAMS, Expected, Scenario
+from app.cli.demo.scenario import Expected, Scenario
 from app.cli.demo.stage import Stage, add_sign_ins, link, set_up
 from app.cli.demo.watching import Exams, describe_all, kill_a_worker, waits_for_link, watch
 from app.cli.output import Json, console, show_json, show_table
@@ -48,7 +48,14 @@ class Run:
 
 
 def demo(
-    exams: Annotated[int, typer.Option(min=SPECIAL_EXAMS, max=10_000, help="How many exams to submit.")] = 25,
+    exams: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=10_000,
+            help="How many exams to submit; with few, a plain one and the first special ones.",
+        ),
+    ] = 25,
     keep: Annotated[
         bool, typer.Option("--keep", help="Stay up afterwards; print URLs, sign-ins and a link to click.")
     ] = False,
@@ -66,8 +73,9 @@ def demo(
 ) -> None:
     """Run the main job here and now: simulated Clarius and Aurabox, a real bridge with stores of its own.
 
-    Submits exams of every shape (with lost answers, expired links, a forgery, an account linked late), follows them,
-    shows what arrived where and checks it against the vendors' journal. Exit status 0 only when all is right.
+    Submits exams of every shape (with lost answers, expired links, a forgery, an account linked late: as many of these
+    as --exams has room for), follows them, shows what arrived where and checks it against the vendors' journal.
+    Exit status 0 only when all is right.
 
     Example: sonobridge demo --exams 50 --keep
     """

@@ -1,9 +1,11 @@
 """What the demo submits and what must become of it; must not look at what became of it."""
 
 import asyncio
+import itertools
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from app.cli.demo.sandbox import Sandbox
@@ -65,6 +67,14 @@ class Expected:
     answers: tuple[int | None, ...] = ()
 
 
+@dataclass(frozen=True)
+class Scene:
+    """One thing to show, and how many exams it submits."""
+
+    submit: Callable[[], Awaitable[None]]
+    exams: int = 1
+
+
 @dataclass
 class Scenario:
     """Submits exams one after the other; `expected` grows with what was submitted.
@@ -84,25 +94,35 @@ class Scenario:
         return next((one for one in self.expected if one.person.startswith("stranger")), None)
 
     async def submit_all(self, count: int) -> None:
-        """Submit `count` exams: every special one, the others of all shapes in turn."""
-        special: list[Callable[[], Awaitable[None]]] = [
-            self._unknown_customer,
-            self._forged,
-            self._lost_patient,
-            self._lost_study,
-            self._expiring,
-            self._slow_down,
-            self._one_exam_twice,
-            self._one_patient_twice,
-            self._missed,
-            self._five_times,
-        ]
-        plain = count - SPECIAL_EXAMS
-        for submit in special:
-            await submit()
-        for index in range(plain):
-            shape, kind = PLAIN_SHAPES[index % len(PLAIN_SHAPES)]
-            await self._one(ABOUT[shape], shape=shape, kind=kind)
+        """Submit `count` exams: a plain one, every special one that there is room for, then all shapes in turn.
+
+        A scene that no longer fits is left out and the next ones are tried, so that it is `count` exactly.
+        """
+        for scene in self._special():
+            if len(self.expected) + scene.exams <= count:
+                await scene.submit()
+        shapes = itertools.cycle(PLAIN_SHAPES[1:] + PLAIN_SHAPES[:1])
+        for shape, kind in itertools.islice(shapes, count - len(self.expected)):
+            await self._plain(shape, kind)
+
+    def _special(self) -> tuple[Scene, ...]:
+        """What even the shortest run begins with, then what goes wrong in the vendors' worlds."""
+        return (
+            Scene(partial(self._plain, *PLAIN_SHAPES[0])),
+            Scene(self._unknown_customer),
+            Scene(self._forged),
+            Scene(self._lost_patient),
+            Scene(self._lost_study),
+            Scene(self._expiring),
+            Scene(self._slow_down),
+            Scene(self._one_exam_twice, exams=2),
+            Scene(self._one_patient_twice, exams=2),
+            Scene(self._missed),
+            Scene(self._five_times),
+        )
+
+    async def _plain(self, shape: str, kind: SubjectKind) -> None:
+        await self._one(ABOUT[shape], shape=shape, kind=kind)
 
     def _next(self) -> int:
         self._number += 1
@@ -229,7 +249,3 @@ class Scenario:
 
     async def _five_times(self) -> None:
         await self._one(f"one notification {DUPLICATES} times at once", notify_times=DUPLICATES, at_once=True)
-
-
-SPECIAL_EXAMS = 12
-"""How many exams the special submissions are; the least that the demo runs with."""
