@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, Interval, MetaData, Text, cast, func
+from sqlalchemy import BigInteger, DateTime, Interval, MetaData, Text, cast, func, literal_column
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -51,6 +51,16 @@ def now() -> ColumnElement[datetime]:
 def in_seconds(seconds: float) -> ColumnElement[datetime]:
     """`seconds` from now on the database's clock."""
     return func.now() + cast(timedelta(seconds=seconds), Interval)
+
+
+def literals(*values: str) -> list[ColumnElement[str]]:
+    """Constants of ours as they stand in the SQL itself, for `in_()` where a partial index is meant.
+
+    From its sixth use on a connection, PostgreSQL may plan a prepared statement once for all values. It cannot know
+    then that a parameter is one of those which the index names: the index is no longer used, and ON CONFLICT that
+    means it fails. Never for what comes from outside: each other value would be another statement.
+    """
+    return [literal_column("'" + value.replace("'", "''") + "'", Text) for value in values]
 
 
 async def clock(session: AsyncSession) -> datetime:

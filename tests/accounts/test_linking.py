@@ -81,6 +81,22 @@ async def test_a_link_is_made_once_however_often_and_at_once_it_is_asked_for(
     assert sorted(await acts(resources)) == [("link.start", "done")] + [("link.start", "known")] * 7
 
 
+async def test_eight_clinicians_link_over_one_database_connection(
+    resources: Resources, organization: Organization, sandbox: Sandbox
+) -> None:
+    """From its sixth use on, PostgreSQL may plan a prepared statement without looking at its values."""
+    for _ in range(8):
+        link = await start_link(
+            resources,
+            token=sandbox.add_customer(),
+            organization_id=organization.id,
+            user_id=None,
+            actor="test",
+        )
+        assert link.state == LinkState.PENDING
+    assert resources.engine.pool.checkedin() == 1, "they were to share a connection"
+
+
 async def test_no_token_no_link(resources: Resources, organization: Organization) -> None:
     with pytest.raises(Misuse):
         await start_link(
