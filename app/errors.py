@@ -96,6 +96,16 @@ class StillProcessing(TryLater):
     kind = "still_processing"
 
 
+class BadAnswer(TryLater):
+    """An answer of success that is none: a page, garbage, half a JSON, not what is documented, over the size cap.
+
+    An observation about the upstream (a proxy's page, a deploy under way), so it is tried again like a 5xx; what
+    stays so over the whole retry budget fails with this code. A write so answered is `LookFirst`.
+    """
+
+    kind = "bad_answer"
+
+
 class LookFirst(UpstreamError):
     """Ambiguous: a write may have had its effect. Look for it before doing it again."""
 
@@ -132,12 +142,6 @@ class Rejected(GiveUp):
     """The upstream understood and refused (400, 409, 422, …); `fields` says which values, when it told."""
 
     kind = "rejected"
-
-
-class BadAnswer(GiveUp):
-    """An answer of success that is not what is documented: not JSON, not an object, over the size cap."""
-
-    kind = "bad_answer"
 
 
 class NotAllowed(GiveUp):

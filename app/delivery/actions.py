@@ -246,8 +246,7 @@ async def _retry_report(session: AsyncSession, exam: Exam) -> bool:
     if exam.step != Step.REPORT or exam.report_state != "failed":
         return False
     exam.report_state = None
-    exam.attempts = exam.deaths = 0
-    exam.trying_since = exam.error_code = exam.error_message = None
+    exam.begin_anew()
     exam.due_at = await clock(session)
     await move(session, exam, ExamState.DELIVERED, event="report_retried")
     return True
@@ -284,8 +283,7 @@ async def _cancel(session: AsyncSession, exam: Exam) -> bool:
 async def _go_on(session: AsyncSession, exam: Exam, *, at: Step, event: str) -> None:
     """Queue it at a step with a clean slate."""
     exam.step = at
-    exam.attempts = exam.deaths = 0
-    exam.trying_since = exam.error_code = exam.error_message = None
+    exam.begin_anew()
     exam.due_at = await clock(session)
     await move(session, exam, ExamState.QUEUED, event=event)
 

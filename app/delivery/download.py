@@ -11,7 +11,7 @@ from app.delivery.fetch import GONE, store_exam_data
 from app.delivery.outcome import Done, Outcome
 from app.delivery.staged import staged_name
 from app.delivery.work import Work
-from app.errors import GiveUp, LinkExpired, LocalTrouble, NotThere
+from app.errors import BadAnswer, GiveUp, LinkExpired, LocalTrouble, NotThere
 from app.faultpoints import fault_point
 from app.imaging.sniff import sniff
 from app.metrics import transferred
@@ -83,7 +83,7 @@ async def _fetch_one(work: Work, exam: Exam, capture: Capture) -> None:
     except NotThere:
         await _record_problem(work, capture, "capture_gone", "Clarius no longer has this capture")
         return
-    except GiveUp as error:
+    except (GiveUp, BadAnswer) as error:
         await _record_problem(work, capture, error.code, _explained(error))
         return
     path = work.resources.staging.path(exam.id, staged_name(capture))
@@ -126,7 +126,7 @@ async def _read(work: Work, exam: Exam, capture: Capture, url: str) -> Downloade
         )
 
 
-def _explained(error: GiveUp) -> str:
+def _explained(error: GiveUp | BadAnswer) -> str:
     if error.code == "capture_too_large":
         return "This capture is larger than this bridge accepts (SONOBRIDGE_MAX_CAPTURE_BYTES)"
     return f"This capture could not be downloaded: {error.message}"

@@ -7,7 +7,9 @@ from app.errors import LocalTrouble, LookFirst, SlowDown, SonobridgeError, TryLa
 from app.gate import THROTTLE_BASE_SECONDS, Held, backoff
 from app.states import ExamState, Reason, Step
 
+# between two tries on a host in trouble: the first wait and the longest
 LOCAL_SECONDS = 15.0
+LOCAL_CAP_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,14 @@ class Rest:
 
 @dataclass(frozen=True)
 class GiveBack:
-    """This host can't work just now: queued again as if it had not been tried."""
+    """This host can't work just now: queued again with no attempt counted.
+
+    Give-backs are counted for themselves, since what looks like trouble of a host may be the exam's own.
+    """
 
     seconds: float
+    code: str = LocalTrouble.kind
+    message: str = "this host could not work on it"
 
 
 Outcome = Done | Wait | Rest | GiveBack
@@ -52,10 +59,10 @@ class NeedsPerson(SonobridgeError):
     """A person has to decide; the exam goes to `review`."""
 
 
-def decide(error: SonobridgeError, *, attempts: int, base: float, cap: float) -> Outcome:
+def decide(error: SonobridgeError, *, attempts: int, base: float, cap: float, given_back: int = 0) -> Outcome:
     """The table "Errors and what they do": what an error of one step means for its exam.
 
-    `attempts` is how many were counted before this one. What the account as a whole does (pause, breaker) is
+    `attempts` and `given_back` are how many were counted before this one. What the account as a whole does (pause, breaker) is
     decided where it is called (`app.gate`, which turns refused credentials into `Held`).
     """
     retry = partial(Wait, code=error.code, message=error.message)
@@ -67,7 +74,8 @@ def decide(error: SonobridgeError, *, attempts: int, base: float, cap: float) ->
             Reason.THROTTLED, THROTTLE_BASE_SECONDS if error.retry_after is None else error.retry_after
         )
     elif isinstance(error, LocalTrouble):
-        outcome = GiveBack(LOCAL_SECONDS)
+        pause = max(LOCAL_SECONDS, backoff(given_back + 1, base=LOCAL_SECONDS, cap=LOCAL_CAP_SECONDS))
+        outcome = GiveBack(pause, error.code, error.message)
     elif isinstance(error, TryLater | LookFirst):
         # after LookFirst the step itself looks before it does anything again
         pause = backoff(attempts + 1, base=base, cap=cap)

@@ -36,6 +36,9 @@ log = structlog.get_logger(__name__)
 # A job ends after the step in which this is over and goes on as a new one, so that deploys need not wait for it.
 BUDGET_SECONDS = 60.0
 RELEASE_TRIES = 5
+# A host's own trouble is over, or another host has the exam, long before: so often at one step, it is the exam.
+GIVE_BACKS_TO_FAIL = 20
+GIVEN_BACK = "given_back"
 
 
 async def run_exam(resources: Resources, exam_id: UUID) -> bool:
@@ -98,7 +101,11 @@ async def _attempt(work: Work, step: Step) -> Outcome:
         attempts_metric.labels(step=step, error=type(error).__name__).inc()
         log.info("step_not_done", code=error.code, error_type=type(error).__name__)
         return decide(
-            error, attempts=exam.attempts, base=settings.retry_base_seconds, cap=settings.retry_cap_seconds
+            error,
+            attempts=exam.attempts,
+            base=settings.retry_base_seconds,
+            cap=settings.retry_cap_seconds,
+            given_back=int(exam.counts.get(GIVEN_BACK, 0)),
         )
     except LeaseLost:
         raise
@@ -108,7 +115,8 @@ async def _attempt(work: Work, step: Step) -> Outcome:
         raise
     except OSError as error:
         log.warning("local_trouble", error_type=type(error).__name__)
-        return decide(LocalTrouble(type(error).__name__), attempts=0, base=1, cap=1)
+        trouble = LocalTrouble(f"this host met a {type(error).__name__}")
+        return decide(trouble, attempts=0, base=1, cap=1, given_back=await _given_back(work))
     except Exception as error:  # noqa: BLE001 - whatever it is, a person sees it and the other exams go on
         return _our_mistake(step, error)
 
@@ -126,6 +134,10 @@ async def _note_error(work: Work, error: SonobridgeError) -> Exam:
                 detail=error.message,
             )
         return exam
+
+
+async def _given_back(work: Work) -> int:
+    return int((await work.read()).counts.get(GIVEN_BACK, 0))
 
 
 def _our_mistake(step: Step, error: Exception) -> Rest:
@@ -167,7 +179,7 @@ async def record(work: Work, step: Step, outcome: Outcome, *, stop: bool = False
         elif isinstance(outcome, Wait):
             await _record_wait(session, exam, outcome, work)
         elif isinstance(outcome, GiveBack):
-            await _queue_again(session, exam, event="given_back", seconds=outcome.seconds)
+            await _record_give_back(session, exam, outcome)
         else:
             await _record_rest(session, exam, outcome)
         if going is None:
@@ -197,8 +209,7 @@ async def _tidy(work: Work) -> None:
 
 async def _record_done(session: AsyncSession, exam: Exam, step: Step, outcome: Done) -> Step | None:
     await record_event(session, exam.id, step=step, event="done", detail=outcome.detail)
-    exam.attempts = exam.deaths = 0
-    exam.trying_since = exam.error_code = exam.error_message = None
+    exam.begin_anew()
     organization = await session.get(Organization, exam.organization_id) if exam.organization_id else None
     following_step = outcome.to or following(step, organization)
     if step is Step.CONFIRM:
@@ -240,17 +251,28 @@ async def _record_wait(session: AsyncSession, exam: Exam, wait: Wait, work: Work
     exam.error_code, exam.error_message = wait.code, wait.message
     if wait.counted:
         exam.attempts += 1
-        exam.trying_since = exam.trying_since or at
-        if at - exam.trying_since > timedelta(hours=work.resources.settings.retry_budget_hours):
+        if exam.start_clock(at) > work.resources.settings.retry_budget_hours * 3600:
             await _record_rest(
                 session,
                 exam,
                 Rest(ExamState.FAILED, wait.code or "retries_over", wait.message or "tried for too long"),
             )
             return
+    else:
+        exam.stop_clock(at)
     exam.due_at = at + timedelta(seconds=wait.seconds) if wait.seconds is not None else None
     if exam.state != ExamState.DELIVERED:
         await move(session, exam, ExamState.WAITING, reason=wait.reason, detail=wait.code)
+
+
+async def _record_give_back(session: AsyncSession, exam: Exam, given: GiveBack) -> None:
+    """Queued again; but what no host can do so many times is the exam's own trouble, and a person sees it."""
+    if exam.count(GIVEN_BACK) >= GIVE_BACKS_TO_FAIL:
+        told = f"{given.message}, {GIVE_BACKS_TO_FAIL} times at the step {exam.step}"
+        await _record_rest(session, exam, Rest(ExamState.FAILED, given.code, told))
+        return
+    exam.stop_clock(await clock(session))
+    await _queue_again(session, exam, event="given_back", seconds=given.seconds)
 
 
 async def _record_rest(session: AsyncSession, exam: Exam, rest: Rest) -> None:

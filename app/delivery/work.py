@@ -89,6 +89,14 @@ class Work:
                 raise LookFirst(f"{name}: no answer within {seconds:g} s", account=account) from None
             fault_point(f"{step}:after_{effect}")
 
+    async def count(self, name: str) -> int:
+        """One more of `name` (refusals, looks …) at this step of the exam; how many it is now. Raises LeaseLost.
+
+        Apart from `attempts` and from other names, so that trouble of one kind uses up no patience with another.
+        """
+        async with self.tx() as (_, exam):
+            return exam.count(name)
+
     async def renew(self) -> bool:
         """Lengthen the lease by a whole term; False when it is not ours any more."""
         # the database counts the term from no earlier than this

@@ -8,10 +8,12 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
+    Float,
     ForeignKey,
     Index,
     Subquery,
     and_,
+    case,
     func,
     or_,
     select,
@@ -62,7 +64,11 @@ class Exam(Leased, Base):
     attempts: Mapped[int] = mapped_column(default=0, server_default="0")
     # workers that died holding the lease since the last step was finished
     deaths: Mapped[int] = mapped_column(default=0, server_default="0")
+    # the retry budget's clock: seconds tried so far, and since when it has been running again (None: it stands)
+    tried_seconds: Mapped[float] = mapped_column(Float, default=0.0, server_default="0")
     trying_since: Mapped[datetime | None]
+    # what else is counted at this step, each by its own name: refusals, looks, give-backs …
+    counts: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     error_code: Mapped[str | None]
     error_message: Mapped[str | None]
     # follows an exam from the webhook to the delivery through every log line
@@ -90,6 +96,31 @@ class Exam(Leased, Base):
             postgresql_where=text("verified_at IS NULL AND state IN ('queued','waiting','running')"),
         ),
     )
+
+    def count(self, name: str) -> int:
+        """One more of `name` at this step; how many it is now. Each name counts alone, and none outlives the step."""
+        number = int(self.counts.get(name, 0)) + 1
+        self.counts = {**self.counts, name: number}
+        return number
+
+    def start_clock(self, at: datetime) -> float:
+        """The exam is being tried, and goes on being tried: seconds of the retry budget that are used up at `at`."""
+        self.stop_clock(at)
+        self.trying_since = at
+        return self.tried_seconds
+
+    def stop_clock(self, at: datetime) -> None:
+        """From now on it waits for something that is no trying of its own; the budget is not used up meanwhile."""
+        if self.trying_since is not None:
+            self.tried_seconds += max((at - self.trying_since).total_seconds(), 0.0)
+        self.trying_since = None
+
+    def begin_anew(self) -> None:
+        """A step is done, or a person said so: its troubles are forgotten, and nothing is counted yet."""
+        self.attempts = self.deaths = 0
+        self.counts = {}
+        self.tried_seconds = 0.0
+        self.trying_since = self.error_code = self.error_message = None
 
 
 DUE = and_(
@@ -175,16 +206,25 @@ async def claim_exam(
     if organization_id is not None and not await has_room(session, organization_id, besides=exam_id):
         return None
     free = select(Exam.id).where(Exam.id == exam_id, _claimable(host)).with_for_update(skip_locked=True)
-    exam = (await session.scalars(select(Exam).where(Exam.id.in_(free)))).one_or_none()
-    if exam is None:
-        return None
-    if exam.state != ExamState.DELIVERED:
-        exam.state = ExamState.RUNNING
-        exam.reason = None
-    exam.lease_owner = owner
-    exam.lease_until = await session.scalar(select(in_seconds(seconds)))
-    exam.lease_epoch += 1
-    return exam.lease_epoch, exam.step
+    delivered = Exam.state == ExamState.DELIVERED
+    taken = await session.execute(
+        update(Exam)
+        .where(Exam.id.in_(free))
+        .values(
+            state=case((delivered, Exam.state), else_=ExamState.RUNNING),
+            reason=case((delivered, Exam.reason), else_=None),
+            lease_owner=owner,
+            lease_until=in_seconds(seconds),
+            # counted where it is written, so that no two turns ever have the same
+            lease_epoch=Exam.lease_epoch + 1,
+            # due, and nobody had time for it: that was no trying
+            trying_since=Exam.trying_since + (now() - Exam.due_at),
+        )
+        .returning(Exam.lease_epoch, Exam.step)
+        .execution_options(synchronize_session=False)
+    )
+    row = taken.one_or_none()
+    return (row.lease_epoch, row.step) if row is not None else None
 
 
 async def has_room(session: AsyncSession, organization_id: UUID, *, besides: UUID) -> bool:

@@ -3,7 +3,15 @@
 import pytest
 
 from app import errors
-from app.delivery.outcome import GiveBack, NeedsPerson, Rest, Wait, decide
+from app.delivery.outcome import (
+    LOCAL_CAP_SECONDS,
+    LOCAL_SECONDS,
+    GiveBack,
+    NeedsPerson,
+    Rest,
+    Wait,
+    decide,
+)
 from app.gate import Held, backoff
 from app.states import ExamState, Reason
 
@@ -15,7 +23,8 @@ def of(error, attempts=0):
 
 
 @pytest.mark.parametrize(
-    "error", [errors.TryLater, errors.LookFirst, errors.LinkExpired, errors.StillProcessing]
+    "error",
+    [errors.TryLater, errors.LookFirst, errors.LinkExpired, errors.StillProcessing, errors.BadAnswer],
 )
 def test_transient_and_ambiguous_are_tried_again_and_counted(error):
     outcome = of(error("later"))
@@ -42,12 +51,21 @@ def test_a_held_account_makes_the_exam_wait_uncounted(reason):
 
 @pytest.mark.parametrize("error", [errors.LocalTrouble, errors.DiskFull])
 def test_local_trouble_gives_the_exam_back(error):
-    assert isinstance(of(error("here")), GiveBack)
+    given = of(error("here"))
+    assert isinstance(given, GiveBack)
+    assert given.code == error.kind
 
 
-@pytest.mark.parametrize(
-    "error", [errors.Rejected, errors.BadAnswer, errors.NotThere, errors.GiveUp, errors.NotAllowed]
-)
+def test_the_more_often_an_exam_was_given_back_the_longer_it_waits():
+    waits = [
+        decide(errors.LocalTrouble("x"), attempts=0, base=BASE, cap=CAP, given_back=n) for n in range(40)
+    ]
+    assert all(LOCAL_SECONDS <= one.seconds <= LOCAL_CAP_SECONDS for one in waits)
+    assert waits[0].seconds == LOCAL_SECONDS
+    assert max(one.seconds for one in waits) > 2 * LOCAL_SECONDS
+
+
+@pytest.mark.parametrize("error", [errors.Rejected, errors.NotThere, errors.GiveUp, errors.NotAllowed])
 def test_permanent_fails_with_the_upstreams_code_and_words(error):
     outcome = of(error("The label is taken.", upstream="aurabox"))
     assert isinstance(outcome, Rest)

@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import update
 
 from app.delivery.outcome import Done, GiveBack, Rest, Wait
-from app.delivery.runner import record, run_exam
+from app.delivery.runner import GIVE_BACKS_TO_FAIL, record, run_exam
 from app.delivery.work import LeaseLost, Work, heartbeat
 from app.resources import Resources, open_resources
 from app.settings import Settings
 from app.states import ExamState, Reason, Step
-from app.store.base import clock, in_seconds
+from app.store.base import in_seconds
 from app.store.exams import Exam, StaleMove, claim_exam, move
 from tests.support.exams import add_exam, history, hold, reread
 from tests.support.linked import add_clinic
@@ -36,6 +36,20 @@ async def test_one_lease_at_a_time(resources: Resources) -> None:
     taken = await asyncio.gather(*(claim(resources, exam) for _ in range(10)))
     assert taken.count(True) == 1
     assert not await run_exam(resources, exam.id)
+
+
+async def test_no_epoch_is_given_twice(resources: Resources) -> None:
+    """A whole turn of somebody else lies between what a session saw of the exam and its own claim."""
+    exam = await add_exam(resources)
+    async with resources.sessions.begin() as session:
+        seen = await session.get_one(Exam, exam.id)
+        assert seen.lease_epoch == 0
+        work = await hold(resources, exam)
+        await record(work, Step.VERIFY, GiveBack(0.0))
+        await time_goes_by(resources, exam, minutes=1)
+        claimed = await claim_exam(session, exam.id, owner="me", host="here", seconds=30)
+    assert claimed is not None
+    assert (work.epoch, claimed[0]) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -112,24 +126,97 @@ async def test_a_counted_wait_uses_an_attempt_and_an_uncounted_one_does_not(reso
         assert exam.due_at is not None
 
 
+async def time_goes_by(resources: Resources, exam: Exam, **delta: float) -> None:
+    """Every moment noted at the exam's row moves into the past, as if so much time had gone by."""
+    past = timedelta(**delta)
+    async with resources.sessions.begin() as session:
+        await session.execute(
+            update(Exam)
+            .where(Exam.id == exam.id)
+            .values(due_at=Exam.due_at - past, trying_since=Exam.trying_since - past)
+        )
+
+
+HICCUP = Wait(Reason.RETRY, 0.0, counted=True, code="clarius_unavailable", message="503")
+PAUSED = Wait(Reason.PAUSED, 0.0, code="account_paused", message="401")
+
+
 async def test_when_the_retry_budget_is_over_the_exam_fails_with_its_last_error(resources: Resources) -> None:
     exam = await add_exam(resources, attempts=50)
-    async with resources.sessions.begin() as session:
-        budget = timedelta(hours=resources.settings.retry_budget_hours, seconds=1)
-        row = await session.get_one(Exam, exam.id)
-        row.trying_since = await clock(session) - budget
     work = await hold(resources, exam)
+    await record(work, Step.FETCH, HICCUP)
+    work = await hold(resources, exam)
+    await time_goes_by(resources, exam, hours=resources.settings.retry_budget_hours, seconds=1)
     await record(work, Step.FETCH, Wait(Reason.RETRY, 5.0, counted=True, code="clarius_unavailable"))
     failed = await reread(resources, exam.id)
     assert (failed.state, failed.error_code, failed.due_at) == (ExamState.FAILED, "clarius_unavailable", None)
 
 
+async def test_a_pause_uses_up_nothing_of_the_retry_budget(resources: Resources) -> None:
+    """Fault row 44: trouble, four days of pause, trouble again is not 72 hours of trying."""
+    exam = await add_exam(resources)
+    await record(await hold(resources, exam), Step.FETCH, HICCUP)
+    await record(await hold(resources, exam), Step.FETCH, PAUSED)
+    await time_goes_by(resources, exam, days=4)
+    await record(await hold(resources, exam), Step.FETCH, HICCUP)
+    assert (await reread(resources, exam.id)).state == ExamState.WAITING
+
+
+async def test_time_in_which_nobody_could_take_it_is_no_trying(resources: Resources) -> None:
+    """No worker ran, or its organisation was at its limit: it was due and nobody tried."""
+    exam = await add_exam(resources)
+    await record(await hold(resources, exam), Step.FETCH, HICCUP)
+    await time_goes_by(resources, exam, days=4)
+    await record(await hold(resources, exam), Step.FETCH, HICCUP)
+    assert (await reread(resources, exam.id)).state == ExamState.WAITING
+
+
+async def test_tries_on_both_sides_of_a_pause_add_up(resources: Resources) -> None:
+    exam = await add_exam(resources)
+    for _ in range(2):
+        await record(await hold(resources, exam), Step.FETCH, HICCUP)
+        work = await hold(resources, exam)
+        await time_goes_by(resources, exam, hours=resources.settings.retry_budget_hours * 0.6)
+        await record(work, Step.FETCH, PAUSED)
+        assert (await reread(resources, exam.id)).state == ExamState.WAITING
+    await record(await hold(resources, exam), Step.FETCH, HICCUP)
+    assert (await reread(resources, exam.id)).state == ExamState.FAILED
+
+
+async def test_what_no_host_can_do_fails_in_the_end_and_says_so(resources: Resources) -> None:
+    exam = await add_exam(resources)
+    given = GiveBack(0.0, "local_trouble", "this host met an OSError")
+    for _ in range(GIVE_BACKS_TO_FAIL - 1):
+        await record(await hold(resources, exam), Step.FETCH, given)
+    assert (await reread(resources, exam.id)).state == ExamState.QUEUED
+    await record(await hold(resources, exam), Step.FETCH, given)
+    failed = await reread(resources, exam.id)
+    assert (failed.state, failed.error_code, failed.due_at) == (ExamState.FAILED, "local_trouble", None)
+    assert "OSError" in (failed.error_message or "")
+
+
+async def test_each_kind_is_counted_apart_and_none_outlives_its_step(resources: Resources) -> None:
+    exam = await add_exam(resources)
+    work = await hold(resources, exam)
+    assert [await work.count("refusals"), await work.count("looks"), await work.count("refusals")] == [
+        1,
+        1,
+        2,
+    ]
+    await record(work, Step.VERIFY, Done())
+    assert await work.count("refusals") == 1
+    assert (await reread(resources, exam.id)).attempts == 0
+
+
 async def test_a_finished_step_forgets_its_troubles_and_goes_on(resources: Resources) -> None:
-    exam = await add_exam(resources, attempts=3, deaths=2, error_code="x", error_message="y")
+    exam = await add_exam(
+        resources, attempts=3, deaths=2, counts={"given_back": 4}, error_code="x", error_message="y"
+    )
     work = await hold(resources, exam)
     assert await record(work, Step.VERIFY, Done("looked")) is Step.FETCH
     exam = await reread(resources, exam.id)
     assert (exam.attempts, exam.deaths, exam.error_code, exam.step) == (0, 0, None, Step.FETCH)
+    assert (exam.counts, exam.tried_seconds) == ({}, 0.0)
     assert exam.lease_until is not None
     assert await record(work, Step.FETCH, Done(), stop=True) is None
     assert (await reread(resources, exam.id)).state == ExamState.QUEUED

@@ -184,7 +184,13 @@ SLOW_SHAPES = {"many-captures"}
 
 
 @pytest.mark.slow
-async def test_row_16_no_shape_of_exam_data_is_too_odd(bridge: Bridge) -> None:
+async def test_row_16_no_shape_of_exam_data_is_too_odd(settings: Settings) -> None:
+    # what is no answer is tried again for as long as the budget lasts: here for some seconds
+    async with opened(settings, retry_budget_hours=0.001) as bridge:
+        await every_shape_comes_to_rest(bridge)
+
+
+async def every_shape_comes_to_rest(bridge: Bridge) -> None:
     customer = await bridge.customer(await bridge.organization(images="none"))
     submitted = {
         shape: await bridge.sandbox.submit_exam(customer=customer, shape=shape)
@@ -208,6 +214,37 @@ async def test_row_16_exam_data_with_half_a_character_in_it(bridge: Bridge) -> N
     bridge.sandbox.faults.arm(fault, server="clarius", path="*/download-requests/*")
     submitted = await bridge.sandbox.submit_exam(customer=customer)
     await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED)
+
+
+# row 39
+
+READS = {
+    "poll": ("clarius", "*/exams/accessible/*"),
+    "exam data": ("clarius", "*/download-requests/*"),
+    "search of people": ("aurabox", "*/patients"),
+    "search of studies": ("aurabox", "*/patients/*/studies"),
+    "read back": ("aurabox", "*/patients/*/studies/*"),
+}
+GARBLED = {
+    "a page": lambda: faults.answer(200, "<html><body>Just a moment…</body></html>"),
+    "garbage": lambda: faults.answer(200, "\u0000\u0001\ufffd"),
+    "half": lambda: faults.answer(
+        200, '{"results": [{"uuid": "', headers={"Content-Type": "application/json"}
+    ),
+}
+
+
+@pytest.mark.parametrize("garbled", GARBLED)
+@pytest.mark.parametrize("read", READS)
+async def test_row_39_an_answer_that_is_none_is_tried_again(bridge: Bridge, read: str, garbled: str) -> None:
+    server, path = READS[read]
+    customer = await bridge.customer(await bridge.organization(images="none"))
+    rule = bridge.sandbox.faults.arm(GARBLED[garbled](), server=server, method="GET", path=path, times=2)
+    submitted = await bridge.sandbox.submit_exam(customer=customer)
+    await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED, timeout=60)
+    assert rule.hits == 2
+    assert effects(bridge, CREATES) == 2
+    await bridge.ends_well()
 
 
 # row 18

@@ -138,7 +138,10 @@ def _kind_for_status(call: Call, status: int) -> type[UpstreamError]:
         return KIND_BY_STATUS[status]
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:
         return LookFirst if call.has_effect else TryLater
-    return Rejected if status >= httpx.codes.BAD_REQUEST else BadAnswer
+    if status >= httpx.codes.BAD_REQUEST:
+        return Rejected
+    # a redirect of a write to somewhere (a sign-in page, say) tells nothing of what became of it
+    return LookFirst if call.has_effect else BadAnswer
 
 
 def error_for_transport(call: Call, error: httpx.HTTPError | TimeoutError) -> UpstreamError:
