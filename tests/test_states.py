@@ -64,7 +64,7 @@ def test_steps_follow_one_another_to_the_last():
 
 
 def states_set_in(tree: ast.AST) -> list[int]:
-    """Lines that write an attribute `state` of something called exam or row with a value of ExamState."""
+    """Lines that write a `state` with a value of ExamState: an attribute of a row, or a column of an UPDATE."""
     lines = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
@@ -72,6 +72,12 @@ def states_set_in(tree: ast.AST) -> list[int]:
                 written = isinstance(target, ast.Attribute) and target.attr == "state"
                 if written and "ExamState" in ast.unparse(node.value):
                     lines.append(node.lineno)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".values"):
+            lines += [
+                part.value.lineno
+                for part in node.keywords
+                if part.arg == "state" and "ExamState" in ast.unparse(part.value)
+            ]
     return lines
 
 
@@ -84,3 +90,4 @@ def test_only_the_store_of_exams_writes_a_state():
     }
     assert writers == {"app/store/exams.py"}
     assert states_set_in(ast.parse("def f(exam):\n    exam.state = ExamState.FAILED")) == [2]
+    assert states_set_in(ast.parse("update(Exam).values(state=ExamState.FAILED)")) == [1]
