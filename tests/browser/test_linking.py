@@ -5,6 +5,7 @@ from playwright.async_api import Browser, Page, expect
 from sqlalchemy import select
 
 from app.accounts.users import add_user, invite_user, reset_link
+from app.states import LinkState
 from app.store.links import Link
 from sandbox.faults import answer, hold
 from tests.support.bridge import Bridge
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.browser
 
 PASSWORD = "violet kettle seventeen"
 EMAIL = "mara.quill@harbour.example"
+MANY, WALK_SECONDS = 300, 300
 CONFIRMATIONS = "*/customer-confirmations/"
 
 
@@ -248,3 +250,27 @@ async def test_pages_for_when_something_is_not_right(bridge: Bridge, chromium: B
         await look(page, "login-wrong")
         await page.goto((await reset_link(bridge.resources, EMAIL, actor="test")).split("8000")[1])
         await look(page, "reset")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(WALK_SECONDS)
+async def test_three_hundred_links_in_one_process(bridge: Bridge, chromium: Browser) -> None:
+    """A connection to the database makes many of them: none may be one too many."""
+    await clinician(bridge)
+    async with await context(chromium, bridge.url) as browser:
+        page = await browser.new_page()
+        await page.goto("/login")
+        await sign_in(page)
+        await expect(page).to_have_url(f"{bridge.url}/account")
+        for _ in range(MANY):
+            await page.goto(f"/connect/clarius/{bridge.sandbox.add_customer()}", wait_until="commit")
+            await link_account(page)
+            # any error page stays where it is
+            await page.wait_for_url("/connect/status", wait_until="commit")
+
+    async def all_confirmed() -> bool:
+        async with bridge.resources.sessions() as session:
+            states = (await session.scalars(select(Link.state))).all()
+        return states == [LinkState.CONFIRMED] * MANY
+
+    await until(all_confirmed)
