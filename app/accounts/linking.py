@@ -19,7 +19,7 @@ from app.resources import Resources
 from app.states import LinkState
 from app.store.audit import audit
 from app.store.base import now
-from app.store.links import IN_FORCE, IS_IN_FORCE, Link, link_in_force
+from app.store.links import IN_FORCE, Link, link_in_force
 from app.store.organizations import Organization
 from app.store.pending_connects import keep_pending_connect
 from app.store.release import release_customer
@@ -88,7 +88,7 @@ async def start_link(
                 state=LinkState.PENDING,
                 due_at=now(),
             )
-            .on_conflict_do_nothing(index_elements=[Link.customer_hash], index_where=IS_IN_FORCE)
+            .on_conflict_do_nothing(index_elements=[Link.customer_hash], index_where=Link.state.in_(IN_FORCE))
             .returning(Link.id)
         )
         is_new = made.scalar_one_or_none() is not None

@@ -1,7 +1,9 @@
 """What every table shares: metadata with named constraints, the database's clock, the lease columns."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import BigInteger, DateTime, Interval, MetaData, Text, cast, func, literal_column
@@ -9,7 +11,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement
-from sqlalchemy.types import Uuid
+from sqlalchemy.sql.operators import OperatorType
+from sqlalchemy.types import TypeDecorator, Uuid
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -18,6 +21,44 @@ NAMES = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+
+class ConstantText(TypeDecorator[str]):
+    """A text that is one of a StrEnum of ours. Compared with members of it, these stand in the SQL as literals.
+
+    From its sixth use on a connection, PostgreSQL may plan a prepared statement once for all values. It cannot know
+    then that a parameter is one of those which a partial index names: the index is no longer used, and an ON CONFLICT
+    that means it fails. What comes from outside as plain text stays a parameter.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    class Comparator(TypeDecorator.Comparator[str]):
+        """Spells out our constants."""
+
+        def operate(self, op: OperatorType, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
+            """As any comparison, with the constants on the right spelt out."""
+            return super().operate(op, *map(_spelt_out, other), **kwargs)
+
+    comparator_factory = Comparator
+
+
+def _spelt_out(other: Any) -> Any:
+    if isinstance(other, StrEnum):
+        return literals(other)[0]
+    if isinstance(other, Collection) and other and all(isinstance(one, StrEnum) for one in other):
+        return literals(*other)
+    return other
+
+
+def literals(*constants: StrEnum) -> list[ColumnElement[str]]:
+    """Constants of ours as they stand in the SQL itself (see ConstantText), in the order of the alphabet."""
+    return [literal_column("'" + value.replace("'", "''") + "'", Text) for value in sorted(constants)]
+
+
+Constant = Annotated[str, mapped_column(ConstantText)]
+"""A column that holds a member of a StrEnum and by which rows are chosen."""
 
 
 class Base(DeclarativeBase):
@@ -51,16 +92,6 @@ def now() -> ColumnElement[datetime]:
 def in_seconds(seconds: float) -> ColumnElement[datetime]:
     """`seconds` from now on the database's clock."""
     return func.now() + cast(timedelta(seconds=seconds), Interval)
-
-
-def literals(*values: str) -> list[ColumnElement[str]]:
-    """Constants of ours as they stand in the SQL itself, for `in_()` where a partial index is meant.
-
-    From its sixth use on a connection, PostgreSQL may plan a prepared statement once for all values. It cannot know
-    then that a parameter is one of those which the index names: the index is no longer used, and ON CONFLICT that
-    means it fails. Never for what comes from outside: each other value would be another statement.
-    """
-    return [literal_column("'" + value.replace("'", "''") + "'", Text) for value in values]
 
 
 async def clock(session: AsyncSession) -> datetime:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.store.base import Base, in_seconds, now
+from app.store.base import Base, Constant, in_seconds, now
 
 
 class CreateState(StrEnum):
@@ -32,7 +32,7 @@ class Create(Base):
     organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"))
     kind: Mapped[str]
     natural_key: Mapped[str]
-    state: Mapped[str] = mapped_column(default=CreateState.PLANNED)
+    state: Mapped[Constant] = mapped_column(default=CreateState.PLANNED)
     holder: Mapped[UUID]
     held_until: Mapped[datetime]
     epoch: Mapped[int] = mapped_column(default=1)

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from app.errors import Misuse
 from app.states import STAGED_STEPS, ExamState, Reason, Step, may_move
-from app.store.base import Base, Leased, clock, in_seconds, now
+from app.store.base import Base, Constant, Leased, clock, in_seconds, now
 from app.store.claims import end_claims
 from app.store.exam_events import record_event
 from app.store.organizations import Organization
@@ -42,9 +42,9 @@ class Exam(Leased, Base):
     request_uuid: Mapped[UUID] = mapped_column(unique=True)
     exam_uuid: Mapped[UUID] = mapped_column(index=True)
     source: Mapped[str]
-    state: Mapped[str] = mapped_column(default=ExamState.QUEUED)
-    step: Mapped[str] = mapped_column(default=Step.VERIFY)
-    reason: Mapped[str | None]
+    state: Mapped[Constant] = mapped_column(default=ExamState.QUEUED)
+    step: Mapped[Constant] = mapped_column(default=Step.VERIFY)
+    reason: Mapped[Constant | None]
     # once verified: Clarius's own word on whose exam it is and where its data lies
     verified_at: Mapped[datetime | None]
     customer_hash: Mapped[bytes | None] = mapped_column(index=True)

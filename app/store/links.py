@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.states import LinkState
-from app.store.base import Base, Leased, in_seconds, literals, now
+from app.store.base import Base, Constant, Leased, in_seconds, now
 
 IN_FORCE = (LinkState.PENDING, LinkState.CONFIRMED)
 
@@ -30,7 +30,7 @@ class Link(Leased, Base):
     token_sealed: Mapped[bytes]
     customer_hash: Mapped[bytes]
     customer_hint: Mapped[str]
-    state: Mapped[str] = mapped_column(default=LinkState.PENDING)
+    state: Mapped[Constant] = mapped_column(default=LinkState.PENDING)
     attempts: Mapped[int] = mapped_column(default=0, server_default="0")
     error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=now())
@@ -51,21 +51,20 @@ class Link(Leased, Base):
     )
 
 
-# what the unique index above is named for, spelt so that a prepared statement keeps meaning it
-IS_IN_FORCE = Link.state.in_(literals(*IN_FORCE))
-IS_CONFIRMED = Link.state.in_(literals(LinkState.CONFIRMED))
-
-
 async def link_in_force(session: AsyncSession, customer_hash: bytes) -> Link | None:
     """The pending or confirmed link of a customer."""
     return (
-        await session.scalars(select(Link).where(Link.customer_hash == customer_hash, IS_IN_FORCE))
+        await session.scalars(
+            select(Link).where(Link.customer_hash == customer_hash, Link.state.in_(IN_FORCE))
+        )
     ).one_or_none()
 
 
 async def confirmed_links(session: AsyncSession, hashes: Collection[bytes]) -> dict[bytes, Link]:
     """The confirmed links among these customers, by customer hash."""
-    rows = await session.scalars(select(Link).where(Link.customer_hash.in_(hashes), IS_CONFIRMED))
+    rows = await session.scalars(
+        select(Link).where(Link.customer_hash.in_(hashes), Link.state == LinkState.CONFIRMED)
+    )
     return {link.customer_hash: link for link in rows}
 
 
@@ -114,7 +113,7 @@ async def end_links_of(session: AsyncSession, organization_id: UUID) -> None:
     """End every link of an organisation that is taken out of use."""
     await session.execute(
         update(Link)
-        .where(Link.organization_id == organization_id, IS_IN_FORCE)
+        .where(Link.organization_id == organization_id, Link.state.in_(IN_FORCE))
         .values(
             state=LinkState.DISCONNECTED,
             ended_at=now(),

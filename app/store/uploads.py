@@ -9,7 +9,7 @@ from sqlalchemy import ForeignKey, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.store.base import Base
+from app.store.base import Base, Constant
 from app.store.exams import Exam
 
 
@@ -30,7 +30,7 @@ class Upload(Base):
 
     exam_id: Mapped[UUID] = mapped_column(ForeignKey("exams.id", ondelete="CASCADE"), primary_key=True)
     upload_id: Mapped[UUID]
-    state: Mapped[str] = mapped_column(default=UploadState.PLANNED)
+    state: Mapped[Constant] = mapped_column(default=UploadState.PLANNED)
     url_sealed: Mapped[bytes | None]
     bytes: Mapped[int | None]
     sha256: Mapped[str | None]
