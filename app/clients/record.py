@@ -5,7 +5,8 @@ logs and tracebacks, and most of what passes here is somebody's name, token or k
 """
 
 import datetime as dt
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import quote
 
@@ -15,6 +16,8 @@ from app.clients.http import Call
 from app.errors import Misuse
 
 R = TypeVar("R", bound="Record")
+
+log = logging.getLogger(__name__)
 
 
 def read_record(model: type[R], value: Any, call: Call) -> R:
@@ -26,6 +29,21 @@ def read_record(model: type[R], value: Any, call: Call) -> R:
             {".".join(str(part) for part in item["loc"]) or "all of it" for item in error.errors()}
         )
     raise call.undocumented(f"the answer is not as documented ({', '.join(wrong)[:200]})")
+
+
+def read_listed(model: type[R], items: Sequence[Any], call: Call) -> list[R]:
+    """The entries of a list that can be read, the others counted in the log: one odd entry must not hide the rest."""
+    records = []
+    for item in items:
+        try:
+            records.append(model.model_validate(item))
+        except ValidationError:
+            continue
+    if len(records) < len(items):
+        log.warning(
+            "%s: %d of %d entries could not be read", call.operation, len(items) - len(records), len(items)
+        )
+    return records
 
 
 def segment(value: object) -> str:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.clients.aurabox import CaseFields, PatientFields
+from app.clients.aurabox import CaseFields, Patient, PatientFields
 from app.delivery.create import Creation, Made, create_once
 from app.delivery.mapping import (
     CasePlan,
@@ -203,25 +203,23 @@ async def _search_patients(
     spelled = str if exact else normal
     wanted = (spelled(plan.given_names), spelled(plan.family_name), plan.birth_date.isoformat(), plan.sex)
     client = work.resources.aurabox(organization)
-    return [
-        patient.id
-        async for patient in client.patients(search=plan.family_name[:MAX_SEARCH_CHARACTERS], archived=False)
-        if not patient.archived
-        and (patient.status or "active") == "active"
-        and (
+
+    def agrees(patient: Patient) -> bool:
+        told = (
             spelled(patient.given_names or ""),
             spelled(patient.family_name or ""),
             str(patient.date_of_birth),
             patient.sex,
         )
-        == wanted
-    ]
+        return not patient.archived and (patient.status or "active") == "active" and told == wanted
+
+    search = plan.family_name[:MAX_SEARCH_CHARACTERS]
+    listing = client.patients(search=search, archived=False, sort="created_at", direction="asc")
+    return await listing.find(agrees)
 
 
 async def _search_cases(work: Work, organization: Organization, plan: CasePlan) -> Sequence[str]:
     client = work.resources.aurabox(organization)
-    return [
-        case.id
-        async for case in client.cases(search=plan.label[:MAX_SEARCH_CHARACTERS], archived=False)
-        if case.label == plan.label and not case.archived
-    ]
+    search = plan.label[:MAX_SEARCH_CHARACTERS]
+    listing = client.cases(search=search, archived=False, sort="created_at", direction="asc")
+    return await listing.find(lambda case: case.label == plan.label and not case.archived)

@@ -78,7 +78,7 @@ def _creation(
             )
         async with work.effect("study:search_study", account):
             client = work.resources.aurabox(organization)
-            return [found.id async for found in client.studies(subject.remote_id) if _is_ours(found, keys)]
+            return await client.studies(subject.remote_id).find(lambda found: _is_ours(found, keys))
 
     async def send() -> str:
         limit = work.resources.settings.request_seconds

@@ -234,6 +234,69 @@ async def test_pages_that_run_in_a_circle_are_cut(http, peer):
     assert caught.value.code == "aurabox_pages_loop"
 
 
+def paged(lists, *, per_page=2):
+    """A peer's handler that serves one reading after the other from these lists of ids, the last one for ever."""
+    readings = iter(lists)
+    current = []
+
+    def handler(seen):
+        number = int(seen.query.get("page", "1"))
+        if number == 1:
+            current[:] = next(readings, current)
+        last = max(1, -(-len(current) // per_page))
+        shown = current[(number - 1) * per_page : number * per_page]
+        return json_reply(
+            {"data": [{"id": one} for one in shown], "meta": {"current_page": number, "last_page": last}}
+        )
+
+    return handler
+
+
+async def found_in(http, peer, *lists, wanted):
+    peer.handler = paged(lists)
+    return await client(http, peer.url).patients().find(lambda patient: patient.id in wanted)
+
+
+async def test_a_list_of_one_page_is_read_once(http, peer):
+    assert await found_in(http, peer, ["a", "b"], wanted="b") == ["b"]
+    assert len(peer.seen) == 1
+
+
+async def test_absence_from_several_pages_is_proven_by_a_second_reading(http, peer):
+    assert await found_in(http, peer, ["a", "b", "c"], wanted="x") == []
+    assert len(peer.seen) == 4
+
+
+async def test_what_slipped_in_one_reading_is_found_by_the_next(http, peer):
+    lists = (["a", "b", "d"], ["b", "x", "d"], ["b", "x", "d"])
+    assert await found_in(http, peer, *lists, wanted="x") == ["x"]
+
+
+async def test_what_is_listed_on_two_pages_is_found_once(http, peer):
+    assert await found_in(http, peer, ["a", "x", "x", "b"], wanted="x") == ["x"]
+
+
+async def test_a_list_that_only_grows_is_at_rest(http, peer):
+    assert await found_in(http, peer, ["a", "b", "c"], ["a", "b", "c", "d"], wanted="x") == []
+    assert len(peer.seen) == 4
+
+
+async def test_a_list_that_never_comes_to_rest_proves_nothing(http, peer):
+    lists = [[f"{reading}-{number}" for number in range(3)] for reading in range(9)]
+    with pytest.raises(TryLater) as caught:
+        await found_in(http, peer, *lists, wanted="x")
+    assert caught.value.code == "aurabox_list_changes"
+    assert len(peer.seen) < 20
+
+
+@pytest.mark.parametrize("operation", ["A1", "A6", "A11"])
+async def test_one_odd_entry_of_a_list_is_left_out_and_counted(http, peer, caplog, operation):
+    peer.answer(json_reply({"data": [{"id": "one"}, {"id": None}, "no entry", {"id": "two"}]}))
+    found = await CALLS[operation](client(http, peer.url))
+    assert [one.id for one in found] == ["one", "two"]
+    assert f"{operation}: 2 of 4 entries could not be read" in caplog.text
+
+
 async def test_ids_from_outside_are_one_quoted_segment(http, peer):
     peer.answer(json_reply({"data": {"id": "x"}}))
     await client(http, peer.url).study("../cases", "a?b#c")

@@ -319,6 +319,17 @@ async def test_c8_gives_records_with_a_failure_and_its_reason(http, peer, record
     assert record.model_extra == {"new_field": 1}
 
 
+@pytest.mark.parametrize("operation", ["C8", "C9", "C12", "C13", "C18"])
+async def test_one_odd_entry_of_a_list_is_left_out_and_counted(http, peer, recorded, caplog, operation):
+    answer = recorded(f"clarius/{operation}").answer
+    good = (answer["results"] if isinstance(answer, dict) else answer)[0]
+    odd = [{"event": None, "uuid": None}, good, "canary"]
+    peer.answer(json_reply({**answer, "results": odd} if isinstance(answer, dict) else odd))
+    assert len(await make(http, peer.url, operation)) == 1
+    assert f"{operation}: 2 of 3 entries could not be read" in caplog.text
+    assert "canary" not in caplog.text
+
+
 async def test_c9_and_c10_give_keys_and_hide_the_secret(http, peer, recorded):
     _, (key,) = await ask(http, peer, recorded, "C9")
     assert (key.prefix, key.name, key.model_extra) == ("QUgDR6JB", "My key", {"new_field": 1})

@@ -3,13 +3,13 @@
 Aurabox has no idempotency keys: a create that ends in `LookFirst` may have happened.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import SecretStr
 
 from app.clients.aurabox.models import Case, CaseFields, Patient, PatientFields, Study
-from app.clients.aurabox.paging import data_items
+from app.clients.aurabox.paging import Listing
 from app.clients.http import Answer, Call, Credentials, Http
 from app.clients.record import R, join, read_record, segment
 
@@ -63,7 +63,7 @@ class AuraboxClient:
     async def _ask(self, operation: str, method: str, path: str, *, json: Any = None) -> Answer:
         return await self._http.request(self._call(operation, method, path, json=json))
 
-    async def patients(
+    def patients(
         self,
         *,
         search: str | None = None,
@@ -71,14 +71,12 @@ class AuraboxClient:
         sort: PatientSort | None = None,
         direction: Direction | None = None,
         archived: bool | None = None,
-    ) -> AsyncIterator[Patient]:
+    ) -> Listing[Patient]:
         """A1: the team's patients. `search` at most 255 characters, `per_page` 1 to 100."""
         params = _list_params(
             search=search, per_page=per_page, sort=sort, direction=direction, archived=archived
         )
-        call = self._call("A1", "GET", "patients", params=params)
-        async for item in data_items(self._http, call):
-            yield read_record(Patient, item, call)
+        return Listing(self._http, self._call("A1", "GET", "patients", params=params), Patient)
 
     async def create_patient(self, fields: PatientFields) -> Patient:
         """A2: a new patient. `Rejected` with `fields` when a value is refused; `LookFirst` when it may exist."""
@@ -97,7 +95,7 @@ class AuraboxClient:
         """A5: delete a patient."""
         await self._ask("A5", "DELETE", f"patients/{segment(patient_id)}")
 
-    async def cases(
+    def cases(
         self,
         *,
         search: str | None = None,
@@ -105,14 +103,12 @@ class AuraboxClient:
         sort: CaseSort | None = None,
         direction: Direction | None = None,
         archived: bool | None = None,
-    ) -> AsyncIterator[Case]:
+    ) -> Listing[Case]:
         """A6: the team's cases; `search` looks in the label."""
         params = _list_params(
             search=search, per_page=per_page, sort=sort, direction=direction, archived=archived
         )
-        call = self._call("A6", "GET", "cases", params=params)
-        async for item in data_items(self._http, call):
-            yield read_record(Case, item, call)
+        return Listing(self._http, self._call("A6", "GET", "cases", params=params), Case)
 
     async def create_case(self, fields: CaseFields) -> Case:
         """A7: a new case. `Rejected` with `fields` when a value is refused; `LookFirst` when it may exist."""
@@ -130,11 +126,9 @@ class AuraboxClient:
         """A10: delete a case."""
         await self._ask("A10", "DELETE", f"cases/{segment(case_id)}")
 
-    async def studies(self, patient_id: str) -> AsyncIterator[Study]:
-        """A11: the studies of a patient or case."""
-        call = self._call("A11", "GET", f"patients/{segment(patient_id)}/studies")
-        async for item in data_items(self._http, call):
-            yield read_record(Study, item, call)
+    def studies(self, patient_id: str) -> Listing[Study]:
+        """A11: the studies of a patient or case; no order can be asked for."""
+        return Listing(self._http, self._call("A11", "GET", f"patients/{segment(patient_id)}/studies"), Study)
 
     async def create_study(self, patient_id: str, fields: Mapping[str, Any]) -> Study:
         """A12: a new study under a patient or case; the field names are each team's own."""

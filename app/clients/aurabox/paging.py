@@ -1,12 +1,18 @@
-"""Walks Laravel's pages (`data`, `links`, `meta`); must not know what they hold."""
+"""Walks Laravel's pages (`data`, `links`, `meta`), and proves from them what is not listed; must not know what they hold."""
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
 
 from app.clients.http import Call, Http, parse_url, place, same_origin
+from app.clients.aurabox.models import Identified
 from app.clients.pages import LoopGuard
-from app.errors import NotAllowed
+from app.clients.record import read_listed
+from app.errors import NotAllowed, TryLater
+
+MOST_READINGS = 5
+
+T = TypeVar("T", bound=Identified)
 
 
 def next_call(call: Call, page: Mapping[str, Any]) -> Call | None:
@@ -35,8 +41,8 @@ def next_call(call: Call, page: Mapping[str, Any]) -> Call | None:
     return None
 
 
-async def data_items(http: Http, call: Call) -> AsyncIterator[Any]:
-    """The entries of `data`, page after page; a bare list is read too. A circle of pages is `TryLater`."""
+async def data_pages(http: Http, call: Call) -> AsyncIterator[list[Any]]:
+    """The `data` of each page; a bare list is read too. A circle of pages is `TryLater`."""
     guard = LoopGuard(call)
     current: Call | None = call
     while current is not None:
@@ -46,6 +52,64 @@ async def data_items(http: Http, call: Call) -> AsyncIterator[Any]:
         if not isinstance(items, list):
             raise current.undocumented("the page has no list of data", status=answer.status)
         guard.page(f"{current.url}?{sorted((current.params or {}).items())}", items)
-        for item in items:
-            yield item
+        yield items
         current = next_call(current, page) if isinstance(page, Mapping) else None
+
+
+@dataclass(frozen=True)
+class Listing(Generic[T]):
+    """A list that is read anew, page after page, each time it is gone through.
+
+    An entry that can't be read is left out; a list of which none can is no list, and proves nothing: `BadAnswer`.
+    """
+
+    http: Http = field(repr=False)
+    call: Call = field(repr=False)
+    model: type[T]
+
+    async def pages(self) -> AsyncIterator[list[T]]:
+        """The entries, page by page."""
+        listed = readable = 0
+        async for items in data_pages(self.http, self.call):
+            page = read_listed(self.model, items, self.call)
+            listed, readable = listed + len(items), readable + len(page)
+            yield page
+        if listed and not readable:
+            raise self.call.undocumented("no entry of the list is as documented")
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """The entries, one by one."""
+        async for page in self.pages():
+            for item in page:
+                yield item
+
+    async def find(self, matches: Callable[[T], bool]) -> list[str]:
+        """The distinct ids of the entries that match, in the list's order; an empty list proves that there are none.
+
+        Somebody may delete an entry while we go from page to page: the others move up, and one of them slips from a
+        page that is not read yet to one that was. It is missed, though it is there. So a list of several pages is
+        read until one reading shows all that the reading before it has shown: then nothing was deleted during that
+        earlier one, and nothing slipped. What is added moves others only where it comes before them: ask for the
+        order of creation where an order can be asked for. `TryLater` when the list does not come to rest.
+        """
+        before: set[str] | None = None
+        for _ in range(MOST_READINGS):
+            seen, pages = await self._reading()
+            if pages <= 1 or (before is not None and before <= seen.keys()):
+                return [item_id for item_id, item in seen.items() if matches(item)]
+            before = set(seen)
+        call = self.call
+        raise TryLater(
+            f"{call.operation}: the list of {call.upstream} changes while it is read",
+            upstream=call.upstream,
+            account=call.account,
+            code=f"{call.upstream}_list_changes",
+        )
+
+    async def _reading(self) -> tuple[dict[str, T], int]:
+        seen: dict[str, T] = {}
+        pages = 0
+        async for page in self.pages():
+            pages += 1
+            seen.update({item.id: item for item in page})
+        return seen, pages

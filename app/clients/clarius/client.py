@@ -1,11 +1,10 @@
 """Clarius's Service API (C1–C16), one typed method for each call; must not decide what follows from an answer."""
 
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from app.clients.clarius.models import (
     Annotation,
@@ -20,27 +19,12 @@ from app.clients.clarius.models import (
 )
 from app.clients.clarius.paging import result_pages
 from app.clients.http import Answer, Call, Credentials, Http
-from app.clients.record import join, read_record, segment
-
-log = logging.getLogger(__name__)
+from app.clients.record import join, read_listed, read_record, segment
 
 API_PATH = "api/public/v0"
 EXAMS_PER_PAGE = 100
 TOKENS_PER_PAGE = 10_000
 RECORDS_PER_PAGE = 100
-
-
-def _notices(items: list[Any]) -> list[ExamNotice]:
-    """The entries that can be read: one odd entry must not hide the exams beside it."""
-    notices = []
-    for item in items:
-        try:
-            notices.append(ExamNotice.model_validate(item))
-        except ValidationError:
-            continue
-    if len(notices) < len(items):
-        log.warning("C1: %d of %d listed exams could not be read", len(items) - len(notices), len(items))
-    return notices
 
 
 class ClariusClient:
@@ -92,7 +76,7 @@ class ClariusClient:
             params["customer_id"] = customer_id
         call = self._call("C1", "GET", "exams/accessible/", params=params)
         async for items in result_pages(self._http, call):
-            yield _notices(items)
+            yield read_listed(ExamNotice, items, call)
 
     async def accessible_exams(
         self, *, customer_id: str | None = None, limit: int = EXAMS_PER_PAGE
@@ -161,13 +145,13 @@ class ClariusClient:
             "C8", "GET", "services/notifications/records/", params={"limit": limit, "offset": 0}
         )
         async for items in result_pages(self._http, call):
-            for item in items:
-                yield read_record(NotificationRecord, item, call)
+            for record in read_listed(NotificationRecord, items, call):
+                yield record
 
     async def api_keys(self) -> list[ApiKey]:
         """C9: the API keys, without their secrets."""
         answer = await self._ask("C9", "GET", "services/api-keys/")
-        return [read_record(ApiKey, item, answer.call) for item in answer.array()]
+        return read_listed(ApiKey, answer.array(), answer.call)
 
     async def create_api_key(self, name: str) -> NewApiKey:
         """C10: a new API key; its secret is never shown again. `LookFirst` when it may exist without us knowing it."""
@@ -183,12 +167,12 @@ class ClariusClient:
     async def applications(self) -> list[Application]:
         """C12: the exam applications on Clarius Cloud."""
         answer = await self._ask("C12", "GET", "exams/applications/")
-        return [read_record(Application, item, answer.call) for item in answer.array()]
+        return read_listed(Application, answer.array(), answer.call)
 
     async def customised_applications(self) -> list[CustomisedApplication]:
         """C13: the applications that we customised."""
         answer = await self._ask("C13", "GET", "services/applications/")
-        return [read_record(CustomisedApplication, item, answer.call) for item in answer.array()]
+        return read_listed(CustomisedApplication, answer.array(), answer.call)
 
     async def customised_application(self, uuid: UUID | str) -> CustomisedApplication:
         """C14: one application with our annotations; `NotThere` when we have none for it."""

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from app.clients.clarius.client import API_PATH
 from app.clients.clarius.models import RawCapture
 from app.clients.http import Answer, Call, Credentials, Http
-from app.clients.record import join, read_record, segment
+from app.clients.record import join, read_listed, segment
 from app.errors import Rejected, RenewCredentials, StillProcessing
 
 ACCOUNT = "clarius-research"
@@ -119,7 +119,7 @@ class ClariusResearchClient:
     async def raw_data(self, exam_id: UUID | str) -> list[RawCapture]:
         """C18: raw data of each capture; the links live 7 days. `StillProcessing`, `NotThere`, `Rejected` (403)."""
         answer = await self._ask("C18", "GET", f"exams/rawdata/{segment(exam_id)}")
-        return [read_record(RawCapture, item, answer.call) for item in answer.array()]
+        return read_listed(RawCapture, answer.array(), answer.call)
 
     async def dicom(self, exam_id: UUID | str, options: DicomOptions | None = None) -> str:
         """C19: the URL (7 days) of the exam as DICOM. `StillProcessing`, `NotThere`, `Rejected` (403, parameters)."""

@@ -3,7 +3,7 @@
 They show who the patients are, so that each look is audited; the trail names ids only.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, Mapping
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
@@ -169,7 +169,7 @@ async def _list(  # noqa: PLR0913 - all are named
     async def read() -> list[Any]:
         async with calling(resources, f"aurabox:{row.id}"):
             client = resources.aurabox(row)
-            listed: AsyncIterator[Any] = (
+            listed: AsyncIterable[Any] = (
                 client.patients(search=q or None) if kind == "patients" else client.cases(search=q or None)
             )
             return await first(listed, SHOWN)
@@ -227,7 +227,7 @@ def _context(row: Organization, kind: str) -> dict[str, Any]:
     }
 
 
-async def first(items: AsyncIterator[T], most: int) -> list[T]:
+async def first(items: AsyncIterable[T], most: int) -> list[T]:
     """At most so many of a listing that may go on for long."""
     found: list[T] = []
     async for item in items:
