@@ -20,7 +20,7 @@ from app.store.base import now
 from app.store.browser_sessions import end_browser_sessions
 from app.store.exams import Exam
 from app.store.links import end_links_of
-from app.store.organizations import Images, Organization, find_organization
+from app.store.organizations import POLICY_FIELDS, Images, Organization, find_organization, keep_policy
 from app.store.upstreams import resume
 from app.store.users import User
 
@@ -52,6 +52,7 @@ async def add_organization(
     async with resources.sessions() as session:
         session.add(organization)
         await _flush_name(session, organization)
+        keep_policy(session, organization, by=actor)
         await _audit(session, "organization.add", organization, actor=actor, address=address)
         await session.commit()
     return organization
@@ -77,12 +78,18 @@ async def set_organization(
         raise Misuse("aurabox_key: can be replaced but not taken away")
     async with resources.sessions() as session:
         organization = await wanted_organization(session, id_or_name, lock=True)
+        before = _policy_of(organization)
         for field in said - set(SECRETS):
             setattr(organization, field, getattr(options, field))
         _seal_secrets(resources, organization, options)
         with session.no_autoflush:
             check_agreement(organization, said, resources.settings)
+        changed = _policy_of(organization) != before
+        if changed:
+            organization.policy_version += 1
         await _flush_name(session, organization)
+        if changed:
+            keep_policy(session, organization, by=actor)
         if said & {*SECRETS, "aurabox_url", "dicomweb_url", "dicomweb_user"}:
             await _lift_pauses(session, organization)
         await _audit(
@@ -149,6 +156,10 @@ def describe_organization(organization: Organization) -> dict[str, Any]:
     shown |= {field: getattr(organization, field) for field in PLAIN}
     shown |= {f"has_{field}": getattr(organization, f"{field}_sealed") is not None for field in SECRETS}
     return shown | {"created_at": organization.created_at}
+
+
+def _policy_of(organization: Organization) -> dict[str, Any]:
+    return {name: getattr(organization, name) for name in POLICY_FIELDS}
 
 
 def _seal_secrets(resources: Resources, organization: Organization, options: OrganizationOptions) -> None:

@@ -18,6 +18,7 @@ from app.store.organizations import (
     Animals,
     BurnedIn,
     CaptureSource,
+    Corrections,
     Identity,
     Images,
     Incomplete,
@@ -115,6 +116,7 @@ class OrganizationOptions(BaseModel):
     service_key: Secret | None = None
     report: bool = False
     timezone: Annotated[str, AfterValidator(time_zone)] = "UTC"
+    corrections: Corrections = Corrections.REVIEW
     concurrency: Annotated[int, Field(ge=1, le=200)] = 8
 
 

@@ -14,12 +14,13 @@ from app.delivery.actions import (
     Progress,
     cancel_exam,
     cancel_matching,
-    decide_identity,
+    decide,
     release_exam,
     release_matching,
     retry_exam,
     retry_matching,
 )
+from app.delivery.decisions import Choice
 from app.errors import Misuse
 from app.inbox.imports import import_exam
 from app.resources import Resources
@@ -188,13 +189,34 @@ def release(
             raise Misuse("identity: is decided one exam at a time; name its request UUID")
         choice: Literal["separate", "same"] = "same" if identity is Who.SAME else "separate"
 
-        async def decide(resources: Resources, request: UUID, *, actor: str) -> Exam:
-            return await decide_identity(resources, request, choice, actor=actor)
-
-        _show_moved(run(lambda resources: _acted(resources, decide, request_uuid)), as_json=as_json)
+        _show_moved(run(lambda resources: _decided(resources, request_uuid, choice, None)), as_json=as_json)
         return
     given = _Given(request_uuid, every, state, step, reason, organization, since, dry_run)
     _act(given, release_exam, release_matching, "released", as_json=as_json)
+
+
+@app.command("decide")
+def decide_(
+    request_uuid: Annotated[UUID, typer.Argument(help="The request UUID of the exam in review.")],
+    decision: Annotated[Choice, typer.Argument(help="What it is settled by.")],
+    subject: Annotated[
+        str | None, typer.Option(help="Whom `same` means where there are several: an id of Aurabox.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Settle what an exam in review waits for. `exam show` says which decisions it can take, and what each does.
+
+    Example: sonobridge exam decide 5c1e… as-case
+    """
+    _show_moved(run(lambda resources: _decided(resources, request_uuid, decision, subject)), as_json=as_json)
+
+
+async def _decided(
+    resources: Resources, request_uuid: UUID, choice: str, subject: str | None
+) -> dict[str, Any]:
+    exam = await decide(resources, request_uuid, choice, actor=actor(), subject=subject)
+    async with resources.sessions() as session:
+        return await describe_exam(session, exam)
 
 
 @app.command("cancel")

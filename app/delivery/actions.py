@@ -1,16 +1,16 @@
-"""What a person does with exams: retry, release, cancel, decide who it is; each idempotent, audited, rung after commit.
+"""What a person does with exams: retry, release, cancel, decide; each idempotent, audited, rung after commit.
 
 One by one by request UUID, or all that a filter finds. None of it calls anything outside.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.delivery.decisions import LABELS, MENDED, RELEASES, Choice, apply_choice, ways_of
 from app.errors import Misuse
 from app.resources import Resources
 from app.states import STAGED_STEPS, ExamState, Reason, Step
@@ -20,13 +20,14 @@ from app.store.captures import Capture
 from app.store.claims import Claim
 from app.store.exam_search import MOST, ExamFilter, count_exams, find_exams
 from app.store.exams import Exam, StaleMove, find_exam, move
+from app.store.filings import filing_of
 
-IDENTITY_CONFLICT = "identity_conflict"
 CAPTURES_MISSING = "captures_missing"
 
 # what "all" means when no state is named: those that rest because a person has to do something
-STUCK = (ExamState.FAILED, ExamState.REVIEW, ExamState.UNVERIFIED)
-RESTING = frozenset({*STUCK, ExamState.GONE, ExamState.CANCELLED})
+# a claim that Clarius does not list is vouched for one by one, or by a filter that names the state
+STUCK = (ExamState.FAILED, ExamState.REVIEW)
+RESTING = frozenset({*STUCK, ExamState.UNVERIFIED, ExamState.GONE, ExamState.CANCELLED})
 
 Act = Callable[[AsyncSession, Exam], Awaitable[bool]]
 Progress = Callable[[int, int], None]
@@ -51,12 +52,13 @@ async def retry_exam(
 async def release_exam(
     resources: Resources, request_uuid: UUID, *, actor: str, address: str | None = None
 ) -> Exam:
-    """Vouch for what stopped it: unverified goes on without Clarius's word, review goes on as it is.
+    """Vouch for what stopped it: unverified goes on without Clarius's word, review by its plain way out if it has one.
 
-    A failed one is tried again. Raises Misuse for an identity conflict (`decide_identity`) and StaleMove for one
-    that nothing stops.
+    A failed one is tried again. Raises Misuse (`decision_needed`) where a person has to say more (`decide`), and
+    StaleMove for one that nothing stops.
     """
-    return await _act(resources, request_uuid, "exam.release", _release, actor=actor, address=address)
+    release = _releasing(resources, actor)
+    return await _act(resources, request_uuid, "exam.release", release, actor=actor, address=address)
 
 
 async def cancel_exam(
@@ -66,35 +68,49 @@ async def cancel_exam(
     return await _act(resources, request_uuid, "exam.cancel", _cancel, actor=actor, address=address)
 
 
-async def decide_identity(
+async def decide(
     resources: Resources,
     request_uuid: UUID,
-    choice: Literal["separate", "same"],
+    choice: Choice | str,
     *,
     actor: str,
     address: str | None = None,
+    subject: str | None = None,
 ) -> Exam:
-    """Settle an identity conflict: file under the known subject (`same`) or as somebody else (`separate`).
+    """Settle what an exam in review waits for, by one of its ways out (`app.delivery.decisions`).
 
-    Raises StaleMove for an exam that waits for no such decision.
+    `subject`: whom `same` means, where several are asked about. The same decision twice is one. Raises Misuse for
+    an unknown word or a choice that needs something, StaleMove for an exam that waits for no such decision.
     """
+    try:
+        chosen = Choice(choice)
+    except ValueError:
+        raise Misuse(f"decision: must be one of {', '.join(Choice)}") from None
 
-    async def decide(session: AsyncSession, exam: Exam) -> bool:
-        given = exam.identity_decision or {}
-        if given.get("choice") == choice and exam.state != ExamState.REVIEW:
+    async def settle(session: AsyncSession, exam: Exam) -> bool:
+        filing = await filing_of(session, exam.id, exam.filing)
+        decided = (filing.decision or {}).get("choice") if filing is not None else None
+        if decided == chosen and exam.state != ExamState.REVIEW:
             return False
-        conflict = given.get("conflict")
-        if exam.state != ExamState.REVIEW or exam.error_code != IDENTITY_CONFLICT or conflict is None:
-            raise StaleMove("this exam does not wait for a decision on who it is")
-        # the conflict stays beside the choice, so that the page can still show what was decided on
-        decision: dict[str, Any] = {"choice": choice, "conflict": conflict}
-        exam.identity_decision = decision | ({"subject": conflict} if choice == "same" else {})
-        await _go_on(session, exam, at=Step.MATCH, event=f"identity_{choice}")
+        await _settle(resources, session, exam, chosen, actor=actor, subject=subject)
         return True
 
-    return await _act(
-        resources, request_uuid, f"exam.identity.{choice}", decide, actor=actor, address=address
-    )
+    return await _act(resources, request_uuid, f"exam.decide.{chosen}", settle, actor=actor, address=address)
+
+
+async def _settle(
+    resources: Resources,
+    session: AsyncSession,
+    exam: Exam,
+    choice: Choice,
+    *,
+    actor: str,
+    subject: str | None = None,
+) -> None:
+    at = await apply_choice(resources, session, exam, choice, by=actor, subject=subject)
+    # the step confirm looks for this word when it finds something missing
+    event = "released" if choice is Choice.WITHOUT_CAPTURES else f"decided_{choice}"
+    await _go_on(session, exam, at=await _possible(session, exam, at), event=event)
 
 
 async def retry_matching(
@@ -106,7 +122,7 @@ async def retry_matching(
     address: str | None = None,
     progress: Progress | None = None,
 ) -> Bulk:
-    """`retry_exam` for all that the filter finds; with no state named, for failed, review and unverified ones."""
+    """`retry_exam` for all that the filter finds; with no state named, for failed and review ones."""
     doing = _Doing("exam.retry", _retry, actor, address)
     return await _act_on_all(resources, wanted, doing, dry_run=dry_run, progress=progress)
 
@@ -121,7 +137,7 @@ async def release_matching(
     progress: Progress | None = None,
 ) -> Bulk:
     """`release_exam` for all that the filter finds; those that need a decision of their own are left."""
-    doing = _Doing("exam.release", _release, actor, address)
+    doing = _Doing("exam.release", _releasing(resources, actor), actor, address)
     return await _act_on_all(resources, wanted, doing, dry_run=dry_run, progress=progress)
 
 
@@ -134,7 +150,7 @@ async def cancel_matching(
     address: str | None = None,
     progress: Progress | None = None,
 ) -> Bulk:
-    """`cancel_exam` for all that the filter finds; with no state named, for failed, review and unverified ones."""
+    """`cancel_exam` for all that the filter finds; with no state named, for failed and review ones."""
     doing = _Doing("exam.cancel", _cancel, actor, address)
     return await _act_on_all(resources, wanted, doing, dry_run=dry_run, progress=progress)
 
@@ -252,21 +268,33 @@ async def _retry_report(session: AsyncSession, exam: Exam) -> bool:
     return True
 
 
-async def _release(session: AsyncSession, exam: Exam) -> bool:
-    if exam.state == ExamState.FAILED:
-        return await _retry(session, exam)
-    if exam.state == ExamState.REVIEW and exam.error_code == IDENTITY_CONFLICT:
-        raise Misuse(
-            "this exam waits for a decision on who it is: keep separate, or same patient",
-            code="decision_needed",
-        )
-    if exam.state not in {ExamState.REVIEW, ExamState.UNVERIFIED}:
-        if exam.released_at is not None:
-            return False
-        raise StaleMove(f"an exam that is {exam.state} has nothing to be released from")
-    exam.released_at = await clock(session)
-    await _go_on(session, exam, at=await _possible(session, exam, Step(exam.step)), event="released")
-    return True
+def _releasing(resources: Resources, actor: str) -> Act:
+    async def release(session: AsyncSession, exam: Exam) -> bool:
+        if exam.state == ExamState.FAILED:
+            return await _retry(session, exam)
+        if exam.state not in {ExamState.REVIEW, ExamState.UNVERIFIED}:
+            if exam.released_at is not None:
+                return False
+            raise StaleMove(f"an exam that is {exam.state} has nothing to be released from")
+        exam.released_at = await clock(session)
+        if exam.state == ExamState.UNVERIFIED:
+            await _go_on(session, exam, at=await _possible(session, exam, Step(exam.step)), event="released")
+            return True
+        choice = RELEASES.get(exam.error_code or "")
+        if choice is None:
+            raise Misuse(_decision_needed(exam), code="decision_needed")
+        await _settle(resources, session, exam, choice, actor=actor)
+        return True
+
+    return release
+
+
+def _decision_needed(exam: Exam) -> str:
+    ways = ways_of(exam)
+    if ways:
+        return f"this exam waits for a decision: {', or '.join(LABELS[choice] for choice in ways)}"
+    mend = MENDED.get(exam.error_code or "", "try it again, or cancel it")
+    return f"there is nothing to vouch for here: {mend}"
 
 
 async def _cancel(session: AsyncSession, exam: Exam) -> bool:

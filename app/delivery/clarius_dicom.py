@@ -4,12 +4,12 @@ from app.clients.clarius import ClariusResearchClient, DicomOptions, login
 from app.delivery.work import Work
 from app.errors import Misuse
 from app.store.exams import Exam
-from app.store.organizations import Organization
+from app.store.organizations import PolicyFields
 
 ACCOUNT = "clarius-research"
 
 
-async def bundle_url(work: Work, exam: Exam, organization: Organization) -> str:
+async def bundle_url(work: Work, exam: Exam, policy: PolicyFields) -> str:
     """The presigned address of the exam as a zip of DICOM; it lives 7 days.
 
     Raises StillProcessing (a TryLater) while Clarius works on it, Misuse without the Research API's credentials.
@@ -29,4 +29,4 @@ async def bundle_url(work: Work, exam: Exam, organization: Organization) -> str:
             password=settings.clarius_research_password,
         )
         client = ClariusResearchClient(work.resources.http, base_url=settings.clarius_base_url, token=token)
-        return await client.dicom(exam.exam_uuid, DicomOptions(tz=organization.timezone))
+        return await client.dicom(exam.exam_uuid, DicomOptions(tz=policy.timezone))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from app.delivery.filing import plan_of
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.work import Work
 from app.errors import TryLater
@@ -23,7 +24,8 @@ NAMED_CAPTURES = 20
 async def confirm(work: Work) -> Outcome:
     """Done when Aurabox shows the study with our UID, and no capture is missing (or a person accepted that)."""
     async with work.tx() as (session, exam):
-        organization = await session.get_one(Organization, exam.organization_id)
+        plan = await plan_of(session, exam)
+        organization = plan.organization
         study = await session.get_one(Study, exam.study_id)
         subject = await session.get_one(Subject, study.subject_id)
         captures = await captures_of(session, exam.id)
@@ -36,7 +38,7 @@ async def confirm(work: Work) -> Outcome:
     if shown is not None and shown != study.study_instance_uid and not accepted:
         raise NeedsPerson("the study in Aurabox carries another UID than ours", code="study_uid_differs")
     unseen: set[str] = set()
-    if organization.images == Images.DICOMWEB:
+    if plan.policy.images == Images.DICOMWEB:
         unseen = await _unseen(work, organization, study, wait=not accepted)
     await _keep(work, study, captures, without=set() if accepted else unseen)
     missing = [capture for capture in captures if capture.problem_code]

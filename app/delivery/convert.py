@@ -11,7 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.delivery.dicom_subject import dicom_subject, study_context
-from app.delivery.match import exam_identity
+from app.delivery.filing import Plan, plan_of
+from app.delivery.match import day_of, exam_identity
 from app.delivery.outcome import Done, NeedsPerson, Outcome, Wait
 from app.delivery.staged import leftovers, making, staged_dicom, staged_name
 from app.delivery.study import deidentify_key, studied_at
@@ -25,10 +26,10 @@ from app.store.base import clock
 from app.store.captures import Capture, captures_of
 from app.store.exams import Exam, begin_sending
 from app.store.instances import Instance, delivered_elsewhere, instances_of
-from app.store.organizations import BurnedIn, Organization
-from app.store.organizations import Identity as IdentityPolicy
+from app.store.organizations import BurnedIn
 from app.store.studies import Study
 from app.store.study_contents import StudyContent, contents_of
+from app.store.subjects import Mode
 from app.store.subjects import Subject as SubjectRow
 
 log = structlog.get_logger(__name__)
@@ -41,7 +42,7 @@ class Conversion:
     """What converting one exam needs, read once."""
 
     exam: Exam
-    organization: Organization
+    plan: Plan
     study: Study
     subject: SubjectRow
     captures: Sequence[Capture]
@@ -87,10 +88,11 @@ async def _read(work: Work) -> Conversion | None:
     async with work.tx() as (session, exam):
         if not await begin_sending(session, exam):
             return None
+        plan = await plan_of(session, exam)
         study = await session.get_one(Study, exam.study_id)
         return Conversion(
             exam=exam,
-            organization=await session.get_one(Organization, exam.organization_id),
+            plan=plan,
             study=study,
             subject=await session.get_one(SubjectRow, study.subject_id),
             captures=await captures_of(session, exam.id),
@@ -102,8 +104,8 @@ async def _read(work: Work) -> Conversion | None:
 def _refuse_unknown_pixels(what: Conversion) -> None:
     """A de-identified object claims clean pixels; somebody has to have said that they are."""
     if (
-        what.organization.identity == IdentityPolicy.DEIDENTIFIED
-        and what.organization.burned_in == BurnedIn.UNKNOWN
+        what.plan.mode is Mode.PSEUDONYMOUS
+        and what.plan.policy.burned_in == BurnedIn.UNKNOWN
         and any(capture.sha256 for capture in what.captures)
     ):
         raise NeedsPerson(
@@ -144,18 +146,23 @@ async def _ready(work: Work, what: Conversion) -> set[str | None]:
 
 async def _described(work: Work, what: Conversion) -> Making:
     async with work.tx() as (session, _):
-        today = (await clock(session)).date()
+        today = day_of(await clock(session), what.plan.policy)
     label = what.subject.label_sealed
     subject = dicom_subject(
         exam_identity(work.resources, what.exam, today=today),
-        what.organization,
+        what.plan.policy,
         # as it was sent to Aurabox: made anew it might differ, if the exam data were read on another day
         label=work.resources.unseal_text(label) if label else what.subject.remote_id,
         remote_id=what.subject.remote_id,
     )
-    key = deidentify_key(work, what.organization)
-    at = studied_at(what.exam, what.organization)
-    context = study_context(what.study, what.organization, studied_at=at, deidentify_key=key)
+    policy, key = what.plan.policy, deidentify_key(work, what.plan)
+    context = study_context(
+        what.study,
+        policy,
+        organization_name=what.plan.organization.name,
+        studied_at=studied_at(what.exam, policy),
+        deidentify_key=key,
+    )
     return Making(context, subject, what.study)
 
 

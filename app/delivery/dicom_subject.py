@@ -12,22 +12,22 @@ from app.imaging.subjects import (
     Subject,
 )
 from app.store.organizations import Identity as IdentityPolicy
-from app.store.organizations import Organization
+from app.store.organizations import PolicyFields
 from app.store.studies import Study
 
 SEXES: dict[str, Literal["M", "F", "O", ""]] = {"male": "M", "female": "F", "other": "O"}
 
 
-def dicom_subject(identity: Identity, organization: Organization, *, label: str, remote_id: str) -> Subject:
-    """Identified or not by the organisation's policy. `label`: the case label in de-identified mode.
+def dicom_subject(identity: Identity, policy: PolicyFields, *, label: str, remote_id: str) -> Subject:
+    """Identified or not by the policy. `label`: the case label in de-identified mode.
 
     Without a Clarius identifier, Aurabox's own id stands as the patient id.
     """
     sex = SEXES.get(identity.sex, "")
-    if organization.identity == IdentityPolicy.DEIDENTIFIED:
+    if policy.identity == IdentityPolicy.DEIDENTIFIED:
         return DeidentifiedSubject(
             label=label,
-            birth_date=identity.birth_date if organization.keep_birth_date else None,
+            birth_date=identity.birth_date if policy.keep_birth_date else None,
             sex=sex,
             species=identity.animal_type if identity.is_animal else None,
         )
@@ -50,18 +50,23 @@ def dicom_subject(identity: Identity, organization: Organization, *, label: str,
 
 
 def study_context(
-    study: Study, organization: Organization, *, studied_at: datetime, deidentify_key: bytes | None
+    study: Study,
+    policy: PolicyFields,
+    *,
+    organization_name: str,
+    studied_at: datetime,
+    deidentify_key: bytes | None,
 ) -> StudyContext:
     """What all objects of the study share; UIDs and accession number are those that were recorded."""
-    masks = tuple(cast("tuple[int, int, int, int]", tuple(mask)) for mask in organization.masks)
-    more: dict[str, Any] = {"burned_in": organization.burned_in, "video": organization.video}
+    masks = tuple(cast("tuple[int, int, int, int]", tuple(mask)) for mask in policy.masks)
+    more: dict[str, Any] = {"burned_in": policy.burned_in, "video": policy.video}
     return StudyContext(
         study_uid=study.study_instance_uid,
         accession_number=study.accession_number,
         studied_at=studied_at,
         study_id=study.accession_number,
-        organisation_name="" if deidentify_key else organization.name,
+        organisation_name="" if deidentify_key else organization_name,
         deidentify_key=deidentify_key,
-        masks=masks if organization.burned_in == "mask" else (),
+        masks=masks if policy.burned_in == "mask" else (),
         **more,
     )

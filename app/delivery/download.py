@@ -8,6 +8,7 @@ from app.clients.http import parse_url, same_origin
 from app.clients.media import Downloaded, download, partial
 from app.delivery.clarius_dicom import bundle_url
 from app.delivery.fetch import GONE, store_exam_data
+from app.delivery.filing import plan_of
 from app.delivery.outcome import Done, Outcome
 from app.delivery.staged import staged_name
 from app.delivery.work import Work
@@ -18,7 +19,6 @@ from app.metrics import transferred
 from app.store.base import now
 from app.store.captures import Capture, captures_of
 from app.store.exams import Exam
-from app.store.organizations import Organization
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +30,7 @@ async def download_captures(work: Work) -> Outcome:
     """
     refreshed = False
     async with work.tx() as (session, exam):
+        await plan_of(session, exam)
         captures = await captures_of(session, exam.id)
         if captures and not work.resources.staging.shared:
             exam.staging_host = work.resources.host
@@ -107,8 +108,8 @@ async def _url(work: Work, exam: Exam, capture: Capture) -> str:
     if capture.url_sealed is not None:
         return work.resources.unseal_text(capture.url_sealed)
     async with work.tx() as (session, _):
-        organization = await session.get_one(Organization, exam.organization_id)
-    return await bundle_url(work, exam, organization)
+        plan = await plan_of(session, exam)
+    return await bundle_url(work, exam, plan.policy)
 
 
 async def _read(work: Work, exam: Exam, capture: Capture, url: str) -> Downloaded:

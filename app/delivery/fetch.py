@@ -1,11 +1,13 @@
 """Step fetch: read the exam data (C2), store it sealed, make a row for each capture."""
 
 import json
+from urllib.parse import urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.clients.clarius import CaptureLink
-from app.delivery.outcome import Done, Outcome, Rest
+from app.clients.clarius import CaptureLink, ExamData
+from app.delivery.filing import PATIENT_CHANGED, WRONG_ANSWER, file, identity_hash, policy_of
+from app.delivery.outcome import Done, NeedsPerson, Outcome, Rest
 from app.delivery.work import Work
 from app.errors import NotThere
 from app.resources import Resources
@@ -13,6 +15,8 @@ from app.states import ExamState
 from app.store.base import now
 from app.store.captures import Capture, captures_of
 from app.store.exams import Exam
+from app.store.filings import filing_of
+from app.store.links import confirmed_links
 from app.store.organizations import CaptureSource, Organization
 
 # One exam has dozens of captures; a list of more is a mistake or an attack, and a person looks at it.
@@ -41,20 +45,25 @@ async def store_exam_data(work: Work, exam: Exam) -> int:
     """Read the exam data and store it with fresh capture links; the number of captures it names.
 
     Called again when a link has expired: a capture keeps its row, and gets the new URL of its place in the list.
+    Raises NeedsPerson when the answer is of another request, or names somebody else than it did before.
     """
     if exam.download_url is None:
         raise RuntimeError("an exam past verify has a download URL")
+    _refuse_foreign_url(exam)
     async with work.effect("fetch:read_exam_data", "clarius"):
         clarius = await work.resources.clarius()
         data = await clarius.exam_data(exam.download_url)
+    _refuse_foreign_answer(exam, data)
     if len(data.captures) > MAX_CAPTURES:
         return len(data.captures)
+    named = await identity_hash(work.resources, exam, data.raw.get("patient"))
     async with work.tx() as (session, row):
+        await _file(session, row, named)
         row.exam_data_sealed = work.resources.seal_text(json.dumps(data.raw))
         row.exam_data_at = await session.scalar(now().select())
         rows = {capture.index: capture for capture in await captures_of(session, row.id)}
-        organization = await session.get(Organization, row.organization_id)
-        if organization is not None and organization.source == CaptureSource.CLARIUS_DICOM:
+        policy = await policy_of(session, row)
+        if policy is not None and policy.source == CaptureSource.CLARIUS_DICOM:
             # Clarius's own DICOM comes as one bundle, whatever captures the exam data name; its address is
             # asked for when it is downloaded
             if data.captures and not rows:
@@ -63,6 +72,48 @@ async def store_exam_data(work: Work, exam: Exam) -> int:
         for link in data.captures:
             _keep_capture(work.resources, session, row, rows.get(link.index), link)
     return len(data.captures)
+
+
+def _refuse_foreign_url(exam: Exam) -> None:
+    """Of a claim that a person released, only an address that holds its own request UUID is asked.
+
+    Our key reads every customer's exams, so that a forged address could name anybody's.
+    """
+    if exam.verified_at is None and str(exam.request_uuid) not in urlsplit(
+        exam.download_url or ""
+    ).path.split("/"):
+        raise NeedsPerson(
+            "the notification names an address that is not this request's; nothing was read",
+            code=WRONG_ANSWER,
+        )
+
+
+def _refuse_foreign_answer(exam: Exam, data: ExamData) -> None:
+    """Clarius says of which request its answer is; of a request that it does not list it has to."""
+    answered = (data.request_uuid or "").strip().lower()
+    if answered != str(exam.request_uuid) and (answered or exam.verified_at is None):
+        raise NeedsPerson(
+            "Clarius answered with the data of another request; nothing of it was kept", code=WRONG_ANSWER
+        )
+
+
+async def _file(session: AsyncSession, exam: Exam, named: bytes) -> None:
+    """The exam's first filing, or the comparison with it when the data is read again."""
+    filing = await filing_of(session, exam.id, exam.filing)
+    if filing is None:
+        links = await confirmed_links(session, [exam.customer_hash] if exam.customer_hash else [])
+        link = links.get(exam.customer_hash or b"")
+        if link is not None:
+            # the link may have moved since the exam was verified: nothing was sent to anybody yet
+            exam.organization_id = link.organization_id
+        organization = await session.get_one(Organization, exam.organization_id)
+        await file(session, exam, organization, identity_hash=named, link=link)
+        return
+    if filing.identity_hash is not None and filing.identity_hash != named:
+        raise NeedsPerson(
+            "the exam data names somebody else than when the exam was filed", code=PATIENT_CHANGED
+        )
+    filing.identity_hash = named
 
 
 def _keep_capture(

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import date, datetime
 from typing import Literal, cast
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clients.aurabox import CaseFields, Patient, PatientFields
 from app.delivery.create import Creation, Made, create_once
+from app.delivery.filing import mode_of, plan_of
 from app.delivery.mapping import (
     CasePlan,
     HoldPlan,
@@ -29,21 +30,14 @@ from app.delivery.work import Work
 from app.resources import Resources
 from app.store.base import clock
 from app.store.exams import Exam
-from app.store.organizations import Animals, Incomplete, MatchExisting, Organization
+from app.store.filings import filing_of
+from app.store.organizations import Animals, Incomplete, MatchExisting, Organization, PolicyFields
 from app.store.organizations import Identity as IdentityPolicy
-from app.store.subjects import Subject, SubjectKind, find_subject, keep_subject, same_identifier
+from app.store.subjects import Keys, Subject, SubjectKind, find_subject, keep_subject, same_identifier
 
 MAX_SEARCH_CHARACTERS = 255
 
 Sex = Literal["male", "female", "other", "unknown"]
-
-
-@dataclass(frozen=True)
-class Keys:
-    """By which a subject is found again: the whole key, and the identifier alone if there is one."""
-
-    patient: bytes
-    identifier: bytes | None
 
 
 async def match(work: Work) -> Outcome:
@@ -51,19 +45,22 @@ async def match(work: Work) -> Outcome:
     async with work.tx() as (session, exam):
         if exam.subject_id is not None:
             return Done()
-        organization = await session.get_one(Organization, exam.organization_id)
-        today = (await clock(session)).astimezone(UTC).date()
+        plan = await plan_of(session, exam)
+        organization = plan.organization
+        today = day_of(await clock(session), plan.policy)
     identity = exam_identity(work.resources, exam, today=today)
-    decision = exam.identity_decision or {}
-    if decision.get("choice") == "same":
-        return await _take_subject(work, UUID(decision["subject"]))
-    keys = await _keys(
-        work.resources, organization, exam, identity, separate=decision.get("choice") == "separate"
-    )
-    known = await _known_subject(work, organization, keys, identity)
+    if plan.choice == "same":
+        return await _take_subject(work, UUID((plan.filing.decision or {})["subject"]))
+    keys = await _keys(work.resources, organization, exam, identity, separate=plan.choice == "separate")
+    known = await _known_subject(work, keys, identity)
     if known is not None:
         return await _take_subject(work, known.id)
     return await _create(work, organization, exam, identity, keys)
+
+
+def day_of(at: datetime, policy: PolicyFields) -> date:
+    """The organisation's day at that moment: what "before today" means for a date of birth."""
+    return at.astimezone(ZoneInfo(policy.timezone)).date()
 
 
 def exam_identity(resources: Resources, exam: Exam, *, today: date) -> Identity:
@@ -81,24 +78,26 @@ async def _keys(
     identifier = (
         await resources.hash_text("identifier", scope + identity.identifier) if identity.identifier else None
     )
-    return Keys(await resources.hash_text("patient", scope + words), identifier)
+    return Keys(
+        organization.id,
+        mode_of(organization),
+        await resources.hash_text("patient", scope + words),
+        identifier,
+    )
 
 
-async def _known_subject(
-    work: Work, organization: Organization, keys: Keys, identity: Identity
-) -> Subject | None:
+async def _known_subject(work: Work, keys: Keys, identity: Identity) -> Subject | None:
     """The subject recorded for this key. Raises NeedsPerson when the identifier was somebody else's."""
     async with work.tx() as (session, exam):
-        known = await find_subject(session, organization.id, keys.patient)
-        decided = (exam.identity_decision or {}).get("choice") is not None
-        others: Sequence[Subject] = []
-        if keys.identifier is not None and not decided:
-            others = await same_identifier(session, organization.id, keys.identifier)
+        known = await find_subject(session, keys)
+        filing = await filing_of(session, exam.id, exam.filing)
+        decided = filing is not None and filing.decision is not None
+        others: Sequence[Subject] = [] if decided else await same_identifier(session, keys)
         for other in others:
             facts = Identity.from_facts(json.loads(work.resources.unseal_text(other.facts_sealed)))
             why = contradicts(facts, identity)
             if why is not None:
-                exam.identity_decision = {"conflict": str(other.id)}
+                exam.question = {"conflicts": [str(other.id)]}
                 break
         else:
             return known
@@ -120,7 +119,7 @@ async def _create(
     creation = _creation(work, organization, plan, keys, identity)
     made = await create_once(work, creation)
     async with work.tx() as (session, row):
-        known = await find_subject(session, organization.id, keys.patient)
+        known = await find_subject(session, keys)
         if known is None:
             raise RuntimeError("a create ended without a record of its subject")
         row.subject_id = known.id
@@ -176,6 +175,7 @@ def _creation(
         await keep_subject(
             session,
             organization_id=organization.id,
+            mode=keys.mode,
             patient_key=keys.patient,
             identifier_hash=keys.identifier,
             kind=kind,
@@ -188,7 +188,7 @@ def _creation(
     return Creation(
         organization_id=organization.id,
         kind=kind,
-        natural_key=keys.patient.hex(),
+        natural_key=f"{keys.mode}|{keys.patient.hex()}",
         search=search,
         send=send,
         keep=keep,

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlche
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import CannotUnseal
+from app.delivery.filing import policy_of
 from app.delivery.outcome import LOCAL_SECONDS, Done, GiveBack, Outcome, Rest, Wait, decide
 from app.delivery.steps import STEPS, following
 from app.delivery.work import LeaseLost, Work, heartbeat
@@ -27,7 +28,6 @@ from app.store.base import clock, in_seconds
 from app.store.captures import captures_of
 from app.store.exam_events import record_event
 from app.store.exams import Exam, claim_exam, has_room, move
-from app.store.organizations import Organization
 from app.store.studies import Study
 from app.tracing import span
 
@@ -210,8 +210,7 @@ async def _tidy(work: Work) -> None:
 async def _record_done(session: AsyncSession, exam: Exam, step: Step, outcome: Done) -> Step | None:
     await record_event(session, exam.id, step=step, event="done", detail=outcome.detail)
     exam.begin_anew()
-    organization = await session.get(Organization, exam.organization_id) if exam.organization_id else None
-    following_step = outcome.to or following(step, organization)
+    following_step = outcome.to or following(step, await policy_of(session, exam))
     if step is Step.CONFIRM:
         await _record_delivery(session, exam)
     if following_step is None:

@@ -6,6 +6,7 @@ import structlog
 
 from app.clients.dicomweb import Instance as File
 from app.clients.dicomweb import Stored, batches
+from app.delivery.filing import Plan
 from app.delivery.staged import staged_files
 from app.delivery.work import Work
 from app.errors import TryLater
@@ -13,7 +14,6 @@ from app.metrics import transferred
 from app.store.base import now
 from app.store.captures import Capture
 from app.store.instances import Instance
-from app.store.organizations import Organization
 from app.store.studies import Study
 
 log = structlog.get_logger(__name__)
@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 REFUSALS_TO_GIVE_UP = 4
 
 
-async def send_by_dicomweb(work: Work, organization: Organization, images: Sequence[Instance]) -> bool:
+async def send_by_dicomweb(work: Work, plan: Plan, images: Sequence[Instance]) -> bool:
     """True when the server has taken every image, or has refused some for good (recorded at their captures).
 
     False when an image is no longer in staging. Raises TryLater (`images_refused`) while it may yet take them.
@@ -30,11 +30,11 @@ async def send_by_dicomweb(work: Work, organization: Organization, images: Seque
     files = await staged_files(work, images)
     if files is None:
         return False
-    account = f"dicomweb:{organization.id}"
+    account = f"dicomweb:{plan.organization.id}"
     async with work.tx() as (session, exam):
         study = await session.get_one(Study, exam.study_id)
         tried = exam.attempts
-    client = work.resources.dicomweb(organization)
+    client = work.resources.dicomweb(plan.organization)
     rows = {instance.sop_instance_uid: instance for instance, _ in files}
     refused: dict[str, int | None] = {}
     for batch in batches([File(path, instance.sop_instance_uid) for instance, path in files]):

@@ -12,6 +12,7 @@ import structlog
 from app.clients.aurabox.uploader import StudySummary, UploaderClient
 from app.clients.tus import Hooks, Target, send_file
 from app.delivery.archive import Staged, discard_archive, stage_archive
+from app.delivery.filing import Plan
 from app.delivery.study import DESCRIPTION, studied_at
 from app.delivery.work import Work
 from app.errors import GiveUp, NotThere, SonobridgeError, TryLater
@@ -19,9 +20,8 @@ from app.metrics import transferred
 from app.store.base import now
 from app.store.exams import Exam
 from app.store.instances import Instance
-from app.store.organizations import Identity, Organization
 from app.store.studies import Study
-from app.store.subjects import Subject
+from app.store.subjects import Mode, Subject
 from app.store.uploads import Upload, UploadState, plan_again, upload_of
 
 log = structlog.get_logger(__name__)
@@ -55,7 +55,7 @@ class Sending:
         self.upload.state = stage
 
 
-async def send_by_uploader(work: Work, organization: Organization, images: Sequence[Instance]) -> bool:
+async def send_by_uploader(work: Work, plan: Plan, images: Sequence[Instance]) -> bool:
     """True when Aurabox answered `complete`, False when an image is no longer in staging.
 
     Raises from the error tree; the next run goes on from the row.
@@ -68,14 +68,16 @@ async def send_by_uploader(work: Work, organization: Organization, images: Seque
             upload = await upload_of(session, exam.id)
         study = await session.get_one(Study, exam.study_id)
         subject = await session.get_one(Subject, study.subject_id)
-    sending = Sending(work, upload, work.resources.uploader(organization), f"uploader:{organization.id}")
+    sending = Sending(
+        work, upload, work.resources.uploader(plan.organization), f"uploader:{plan.organization.id}"
+    )
     try:
         if sending.before(UploadState.SENT):
             archive = await stage_archive(work, study, images, upload)
             if archive is None:
                 return False
             await _keep_size(sending, archive)
-            summary = _summary(exam, study, organization, images)
+            summary = _summary(exam, study, plan, images)
             await _begin(sending, summary, patient_id=subject.remote_id)
             await _send_archive(sending, archive)
             await sending.reached(UploadState.SENT)
@@ -119,22 +121,20 @@ async def _begin(sending: Sending, summary: StudySummary, *, patient_id: str) ->
         await sending.reached(UploadState.STARTED)
 
 
-def _summary(
-    exam: Exam, study: Study, organization: Organization, images: Sequence[Instance]
-) -> StudySummary:
+def _summary(exam: Exam, study: Study, plan: Plan, images: Sequence[Instance]) -> StudySummary:
     """What `init` is told of the study: counts and UIDs; who it is Aurabox knows by the patient id."""
-    at = studied_at(exam, organization)
+    at = studied_at(exam, plan.policy)
     series: dict[str, dict[str, object]] = {}
     for uid in sorted({image.series_uid for image in images}):
         count = sum(image.series_uid == uid for image in images)
         series[uid] = {"series_uid": uid, "modality": "US", "images": count}
-    identified = organization.identity == Identity.IDENTIFIED
+    identified = plan.mode is Mode.IDENTIFIED
     return StudySummary(
         study_uid=study.study_instance_uid,
         study_date=f"{at:%Y%m%d}",
         study_time=f"{at:%H%M%S}",
         study_description=DESCRIPTION,
-        institution_name=organization.name if identified else "",
+        institution_name=plan.organization.name if identified else "",
         series_count=len(series),
         images=len(images),
         series=series,

@@ -3,10 +3,15 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from app.delivery.work import Work
+from app.resources import Resources
 from app.staging import CAPTURE_PREFIX
 from app.store.captures import Capture
-from app.store.instances import Instance
+from app.store.exams import Exam
+from app.store.instances import Instance, instances_of
+from app.store.uploads import Upload, UploadState
 
 DICOM_FOLDER = "dicom"
 ARCHIVE = "upload.zip"
@@ -46,3 +51,22 @@ async def staged_files(work: Work, instances: Iterable[Instance]) -> Files | Non
             return None
         files.append((instance, path))
     return files
+
+
+async def images_left(session: AsyncSession, exam: Exam) -> bool:
+    """Whether an image of the exam was sent, or may have been: an upload of it was begun."""
+    upload = await session.get(Upload, exam.id)
+    begun = upload is not None and upload.state not in {UploadState.PLANNED, UploadState.ANNOUNCED}
+    return begun or any(image.stored_at for image in await instances_of(session, exam.id))
+
+
+async def discard_planned(resources: Resources, session: AsyncSession, exam: Exam) -> None:
+    """Forget the objects that were made of the exam's captures and not sent; their files go too."""
+    for image in await instances_of(session, exam.id):
+        if image.stored_at is None:
+            resources.staging.path(exam.id, staged_dicom(image.sop_instance_uid)).unlink(missing_ok=True)
+            await session.delete(image)
+    upload = await session.get(Upload, exam.id)
+    if upload is not None:
+        await session.delete(upload)
+    await session.flush()

@@ -1,22 +1,25 @@
 """Step study: one study in Aurabox for one exam of an organisation, whatever the number of submissions (A11, A12)."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clients.aurabox import Study as RemoteStudy
 from app.delivery.create import Creation, Made, create_once
+from app.delivery.filing import REFILE, Plan, plan_of
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.work import Work
 from app.imaging.uids import accession_number, study_uid
 from app.store.captures import captures_of
 from app.store.exams import Exam
-from app.store.organizations import Identity, Organization
-from app.store.studies import Study, find_study
-from app.store.subjects import Subject
+from app.store.organizations import Identity, PolicyFields
+from app.store.studies import Study, studies_of_exam
+from app.store.subjects import Mode, Subject
 
 DESCRIPTION = "Ultrasound"
 MODALITY = "US"
@@ -29,44 +32,70 @@ KEY_FIELDS = ("study_instance_uid", "accession_number")
 async def study(work: Work) -> Outcome:
     """Done when the exam's study is recorded. A study that is already another subject's goes to review."""
     async with work.tx() as (session, exam):
-        if await _take_study(session, exam):
+        plan = await plan_of(session, exam)
+        if await _take_study(session, exam, plan):
             return Done("the exam has its study already")
-        organization = await session.get_one(Organization, _organization_id(exam))
         subject = await session.get_one(Subject, exam.subject_id)
         captures = await captures_of(session, exam.id)
-    fields = study_fields(exam, organization, deidentify_key(work, organization), captures=len(captures))
-    names = work.resources.settings.aurabox_study_fields
-    made = await create_once(work, _creation(work, organization, subject, exam, fields, names))
+        others = await _of_same_mode(session, exam, plan)
+    filed_as = uuid.uuid5(exam.exam_uuid, subject.patient_key.hex()) if others else exam.exam_uuid
+    fields = study_fields(
+        exam, plan.policy, deidentify_key(work, plan), filed_as=filed_as, captures=len(captures)
+    )
+    made = await create_once(work, _creation(work, plan, subject, exam, fields, filed_as=filed_as))
     async with work.tx() as (session, exam):
         # another submission of the exam may have made it while this one waited, and for another subject
-        if not await _take_study(session, exam):
+        if not await _take_study(session, exam, plan):
             raise RuntimeError("a create ended without a record of its study")
     return Done("adopted" if made.adopted else "created")
 
 
-async def _take_study(session: AsyncSession, exam: Exam) -> bool:
+async def _take_study(session: AsyncSession, exam: Exam, plan: Plan) -> bool:
     """File the request under the study on record, if there is one. Raises NeedsPerson when it is another subject's."""
-    known = await find_study(session, _organization_id(exam), exam.exam_uuid)
-    if known is None:
-        return False
-    if known.subject_id != exam.subject_id:
+    ours = next(
+        (
+            one
+            for one in await studies_of_exam(session, plan.organization.id, exam.exam_uuid)
+            if one.subject_id == exam.subject_id
+        ),
+        None,
+    )
+    if ours is not None:
+        exam.study_id = ours.id
+        return True
+    if plan.choice != REFILE and await _of_same_mode(session, exam, plan):
         raise NeedsPerson(
             "an earlier submission of this exam was filed under somebody else",
             code="study_of_other_subject",
         )
-    exam.study_id = known.id
-    return True
+    return False
+
+
+async def _of_same_mode(session: AsyncSession, exam: Exam, plan: Plan) -> list[Study]:
+    """The exam's studies under other subjects that this filing could be taken for.
+
+    What was filed under a pseudonym says nothing of what is filed by name, nor the other way round.
+    """
+    found = []
+    for one in await studies_of_exam(session, plan.organization.id, exam.exam_uuid):
+        owner = await session.get_one(Subject, one.subject_id)
+        if one.subject_id != exam.subject_id and owner.mode == plan.mode:
+            found.append(one)
+    return found
 
 
 def _creation(
     work: Work,
-    organization: Organization,
+    plan: Plan,
     subject: Subject,
     exam: Exam,
     fields: Mapping[str, Any],
-    names: Mapping[str, str | None],
+    *,
+    filed_as: UUID,
 ) -> Creation:
+    organization = plan.organization
     account = f"aurabox:{organization.id}"
+    names = work.resources.settings.aurabox_study_fields
     sent = {names[ours]: value for ours, value in fields.items() if names.get(ours) and value is not None}
 
     async def search() -> Sequence[str]:
@@ -101,7 +130,7 @@ def _creation(
     return Creation(
         organization_id=organization.id,
         kind="study",
-        natural_key=str(exam.exam_uuid),
+        natural_key=f"{plan.mode}|{filed_as}",
         search=search,
         send=send,
         keep=keep,
@@ -115,16 +144,20 @@ def _is_ours(found: RemoteStudy, keys: Mapping[str | None, Any]) -> bool:
 
 
 def study_fields(
-    exam: Exam, organization: Organization, key: bytes | None, *, captures: int
+    exam: Exam, policy: PolicyFields, key: bytes | None, *, filed_as: UUID, captures: int
 ) -> dict[str, Any]:
-    """The fields of aurabox.md under our names; None is not sent."""
-    deidentified = organization.identity == Identity.DEIDENTIFIED
+    """The fields that Aurabox documents (A12) under our names; None is not sent.
+
+    `filed_as` stands for the exam in UIDs: its own UUID, or one made for a study that a person filed again under
+    somebody else, because one UID must not lie under two people.
+    """
+    deidentified = policy.identity == Identity.DEIDENTIFIED
     return {
-        "study_instance_uid": study_uid(exam.exam_uuid, deidentify_key=key),
-        "accession_number": accession_number(exam.exam_uuid, deidentify_key=key),
+        "study_instance_uid": study_uid(filed_as, deidentify_key=key),
+        "accession_number": accession_number(filed_as, deidentify_key=key),
         "description": DESCRIPTION,
         "modality": MODALITY,
-        "study_date": studied_at(exam, organization).date().isoformat(),
+        "study_date": studied_at(exam, policy).date().isoformat(),
         "number_of_images": captures,
         "source": SOURCE,
         "source_exam_uuid": None if deidentified else str(exam.exam_uuid),
@@ -132,20 +165,14 @@ def study_fields(
     }
 
 
-def studied_at(exam: Exam, organization: Organization) -> datetime:
+def studied_at(exam: Exam, policy: PolicyFields) -> datetime:
     """When the exam was submitted, in the organisation's time zone: the nearest that Clarius tells to the scan."""
     at = exam.submitted_at or exam.received_at
-    return at.astimezone(UTC).astimezone(ZoneInfo(organization.timezone))
+    return at.astimezone(UTC).astimezone(ZoneInfo(policy.timezone))
 
 
-def deidentify_key(work: Work, organization: Organization) -> bytes | None:
-    """The key of the organisation's pseudonyms in de-identified mode, else None. Raises CannotUnseal."""
-    if organization.identity != Identity.DEIDENTIFIED:
+def deidentify_key(work: Work, plan: Plan) -> bytes | None:
+    """The key of the organisation's pseudonyms where the filing is pseudonymous, else None. Raises CannotUnseal."""
+    if plan.mode is not Mode.PSEUDONYMOUS:
         return None
-    return work.resources.sealer.unseal(organization.pseudonym_key_sealed)
-
-
-def _organization_id(exam: Exam) -> Any:
-    if exam.organization_id is None:
-        raise RuntimeError("an exam past verify has an organisation")
-    return exam.organization_id
+    return work.resources.sealer.unseal(plan.organization.pseudonym_key_sealed)

@@ -57,7 +57,11 @@ class Exam(Leased, Base):
     exam_data_at: Mapped[datetime | None]
     subject_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id"))
     study_id: Mapped[UUID | None] = mapped_column(ForeignKey("studies.id"))
-    # a person's word on an identity conflict: {"choice": "separate"} or {"choice": "same", "subject": id}
+    # the number of its newest filing: how it is filed, and who said so
+    filing: Mapped[int | None]
+    # what a person who decides has to know: whom it contradicts, which matches there are
+    question: Mapped[dict[str, Any] | None]
+    # what the version before filings kept; read by it alone, and dropped in the release after this one
     identity_decision: Mapped[dict[str, Any] | None]
     # the host whose staging folder holds the bytes, when staging is a local folder
     staging_host: Mapped[str | None]

@@ -1,4 +1,4 @@
-"""Organisations: whose exams go to which Aurabox team, and by which policy."""
+"""Organisations: whose exams go to which Aurabox team, and by which policy; every version of a policy is kept."""
 
 import uuid
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ForeignKey, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -72,18 +72,16 @@ class BurnedIn(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Organization(Base):
-    """One Aurabox team ("realm") and the policy by which exams are filed in it."""
+class Corrections(StrEnum):
+    """What becomes of details that a later exam of a known patient spells otherwise."""
 
-    __tablename__ = "organizations"
+    REVIEW = "review"
+    UPDATE = "update"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
-    name: Mapped[str] = mapped_column(unique=True)
-    aurabox_url: Mapped[str | None]
-    aurabox_key_sealed: Mapped[bytes | None]
-    service_key_sealed: Mapped[bytes | None]
-    # HMAC key of pseudonyms and de-identified UIDs; made once, never rotated, or studies would double
-    pseudonym_key_sealed: Mapped[bytes]
+
+class PolicyFields:
+    """By what rules exams are filed and images made: the columns that an organisation and its policies share."""
+
     identity: Mapped[str] = mapped_column(default=Identity.IDENTIFIED)
     incomplete: Mapped[str] = mapped_column(default=Incomplete.CASE)
     animals: Mapped[str] = mapped_column(default=Animals.CASE)
@@ -94,15 +92,67 @@ class Organization(Base):
     video: Mapped[str] = mapped_column(default=Video.CINE)
     burned_in: Mapped[str] = mapped_column(default=BurnedIn.UNKNOWN)
     masks: Mapped[list[Any]] = mapped_column(default=list)
+    report: Mapped[bool] = mapped_column(default=False)
+    timezone: Mapped[str] = mapped_column(default="UTC")
+    corrections: Mapped[str] = mapped_column(default=Corrections.REVIEW, server_default="review")
+
+
+POLICY_FIELDS = (
+    "identity",
+    "incomplete",
+    "animals",
+    "match_existing",
+    "keep_birth_date",
+    "source",
+    "images",
+    "video",
+    "burned_in",
+    "masks",
+    "report",
+    "timezone",
+    "corrections",
+)
+
+
+class Policy(PolicyFields, Base):
+    """One version of an organisation's policy. Append-only: an exam is filed under a version and keeps to it."""
+
+    __tablename__ = "policies"
+
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Organization(PolicyFields, Base):
+    """One Aurabox team ("realm") and the policy in force, which is also its newest row in `policies`."""
+
+    __tablename__ = "organizations"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    name: Mapped[str] = mapped_column(unique=True)
+    policy_version: Mapped[int] = mapped_column(default=1, server_default="1")
+    aurabox_url: Mapped[str | None]
+    aurabox_key_sealed: Mapped[bytes | None]
+    service_key_sealed: Mapped[bytes | None]
+    # HMAC key of pseudonyms and de-identified UIDs; made once, never rotated, or studies would double
+    pseudonym_key_sealed: Mapped[bytes]
     dicomweb_url: Mapped[str | None]
     dicomweb_user: Mapped[str | None]
     dicomweb_token_sealed: Mapped[bytes | None]
-    report: Mapped[bool] = mapped_column(default=False)
-    timezone: Mapped[str] = mapped_column(default="UTC")
     # how many of its exams may run at one time, over all workers
     concurrency: Mapped[int] = mapped_column(default=8, server_default="8")
     created_at: Mapped[datetime] = mapped_column(server_default=now())
     removed_at: Mapped[datetime | None]
+
+
+def keep_policy(session: AsyncSession, organization: Organization, *, by: str) -> None:
+    """Append the organisation's policy as it is now under its `policy_version`; the caller commits."""
+    values = {name: getattr(organization, name) for name in POLICY_FIELDS}
+    session.add(
+        Policy(organization_id=organization.id, version=organization.policy_version, created_by=by, **values)
+    )
 
 
 async def find_organization(session: AsyncSession, id_or_name: str) -> Organization | None:

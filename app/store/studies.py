@@ -1,6 +1,7 @@
-"""Studies: the thing in Aurabox; one per (organisation, exam), whatever the number of submissions."""
+"""Studies: the thing in Aurabox; one per (organisation, exam, subject), whatever the number of submissions."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -26,13 +27,18 @@ class Study(Base):
     adopted: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(server_default=now())
 
-    __table_args__ = (UniqueConstraint("organization_id", "exam_uuid"),)
+    __table_args__ = (UniqueConstraint("organization_id", "exam_uuid", "subject_id"),)
 
 
-async def find_study(session: AsyncSession, organization_id: UUID, exam_uuid: UUID) -> Study | None:
-    """The study that stands for this exam in this organisation."""
+async def studies_of_exam(session: AsyncSession, organization_id: UUID, exam_uuid: UUID) -> Sequence[Study]:
+    """The studies that stand for this exam in this organisation, oldest first.
+
+    One, unless a person filed a submission of it under somebody else, or the policy did under a pseudonym.
+    """
     return (
         await session.scalars(
-            select(Study).where(Study.organization_id == organization_id, Study.exam_uuid == exam_uuid)
+            select(Study)
+            .where(Study.organization_id == organization_id, Study.exam_uuid == exam_uuid)
+            .order_by(Study.created_at, Study.id)
         )
-    ).one_or_none()
+    ).all()

@@ -1,12 +1,13 @@
-"""Subjects: the Aurabox patient or case that stands for one patient key of an organisation."""
+"""Subjects: the Aurabox patient or case that stands for one patient key of an organisation, named or not."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint, select
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -21,8 +22,18 @@ class SubjectKind(StrEnum):
     CASE = "case"
 
 
+class Mode(StrEnum):
+    """Whether what is filed names the person."""
+
+    IDENTIFIED = "identified"
+    PSEUDONYMOUS = "pseudonymous"
+
+
 class Subject(Base):
-    """Recorded once per (organisation, patient key). What identifies a person is sealed or hashed."""
+    """Recorded once per (organisation, mode, patient key). What identifies a person is sealed or hashed.
+
+    `distinct`: another subject shares its identifier, so that labels and DICOM ids made from that are marked.
+    """
 
     __tablename__ = "subjects"
 
@@ -32,6 +43,8 @@ class Subject(Base):
     # hash of the Clarius identifier alone: finds "same identifier, another person"
     identifier_hash: Mapped[bytes | None] = mapped_column(index=True)
     kind: Mapped[str]
+    mode: Mapped[str] = mapped_column(default=Mode.IDENTIFIED, server_default="identified")
+    distinct: Mapped[bool] = mapped_column(default=False, server_default="false")
     remote_id: Mapped[str]
     facts_sealed: Mapped[bytes]
     # a case's label as it was sent; de-identified objects carry it as name and id
@@ -39,15 +52,30 @@ class Subject(Base):
     adopted: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(server_default=now())
 
-    __table_args__ = (UniqueConstraint("organization_id", "patient_key"),)
+    __table_args__ = (
+        UniqueConstraint("organization_id", "mode", "patient_key"),
+        Index("ix_subjects_organization_id_remote_id", "organization_id", "remote_id"),
+    )
 
 
-async def find_subject(session: AsyncSession, organization_id: UUID, patient_key: bytes) -> Subject | None:
+@dataclass(frozen=True)
+class Keys:
+    """By which a subject is found again: the whole key, and the identifier alone if there is one."""
+
+    organization_id: UUID
+    mode: Mode
+    patient: bytes
+    identifier: bytes | None
+
+
+async def find_subject(session: AsyncSession, keys: Keys) -> Subject | None:
     """The patient or case recorded for this key."""
     return (
         await session.scalars(
             select(Subject).where(
-                Subject.organization_id == organization_id, Subject.patient_key == patient_key
+                Subject.organization_id == keys.organization_id,
+                Subject.mode == keys.mode,
+                Subject.patient_key == keys.patient,
             )
         )
     ).one_or_none()
@@ -58,17 +86,38 @@ async def keep_subject(session: AsyncSession, **values: object) -> None:
     await session.execute(insert(Subject).values(**values).on_conflict_do_nothing())
 
 
-async def same_identifier(
-    session: AsyncSession, organization_id: UUID, identifier_hash: bytes
-) -> Sequence[Subject]:
-    """Everybody of this organisation who came with this Clarius identifier, oldest first."""
+async def same_identifier(session: AsyncSession, keys: Keys) -> Sequence[Subject]:
+    """Everybody of this organisation and mode who came with this Clarius identifier, oldest first."""
+    if keys.identifier is None:
+        return []
     return (
         await session.scalars(
             select(Subject)
             .where(
-                Subject.organization_id == organization_id,
-                Subject.identifier_hash == identifier_hash,
+                Subject.organization_id == keys.organization_id,
+                Subject.mode == keys.mode,
+                Subject.identifier_hash == keys.identifier,
             )
             .order_by(Subject.created_at, Subject.id)
         )
     ).all()
+
+
+async def owners(
+    session: AsyncSession, organization_id: UUID, remote_ids: Collection[str]
+) -> dict[str, Subject]:
+    """Which of our subjects stand for these patients or cases of Aurabox, by remote id."""
+    rows = await session.scalars(
+        select(Subject).where(Subject.organization_id == organization_id, Subject.remote_id.in_(remote_ids))
+    )
+    return {row.remote_id: row for row in rows}
+
+
+async def lock_identity(session: AsyncSession, keys: Keys, remote_id: str) -> None:
+    """Let nobody else record a subject of this identifier, or for this remote id, until the commit.
+
+    Advisory, because the rows that must not come to be can't be locked. The identifier comes first, always.
+    """
+    scope = f"{keys.organization_id}|{keys.mode}"
+    for text in (f"{scope}|{(keys.identifier or keys.patient).hex()}", f"{keys.organization_id}|{remote_id}"):
+        await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(text, 0))))

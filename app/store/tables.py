@@ -9,6 +9,7 @@ from app.store import (  # noqa: F401 - imported for the tables they declare
     creates,
     exam_events,
     exams,
+    filings,
     instances,
     links,
     oidc_attempts,

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select
 
+from app.accounts.organizations import add_organization
 from app.delivery.work import LeaseLost
 from app.resources import Resources
 from app.states import ExamState, Reason, Step
@@ -14,6 +15,7 @@ from app.store.audit import AuditEvent
 from app.store.captures import Capture
 from app.store.claims import Claim
 from app.store.exams import Exam
+from app.store.filings import filing_of
 from sandbox.server import Sandbox, SandboxThread
 from tests.cli.conftest import Cli
 from tests.support.exams import add_exam, hold, reread
@@ -26,6 +28,20 @@ def _add(cli: Cli, **columns: Any) -> Exam:
 
 def _row(cli: Cli, exam: Exam) -> Exam:
     return cli.within(lambda resources: reread(resources, exam.id))
+
+
+def _organization(cli: Cli) -> UUID:
+    given = {"name": "Harbour Clinic", "aurabox_key": "invented", "images": "none"}
+    return cli.within(lambda resources: add_organization(resources, given, actor="test")).id
+
+
+async def _decision(resources: Resources, exam: Exam) -> dict[str, Any]:
+    async with resources.sessions() as session:
+        row = await session.get_one(Exam, exam.id)
+        filing = await filing_of(session, row.id, row.filing)
+    assert filing is not None
+    assert filing.decision is not None
+    return filing.decision
 
 
 async def _audited(resources: Resources) -> list[tuple[str, str | None]]:
@@ -123,9 +139,12 @@ def test_retrying_an_unverified_exam_has_its_claims_checked_anew(cli: Cli) -> No
 
 
 def test_missing_captures_are_downloaded_again_by_a_retry_and_accepted_by_a_release(cli: Cli) -> None:
+    organization = _organization(cli)
+
     def missing() -> Exam:
         exam = _add(
             cli,
+            organization_id=organization,
             state=ExamState.REVIEW,
             step=Step.CONFIRM,
             error_code="captures_missing",
@@ -161,15 +180,15 @@ def test_an_identity_conflict_is_decided_by_name(cli: Cli, choice: str) -> None:
         step=Step.MATCH,
         error_code="identity_conflict",
         error_message="the date of birth differs",
-        identity_decision={"conflict": known},
+        question={"conflicts": [known]},
         exam_data_sealed=b"sealed",
+        organization_id=_organization(cli),
     )
     request = str(exam.request_uuid)
     assert "keep separate, or same patient" in cli.wrong("exam", "release", request)
     done = cli.right("exam", "release", request, "--identity", choice)
     assert (done["state"], done["step"]) == ("queued", "match")
-    decision = _row(cli, exam).identity_decision
-    assert decision is not None
+    decision = cli.within(lambda resources: _decision(resources, exam))
     assert decision["choice"] == choice
     assert decision.get("subject") == (known if choice == "same" else None)
     assert cli.right("exam", "release", request, "--identity", choice)["state"] == "queued", "twice is once"

@@ -16,9 +16,12 @@ from starlette.types import Message
 
 from app.accounts.clarius_admin import Doer
 from app.crypto import CannotUnseal
-from app.delivery.actions import IDENTITY_CONFLICT, cancel_exam, decide_identity, release_exam, retry_exam
+from app.delivery import actions
+from app.delivery.actions import cancel_exam, release_exam, retry_exam
+from app.delivery.decisions import LABELS, RELEASES, Choice, ways_of
+from app.delivery.filing import policy_of
 from app.delivery.mapping import Identity, contradicts
-from app.delivery.match import exam_identity
+from app.delivery.match import day_of, exam_identity
 from app.errors import SonobridgeError
 from app.resources import Resources
 from app.states import ExamState
@@ -42,6 +45,10 @@ DONE = {
     "cancel": "It was cancelled.",
     "separate": "It is kept separate and goes on.",
     "same": "It is filed under the same patient and goes on.",
+    "as-case": "It is filed as a case and goes on.",
+    "refile": "It is filed again and goes on.",
+    "update-patient": "The patient is updated and it goes on.",
+    "without-captures": "It is delivered without what is missing.",
     "report": "Clarius has taken the report.",
 }
 RESTING = frozenset(
@@ -112,7 +119,8 @@ async def exam(
         "exam": shown,
         "people": people,
         "locked": locked,
-        "conflict": row.state == ExamState.REVIEW and row.error_code == IDENTITY_CONFLICT,
+        "ways": ways_of(row),
+        "way_labels": LABELS,
         "acts": acts_of(row),
         "held": held,
         "attempts": row.attempts,
@@ -127,25 +135,32 @@ def acts_of(row: Exam) -> frozenset[str]:
     acts: set[str] = set()
     if row.state in RESTING or row.state == ExamState.WAITING or row.report_state == "failed":
         acts.add("retry")
-    if row.state in {ExamState.UNVERIFIED, ExamState.REVIEW} and row.error_code != IDENTITY_CONFLICT:
+    if row.state == ExamState.UNVERIFIED or (row.state == ExamState.REVIEW and row.error_code in RELEASES):
         acts.add("release")
     if row.state not in {ExamState.DELIVERED, ExamState.CANCELLED}:
         acts.add("cancel")
     return frozenset(acts)
 
 
-@router.post("/admin/exams/{request_uuid}/identity")
+@router.post("/admin/exams/{request_uuid}/decide")
 async def decide(
     resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, form: CheckedForm, request_uuid: UUID
 ) -> Response:
-    """Settle an identity conflict."""
+    """Settle what an exam in review waits for."""
     by, back = doer(person, visitor), f"/admin/exams/{request_uuid}"
     choice = form.get("choice", "")
-    if choice not in {"separate", "same"}:
-        raise PageError(422, "Choose one of the two", "Nothing was done.", action=("Go back", back))
-    chosen: Any = choice
+    if choice not in set(Choice):
+        raise PageError(422, "Choose one of the ways", "Nothing was done.", action=("Go back", back))
     await attempt(
-        decide_identity(resources, request_uuid, chosen, actor=by.actor, address=by.address), back=back
+        actions.decide(
+            resources,
+            request_uuid,
+            choice,
+            actor=by.actor,
+            address=by.address,
+            subject=form.get("subject") or None,
+        ),
+        back=back,
     )
     return see_other(f"{back}?done={choice}")
 
@@ -233,8 +248,10 @@ async def capture(
 async def _people(resources: Resources, row: Exam) -> People:
     """Raises CannotUnseal."""
     async with resources.sessions() as session:
-        today = (await clock(session)).date()
-        conflict = (row.identity_decision or {}).get("conflict")
+        policy = await policy_of(session, row)
+        at = await clock(session)
+        today = day_of(at, policy) if policy is not None else at.date()
+        conflict = next(iter((row.question or {}).get("conflicts", [])), None)
         other = await session.get(Subject, UUID(conflict)) if conflict else None
     claimed = exam_identity(resources, row, today=today)
     known = Identity.from_facts(json.loads(resources.unseal_text(other.facts_sealed))) if other else None

@@ -9,7 +9,8 @@ from fastapi import APIRouter, File, Form, Path, Query, UploadFile
 from fastapi.responses import FileResponse
 
 from app.accounts.clarius_admin import Doer, upload_report
-from app.delivery.actions import cancel_exam, decide_identity, release_exam, retry_exam, retry_matching
+from app.delivery import actions
+from app.delivery.actions import cancel_exam, release_exam, retry_exam, retry_matching
 from app.delivery.staged import staged_name
 from app.errors import Misuse
 from app.inbox.imports import import_exam
@@ -145,7 +146,7 @@ async def decide(
     resources: ResourcesDep, caller: CallerDep, request_uuid: UUID, body: IdentityBody
 ) -> ExamItem:
     """Settle an identity conflict: `same` files under the known patient, `separate` as somebody else."""
-    exam = await decide_identity(
+    exam = await actions.decide(
         resources, request_uuid, body.choice, actor=caller.actor, address=caller.address
     )
     return await _shown(resources, exam)

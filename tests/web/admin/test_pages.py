@@ -128,7 +128,7 @@ async def test_an_identity_conflict_is_shown_side_by_side_and_settled_each_way(o
         page = await office.admin.get(where)
         assert "Ada" in page.text
         assert "Bruno" in page.text
-        settled = await office.admin.send(page, f"{where}/identity", choice=choice)
+        settled = await office.admin.send(page, f"{where}/decide", choice=choice)
         assert settled.status == 200, settled.text
         await bridge.reaches(other.request_uuid, ExamState.DELIVERED)
         made = bridge.sandbox.journal.effects_of("aurabox.patient.create")

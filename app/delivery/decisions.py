@@ -1,0 +1,249 @@
+"""What a person may decide of an exam in review, what will come of it, and the filing that records it.
+
+Each reason of a review has its ways out here, and none is offered elsewhere. A decision is a new filing; it calls
+nothing outside, and the exam goes on from the step that the decision concerns.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.delivery.filing import (
+    LINK_CHANGED,
+    PATIENT_CHANGED,
+    POLICY_CHANGED,
+    WRONG_ANSWER,
+    file,
+    mode_of,
+    refile,
+    start_over,
+)
+from app.errors import Misuse
+from app.resources import Resources
+from app.states import ExamState, Step
+from app.store.exams import Exam, StaleMove
+from app.store.filings import filing_of
+from app.store.links import confirmed_links
+from app.store.organizations import Organization
+from app.store.studies import studies_of_exam
+from app.store.subjects import Mode, Subject
+
+
+class Choice(StrEnum):
+    """A person's word, as `exam decide` and the admin API take it."""
+
+    SEPARATE = "separate"
+    SAME = "same"
+    AS_CASE = "as-case"
+    REFILE = "refile"
+    UPDATE_PATIENT = "update-patient"
+    WITHOUT_CAPTURES = "without-captures"
+
+
+LABELS: Mapping[Choice, str] = {
+    Choice.SEPARATE: "keep separate",
+    Choice.SAME: "same patient",
+    Choice.AS_CASE: "file as a case",
+    Choice.REFILE: "file again",
+    Choice.UPDATE_PATIENT: "update the patient",
+    Choice.WITHOUT_CAPTURES: "deliver without them",
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way out: where the exam goes on, and what will happen, said before it is chosen."""
+
+    step: Step
+    says: str
+
+
+S, SEPARATE_PERSON = Step, "They are two people. This exam gets a patient or case of its own."
+
+WAYS: Mapping[str, Mapping[Choice, Way]] = {
+    "identity_conflict": {
+        Choice.SEPARATE: Way(S.MATCH, SEPARATE_PERSON),
+        Choice.SAME: Way(
+            S.MATCH,
+            "It is one person. The exam is filed under the known one, whose details stay as they are.",
+        ),
+    },
+    PATIENT_CHANGED: {
+        Choice.UPDATE_PATIENT: Way(
+            S.MATCH, "It is one person, and this exam is right. The patient's details are changed in Aurabox."
+        ),
+        Choice.SAME: Way(
+            S.MATCH, "It is one person. The exam is filed under it, and the details stay as Aurabox has them."
+        ),
+        Choice.SEPARATE: Way(S.MATCH, SEPARATE_PERSON),
+        Choice.REFILE: Way(
+            S.FETCH,
+            "The exam is read again and filed under whom it names now. What was sent before stays there.",
+        ),
+    },
+    "patient_incomplete": {
+        Choice.AS_CASE: Way(S.MATCH, "The exam is filed as a case with a label instead of a patient.")
+    },
+    LINK_CHANGED: {
+        Choice.REFILE: Way(
+            S.MATCH,
+            "The exam is filed for the organisation that the Clarius account is linked to now. "
+            "What was sent before stays there.",
+        )
+    },
+    POLICY_CHANGED: {
+        Choice.REFILE: Way(
+            S.MATCH, "The exam is filed again under the policy in force. What was sent before stays there."
+        )
+    },
+    "patient_archived": {
+        Choice.SEPARATE: Way(S.MATCH, "A new patient or case is made beside the archived one."),
+    },
+    "several_matches": {
+        Choice.SEPARATE: Way(S.MATCH, "None of them is taken: the exam gets a patient or case of its own."),
+        Choice.SAME: Way(S.MATCH, "The exam is filed under the one that you name."),
+    },
+    "study_of_other_subject": {
+        Choice.REFILE: Way(
+            S.STUDY,
+            "A second study is made, under whom this submission names. The earlier one stays where it is, "
+            "and whoever keeps the records removes it in Aurabox.",
+        ),
+        Choice.SAME: Way(S.STUDY, "The images go into the earlier study, under whom that lies."),
+    },
+    "captures_missing": {
+        Choice.WITHOUT_CAPTURES: Way(
+            S.CONFIRM, "The exam is delivered without the captures that are missing."
+        )
+    },
+    "images_not_listed": {
+        Choice.WITHOUT_CAPTURES: Way(S.CONFIRM, "The exam is delivered although not every image is listed.")
+    },
+    "study_uid_differs": {
+        Choice.WITHOUT_CAPTURES: Way(S.CONFIRM, "The exam is delivered in the study as Aurabox shows it.")
+    },
+}
+
+# what "release" means where a person need not say more
+RELEASES: Mapping[str, Choice] = {
+    "patient_incomplete": Choice.AS_CASE,
+    "study_of_other_subject": Choice.REFILE,
+    "captures_missing": Choice.WITHOUT_CAPTURES,
+    "images_not_listed": Choice.WITHOUT_CAPTURES,
+    "study_uid_differs": Choice.WITHOUT_CAPTURES,
+}
+
+# reviews that end by mending what they tell of, and trying again
+MENDED: Mapping[str, str] = {
+    WRONG_ANSWER: "trying again asks Clarius anew; a forged notification is cancelled",
+    "burned_in_unknown": "say with `org set --burned-in` what Clarius burns in; trying again goes on",
+    "study_not_searchable": "name the fields of a study (AURABOX_STUDY_FIELDS); trying again goes on",
+}
+
+
+def ways_of(exam: Exam) -> Mapping[Choice, Way]:
+    """What may be decided of this exam now, with what will happen; nothing unless it is in review."""
+    if exam.state != ExamState.REVIEW:
+        return {}
+    ways = WAYS.get(exam.error_code or "", {})
+    if exam.error_code == PATIENT_CHANGED:
+        # asked about a known patient, or about data that names somebody else than before
+        asked = bool((exam.question or {}).get("conflicts"))
+        return {choice: way for choice, way in ways.items() if (choice is not Choice.REFILE) == asked}
+    return ways
+
+
+async def apply_choice(
+    resources: Resources, session: AsyncSession, exam: Exam, choice: Choice, *, by: str, subject: str | None
+) -> Step:
+    """Write the filing that the choice makes; where the exam goes on. The exam's row is locked.
+
+    `subject`: whom "same" means, where there are several: one of ours, or an id of Aurabox. Raises Misuse for a
+    choice that needs what is not there, StaleMove for one that this exam does not wait for.
+    """
+    ways = ways_of(exam)
+    if choice not in ways:
+        words = ", ".join(ways) or "nothing"
+        raise StaleMove(f"this exam does not wait for that decision; it can be decided: {words}")
+    step = ways[choice].step
+    if step is Step.MATCH and exam.exam_data_sealed is None:
+        raise Misuse(
+            "the exam data are no longer kept, so nobody can be filed by them: try again, which reads them anew",
+            code="no_exam_data",
+        )
+    if exam.filing is None:
+        await file(
+            session, exam, await session.get_one(Organization, exam.organization_id), identity_hash=None
+        )
+    decision: dict[str, Any] = {"choice": choice, "asked": exam.error_code, **(exam.question or {})}
+    if choice is Choice.SAME:
+        decision |= await _whom(session, exam, subject)
+    changes: dict[str, Any] = {"decision": decision, "decided_by": by}
+    if exam.error_code in {LINK_CHANGED, POLICY_CHANGED}:
+        changes |= await _in_force(session, exam)
+    if step is Step.FETCH:
+        changes |= {"identity_hash": None, "kind": None}
+        exam.exam_data_sealed = None
+    filing = await refile(session, exam, **changes)
+    exam.organization_id = filing.organization_id
+    if step in {Step.MATCH, Step.FETCH}:
+        await start_over(resources, session, exam)
+    if choice is Choice.SAME and step is Step.STUDY:
+        exam.subject_id = UUID(decision["subject"])
+    return step
+
+
+async def _in_force(session: AsyncSession, exam: Exam) -> dict[str, Any]:
+    """The organisation that the exam's Clarius account is linked to now, and its policy of today."""
+    links = await confirmed_links(session, [exam.customer_hash] if exam.customer_hash else [])
+    link = links.get(exam.customer_hash or b"")
+    if link is None:
+        raise Misuse(
+            "the Clarius account is linked to no organisation: link it first, or cancel the exam",
+            code="not_linked",
+        )
+    organization = await session.get_one(Organization, link.organization_id)
+    return {
+        "organization_id": organization.id,
+        "link_id": link.id,
+        "policy_version": organization.policy_version,
+        "mode": mode_of(organization),
+        "kind": None,
+    }
+
+
+async def _whom(session: AsyncSession, exam: Exam, named: str | None) -> dict[str, Any]:
+    """Whom "same" means: the one that was asked about, or the one that was named of several."""
+    question = exam.question or {}
+    if exam.error_code == "study_of_other_subject":
+        return {"subject": str((await _other_study(session, exam)).subject_id)}
+    if candidates := question.get("candidates", []):
+        if named not in candidates:
+            raise Misuse(f"name one of these ids of Aurabox: {', '.join(candidates)}", code="which_one")
+        return {"remote": named}
+    conflicts = question.get("conflicts", [])
+    if named is None and len(conflicts) == 1:
+        return {"subject": conflicts[0]}
+    known = {
+        name: one
+        for one in conflicts
+        if (row := await session.get(Subject, UUID(one))) is not None
+        for name in (one, row.remote_id)
+    }
+    if named not in known:
+        ids = ", ".join(sorted(name for name, one in known.items() if name != one))
+        raise Misuse(f"name one of these patients or cases: {ids}", code="which_one")
+    return {"subject": known[named]}
+
+
+async def _other_study(session: AsyncSession, exam: Exam) -> Any:
+    filing = await filing_of(session, exam.id, exam.filing)
+    mode = filing.mode if filing is not None else Mode.IDENTIFIED
+    for one in await studies_of_exam(session, exam.organization_id or UUID(int=0), exam.exam_uuid):
+        if (await session.get_one(Subject, one.subject_id)).mode == mode:
+            return one
+    raise Misuse("the earlier study is not on record any more: try again", code="changed")
