@@ -94,6 +94,9 @@ class Settings(BaseModel):
     event_retention_years: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 7
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    placeholder_identifiers: Annotated[frozenset[str], BeforeValidator(rules.comma_list)] = frozenset()
+    """What people here write where there is no patient identifier, beside the words that everybody writes."""
+
     clarius_base_url: HttpBase = "https://cloud.clarius.com"
     clarius_api_key: SecretStr | None = None
     clarius_poll_interval: Seconds = 300

@@ -77,6 +77,7 @@ def test_every_variable_is_read():
         "SONOBRIDGE_EXAM_RETENTION_DAYS": "31",
         "SONOBRIDGE_EVENT_RETENTION_YEARS": "8",
         "SONOBRIDGE_LOG_LEVEL": "DEBUG",
+        "SONOBRIDGE_PLACEHOLDER_IDENTIFIERS": "Walk In, -1,sin  ficha",
         "CLARIUS_BASE_URL": "https://cloud.example.org",
         "CLARIUS_API_KEY": "clarius-key",
         "CLARIUS_POLL_INTERVAL": "301",

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.delivery.dicom_subject import dicom_subject, study_context
 from app.delivery.filing import Plan, plan_of
+from app.delivery.mapping import keyed_digest
 from app.delivery.match import day_of, exam_identity
 from app.delivery.outcome import Done, NeedsPerson, Outcome, Wait
 from app.delivery.staged import leftovers, making, staged_dicom, staged_name
@@ -154,6 +155,9 @@ async def _described(work: Work, what: Conversion) -> Making:
         # as it was sent to Aurabox: made anew it might differ, if the exam data were read on another day
         label=work.resources.unseal_text(label) if label else what.subject.remote_id,
         remote_id=what.subject.remote_id,
+        key=what.subject.patient_key.hex(),
+        distinct=what.subject.distinct,
+        digest=keyed_digest(work.resources.sealer.unseal(what.plan.organization.pseudonym_key_sealed)),
     )
     policy, key = what.plan.policy, deidentify_key(work, what.plan)
     context = study_context(

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from app.delivery.mapping import Identity
+from app.delivery.mapping import TAILED, Digest, Identity, bare_digest, tailed
 from app.imaging.subjects import (
     AnimalSubject,
     DeidentifiedSubject,
@@ -11,6 +11,7 @@ from app.imaging.subjects import (
     StudyContext,
     Subject,
 )
+from app.imaging.wording import LONG_STRING_CHARACTERS, long_string
 from app.store.organizations import Identity as IdentityPolicy
 from app.store.organizations import PolicyFields
 from app.store.studies import Study
@@ -18,10 +19,20 @@ from app.store.studies import Study
 SEXES: dict[str, Literal["M", "F", "O", ""]] = {"male": "M", "female": "F", "other": "O"}
 
 
-def dicom_subject(identity: Identity, policy: PolicyFields, *, label: str, remote_id: str) -> Subject:
+def dicom_subject(
+    identity: Identity,
+    policy: PolicyFields,
+    *,
+    label: str,
+    remote_id: str,
+    key: str = "",
+    distinct: bool = False,
+    digest: Digest = bare_digest,
+) -> Subject:
     """Identified or not by the policy. `label`: the case label in de-identified mode.
 
-    Without a Clarius identifier, Aurabox's own id stands as the patient id.
+    Without a Clarius identifier, Aurabox's own id stands as the patient id. For `key`, `distinct` and `digest` see
+    `patient_id`.
     """
     sex = SEXES.get(identity.sex, "")
     if policy.identity == IdentityPolicy.DEIDENTIFIED:
@@ -31,9 +42,10 @@ def dicom_subject(identity: Identity, policy: PolicyFields, *, label: str, remot
             sex=sex,
             species=identity.animal_type if identity.is_animal else None,
         )
+    known_as = patient_id(identity.identifier, remote_id=remote_id, key=key, distinct=distinct, digest=digest)
     if identity.is_animal:
         return AnimalSubject(
-            patient_id=identity.identifier or remote_id,
+            patient_id=known_as,
             animal_name=identity.animal_name,
             species=identity.animal_type,
             owner_name=identity.owner_name,
@@ -41,12 +53,29 @@ def dicom_subject(identity: Identity, policy: PolicyFields, *, label: str, remot
             sex=sex,
         )
     return HumanSubject(
-        patient_id=identity.identifier or remote_id,
+        patient_id=known_as,
         family_name=identity.family_name,
         given_name=identity.given_names,
         birth_date=identity.birth_date,
         sex=sex,
     )
+
+
+def patient_id(
+    identifier: str, *, remote_id: str, key: str = "", distinct: bool = False, digest: Digest = bare_digest
+) -> str:
+    """The Patient ID (VR LO) of a subject, never that of another one: an archive files by it (dcm4chee-arc-light#3083).
+
+    An identifier that does not fit, or that cleaning would change, ends with a hash of the whole (prime-reportstream
+    #3949). `distinct`: this subject shares its identifier with others, so its `key` (Aurabox's id if none is given) is in
+    the hash; what is given once has to be given for all of its exams. `digest` should be the organisation's.
+    """
+    text = identifier or remote_id
+    written = long_string(text)
+    if written == text and not distinct and not TAILED.fullmatch(text):
+        return text
+    whole = f"{text}|{key or remote_id}" if distinct else text
+    return tailed(written, LONG_STRING_CHARACTERS, digest("patient-id|" + whole))
 
 
 def study_context(

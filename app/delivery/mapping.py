@@ -1,21 +1,53 @@
 """From Clarius's patient fields to who that is in Aurabox: names, dates, sex, keys, labels. Pure, no I/O.
 
-The rules are delivery.md's, "Patient or case". Nothing here decides by guessing: what does not fit is incomplete.
+The rules are filing.md's, "Identity is compared at the write". Nothing here decides by guessing: what does not fit is
+incomplete, and what may be two people is two people until a person says otherwise.
 """
 
-import difflib
+import hashlib
 import hmac
-import unicodedata
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from datetime import date, datetime
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime, time, tzinfo
 from typing import Any
 from uuid import UUID
 
+from app.delivery.names import Relation, are_swapped, clean, family_names, given_names, normal
+from app.delivery.placeholders import is_placeholder, real_names
+
 MAX_TEXT = 255
-LABEL_HASH_CHARACTERS = 8
-RESEMBLANCE = 0.75
-FOLDING_ROUNDS = 5
+HASH_CHARACTERS = 12
+"""Of a keyed hash at the end of a label: "Exam" may have a hundred thousand, and 32 bits would be one for two of them."""
+
+OLDEST_YEARS = 123
+"""Nobody is known to have lived longer than 122 years and 164 days."""
+
+NO_BIRTH_DATES = frozenset({date(1899, 12, 30), date(1899, 12, 31), date(1900, 1, 1), date(1904, 1, 1)})
+"""Day zero or one of spreadsheets, COM and old Macs: written for "none" by whatever exports them."""
+
+UNIX_EPOCH = frozenset({date(1970, 1, 1), date(1969, 12, 31)})
+"""Day zero of most computers, east and west of Greenwich; it is many people's birthday too."""
+
+PLAIN_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}")
+MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]+ ?(Z|[+-][0-9:]+)?")
+
+TAILED = re.compile(r".* #[0-9a-f]{8,}|SB-[0-9A-F]{20}")
+"""Texts that could be a label or patient id of our own making."""
+
+SPECIES_GROUPS = (
+    "canine dog",
+    "feline cat",
+    "equine horse pony",
+    "bovine cow cattle calf",
+    "ovine sheep lamb",
+    "caprine goat",
+    "porcine pig swine",
+    "avian bird parrot chicken",
+    "lagomorph rabbit",
+    "rodent rat mouse hamster",
+)
+SPECIES = {word: number for number, group in enumerate(SPECIES_GROUPS) for word in group.split()}
 
 SEXES: dict[str, str] = {
     **dict.fromkeys(("m", "male", "man", "boy", "masculine"), "male"),
@@ -56,23 +88,42 @@ class Identity:
         return cls(**{**facts, "birth_date": date.fromisoformat(born) if born else None})
 
 
-def clean(value: Any) -> str:
-    """A text field as a person would write it: one line, composed characters, no controls; "" for anything else."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return ""
-    text = unicodedata.normalize("NFC", str(value))
-    shown = "".join(" " if unicodedata.category(char)[0] in "ZC" else char for char in text)
-    return " ".join(shown.split())
+def read_birth_date(value: Any, *, today: date, zone: tzinfo = UTC) -> date | None:
+    """A date of birth before today (Aurabox refuses others); None for whatever is none. `today` is the zone's.
 
-
-def read_birth_date(value: Any, *, today: date) -> date | None:
-    """A date of birth before today (Aurabox refuses others), as ISO date or date-time; None for anything else."""
-    text = clean(value)
-    try:
-        born = date.fromisoformat(text) if len(text) <= 10 else datetime.fromisoformat(text).date()
-    except ValueError:
+    Clarius documents plain dates; read are YYYY-MM-DD and YYYYMMDD, and a moment that says which day it means. Dates that
+    no living patient can have, and those that software writes for "none", are none (moov-io/customers#197,
+    cohort-extractor#537): two strangers of one name have nothing else in common with each other.
+    """
+    if isinstance(value, float):
         return None
-    return born if born < today else None
+    text = clean(value).upper()
+    try:
+        if PLAIN_DATE.fullmatch(text):
+            born = date.fromisoformat(text)
+        elif MOMENT.fullmatch(text):
+            moment = _day_of(datetime.fromisoformat(text), zone)
+            if moment is None:
+                return None
+            born = moment
+        else:
+            return None
+    except (ValueError, OverflowError):
+        return None
+    is_too_old = (born.year + OLDEST_YEARS, born.month, born.day) <= (today.year, today.month, today.day)
+    return None if born >= today or is_too_old or born in NO_BIRTH_DATES else born
+
+
+def _day_of(moment: datetime, zone: tzinfo) -> date | None:
+    """The day that a birth date written as a moment means (msupply-foundation/mobile#4334).
+
+    Midnight as written is that day, whatever its zone. Anything else is read in the organisation's zone, where it is a
+    day only until noon: a midnight of further east falls on the evening before, and nobody can tell.
+    """
+    if moment.time() == time():
+        return moment.date()
+    here = moment if moment.tzinfo is None else moment.astimezone(zone)
+    return here.date() if here.hour < 12 else None
 
 
 def read_sex(value: Any) -> str:
@@ -80,13 +131,20 @@ def read_sex(value: Any) -> str:
     return SEXES.get("".join(char for char in clean(value).casefold() if char.isalpha()), "unknown")
 
 
-def read_identity(patient: Any, *, today: date) -> Identity:
-    """Read whatever is there; a patient that is missing or no object is nobody in particular."""
+def read_identity(
+    patient: Any, *, today: date, zone: tzinfo = UTC, placeholders: Collection[str] = ()
+) -> Identity:
+    """Read whatever is there; a patient that is missing or no object is nobody in particular.
+
+    `today` is the day in `zone`, the organisation's: a baby born yesterday in Sydney is born before today there.
+    `placeholders`: what else is no identifier (`SONOBRIDGE_PLACEHOLDER_IDENTIFIERS`).
+    """
     if not isinstance(patient, Mapping):
         return Identity()
+    identifier = clean(patient.get("identifier"))
     return Identity(
-        identifier=clean(patient.get("identifier")),
-        birth_date=read_birth_date(patient.get("date_of_birth"), today=today),
+        identifier="" if is_placeholder(identifier, placeholders) else identifier,
+        birth_date=read_birth_date(patient.get("date_of_birth"), today=today, zone=zone),
         sex=read_sex(patient.get("gender")),
         given_names=clean(f"{clean(patient.get('first_name'))} {clean(patient.get('middle_name'))}"),
         family_name=clean(patient.get("last_name")),
@@ -96,74 +154,138 @@ def read_identity(patient: Any, *, today: date) -> Identity:
     )
 
 
-def normal(name: str) -> str:
-    """A name for comparison: no case, accents, punctuation or double spaces; the same again for its own result."""
-    folded = name
-    # a decomposed character may have a case of its own, so one round is not always enough (UAX 15, default caseless)
-    for _ in range(FOLDING_ROUNDS):
-        before = folded
-        plain = unicodedata.normalize("NFKD", folded.casefold())
-        kept = "".join(char if char.isalnum() else " " for char in plain if not unicodedata.combining(char))
-        folded = " ".join(kept.split())
-        if folded == before:
-            break
-    return folded
-
-
-def resembles(one: str, other: str) -> bool:
-    """Whether two names may be one person's: spelling slips, a missing middle name, swapped order.
-
-    An empty name contradicts nothing.
-    """
-    first, second = normal(one), normal(other)
-    if not first or not second:
-        return True
-    words, others = set(first.split()), set(second.split())
-    if words <= others or others <= words:
-        return True
-    # in a fixed order: the matcher's ratio is not the same both ways
-    one_way, other_way = sorted((" ".join(sorted(words)), " ".join(sorted(others))))
-    return difflib.SequenceMatcher(None, one_way, other_way).ratio() >= RESEMBLANCE
-
-
-def full_name(identity: Identity) -> str:
-    """The name that two versions of one identity are compared by."""
-    if identity.is_animal:
-        return identity.animal_name
-    return clean(f"{identity.given_names} {identity.family_name}")
-
-
 def contradicts(known: Identity, claimed: Identity) -> str | None:
-    """Why two identities with one identifier can't be the same subject; None when nothing speaks against it.
+    """Why two identities can't be one subject; None when nothing speaks against it. The same both ways.
 
-    What one of them leaves out contradicts nothing.
+    What one of them leaves out contradicts nothing, but for being an animal: only animals come with an animal's fields.
     """
-    if known.birth_date and claimed.birth_date and known.birth_date != claimed.birth_date:
-        return "the date of birth differs"
-    if "unknown" not in {known.sex, claimed.sex} and known.sex != claimed.sex:
-        return "the sex differs"
-    if known.is_animal != claimed.is_animal and full_name(known) and full_name(claimed):
-        return "one is an animal"
-    if not resembles(full_name(known), full_name(claimed)):
-        return "the name does not resemble the known one"
-    return None
+    born = known.birth_date and claimed.birth_date and known.birth_date != claimed.birth_date
+    species = {_species(known), _species(claimed)}
+    against = {
+        "one is an animal": known.is_animal != claimed.is_animal,
+        "the identifier differs": len({known.identifier, claimed.identifier} - {""}) == 2,
+        "the date of birth differs": born,
+        "the sex differs": len({known.sex, claimed.sex} - {"unknown"}) == 2,
+        "the kind of animal differs": len(species - {None}) == 2,
+    }
+    for field, relation in _relations(known, claimed).items():
+        what = field.replace("_", " ").removesuffix("s")
+        against[f"the {what} does not resemble the known one"] = relation is Relation.OTHER
+    return next((why for why, holds in against.items() if holds), None)
 
 
-def key_text(identity: Identity, exam_uuid: UUID) -> str:
-    """What makes a subject itself within an organisation; the exam alone when it says too little to be anybody."""
-    born = identity.birth_date.isoformat() if identity.birth_date else ""
-    if identity.identifier:
-        return f"identifier|{identity.identifier}|{born}"
-    named = normal(identity.given_names) and normal(identity.family_name)
-    if named and born and not identity.is_animal:
-        return f"name|{normal(identity.given_names)}|{normal(identity.family_name)}|{born}|{identity.sex}"
-    return f"exam|{exam_uuid}"
+def differs(known: Identity, claimed: Identity) -> tuple[str, ...]:
+    """The fields that say something else of what may be the same subject: a correction, or another person after all.
+
+    Accents, case, middle names that are missing and initials are no difference. Meant for identities that do not
+    contradict each other.
+    """
+    told = _relations(known, claimed)
+    return tuple(field for field, relation in told.items() if relation is Relation.CORRECTED)
+
+
+def adds(known: Identity, claimed: Identity) -> tuple[str, ...]:
+    """The fields of which the claimed identity says more: a value where there was none, or a fuller name."""
+    told = [field for field, relation in _relations(known, claimed).items() if relation is Relation.MORE]
+    if claimed.birth_date and not known.birth_date:
+        told.append("birth_date")
+    if known.sex == "unknown" != claimed.sex:
+        told.append("sex")
+    if claimed.identifier and not known.identifier:
+        told.append("identifier")
+    return tuple(told)
+
+
+def merged(known: Identity, claimed: Identity) -> Identity:
+    """What is known once a claim is believed: its additions and corrections, and else what was known before.
+
+    To be recorded whenever an exam is filed under a known subject. María stands for both María José and María Luisa only
+    until one of them has been seen.
+    """
+    fields = {*differs(known, claimed), *adds(known, claimed)}
+    return replace(known, **{field: getattr(claimed, field) for field in fields})
+
+
+def _relations(known: Identity, claimed: Identity) -> dict[str, Relation]:
+    """Name by name; a placeholder ("Unknown", "Baby Girl") says nothing. The order is that of the sentences."""
+    one = real_names(known.given_names, known.family_name)
+    other = real_names(claimed.given_names, claimed.family_name)
+    if are_swapped(one, other):
+        given = family = Relation.CORRECTED
+    else:
+        given = given_names(one[0], other[0])
+        alike = bool(one[0] and other[0]) and given is not Relation.OTHER
+        family = family_names(one[1], other[1], slips=alike)
+    owner = family_names(known.owner_name, claimed.owner_name, slips=False)
+    return {
+        "given_names": given,
+        "family_name": family,
+        "animal_name": given_names(known.animal_name, claimed.animal_name),
+        "animal_type": _type_relation(known, claimed),
+        # animals are sold and families share one, so another owner is another fact and not another animal
+        "owner_name": Relation.CORRECTED if owner is Relation.OTHER else owner,
+    }
+
+
+def _species(identity: Identity) -> int | None:
+    return SPECIES.get(normal(identity.animal_type))
+
+
+def _type_relation(known: Identity, claimed: Identity) -> Relation:
+    one, other = normal(known.animal_type), normal(claimed.animal_type)
+    if one == other or (_species(known) is not None and _species(known) == _species(claimed)):
+        return Relation.SAME
+    if not one or not other:
+        return Relation.MORE if other else Relation.LESS
+    return Relation.CORRECTED
+
+
+def key_text(identity: Identity, exam_uuid: UUID, separate: UUID | str | None = None) -> str:
+    """What makes a subject itself within an organisation; the exam alone when it says too little to be anybody.
+
+    `separate`: the UUID of the exam for which a person decided that it is somebody else; it makes another subject of the
+    same words. Two different subjects never have one text: the identifier is the only part that may hold a bar, and
+    what follows it is a date or nothing.
+    The texts of humans are what they always were, since pseudonyms are made of them.
+    """
+    text = _identifier_key(identity) or _name_key(identity) or f"exam|{exam_uuid}"
+    return f"{text}|separate|{separate}" if separate else text
+
+
+def _identifier_key(identity: Identity) -> str:
+    if not identity.identifier:
+        return ""
+    kind = "animal|" if identity.is_animal else ""
+    return f"{kind}identifier|{identity.identifier}|{_iso(identity.birth_date)}"
+
+
+def _name_key(identity: Identity) -> str:
+    """Whole names, date of birth and sex; "" where one of them may stand for nothing, or for an animal."""
+    given, family = map(normal, real_names(identity.given_names, identity.family_name))
+    if identity.is_animal or not given or not family:
+        return ""
+    if identity.birth_date is None or identity.birth_date in UNIX_EPOCH:
+        return ""
+    return f"name|{given}|{family}|{_iso(identity.birth_date)}|{identity.sex}"
+
+
+def former_key_text(identity: Identity) -> str | None:
+    """The text under which an animal may be on record from before animals and humans had keys of their own."""
+    if not identity.is_animal or not identity.identifier:
+        return None
+    return f"identifier|{identity.identifier}|{_iso(identity.birth_date)}"
+
+
+def _iso(born: date | None) -> str:
+    return born.isoformat() if born else ""
 
 
 def why_incomplete(identity: Identity) -> str | None:
     """Why a human can't be a patient in Aurabox (A2's required fields and limits); None when nothing is amiss."""
     if not identity.given_names or not identity.family_name:
         return "the name is incomplete"
+    if not identity.identifier and not all(real_names(identity.given_names, identity.family_name)):
+        return "the name is a placeholder, and there is no identifier"
     if identity.birth_date is None:
         return "there is no valid date of birth"
     if max(len(identity.given_names), len(identity.family_name)) > MAX_TEXT:
@@ -206,66 +328,77 @@ Digest = Callable[[str], str]
 def plan_subject(
     identity: Identity,
     *,
-    exam_uuid: UUID,
+    key: str,
     deidentified: bool,
     hold_incomplete: bool,
     animals_as_patients: bool,
     keep_birth_date: bool,
     digest: Digest,
+    distinct: bool = False,
 ) -> Plan:
-    """Patient, case or a person's decision, by the organisation's policy, in delivery.md's order."""
+    """Patient, case or a person's decision, by the organisation's policy, in delivery.md's order.
+
+    `key` is the subject's (`key_text`), of which its label is made. `distinct`: another subject of this identifier is on
+    record, so the identifier alone can't be this one's label.
+    """
     if deidentified:
-        label = f"SB-{digest('pseudonym|' + key_text(identity, exam_uuid))[:20].upper()}"
+        label = f"SB-{digest('pseudonym|' + key)[:20].upper()}"
         return CasePlan(label, identity.birth_date if keep_birth_date else None, identity.sex)
+    label = case_label(identity, key=key, digest=digest, distinct=distinct)
+    case = CasePlan(label, identity.birth_date, identity.sex)
     if identity.is_animal:
-        return _plan_animal(
-            identity,
-            exam_uuid=exam_uuid,
-            as_patient=animals_as_patients,
-            hold_incomplete=hold_incomplete,
-            digest=digest,
-        )
+        return _plan_animal(identity, case, as_patient=animals_as_patients, hold_incomplete=hold_incomplete)
     why = why_incomplete(identity)
     if why is None and identity.birth_date is not None:
         return PatientPlan(identity.given_names, identity.family_name, identity.birth_date, identity.sex)
-    if hold_incomplete:
-        return HoldPlan(why or "the patient is incomplete")
-    return _case(identity, [identity.identifier], exam_uuid=exam_uuid, digest=digest)
+    return HoldPlan(why or "the patient is incomplete") if hold_incomplete else case
 
 
-def _plan_animal(
-    identity: Identity, *, exam_uuid: UUID, as_patient: bool, hold_incomplete: bool, digest: Digest
-) -> Plan:
-    if as_patient:
-        named = Identity(
-            given_names=identity.animal_name, family_name=identity.owner_name, birth_date=identity.birth_date
-        )
-        why = why_incomplete(named)
-        if why is None and identity.birth_date is not None:
-            return PatientPlan(named.given_names, named.family_name, identity.birth_date, identity.sex)
-        if hold_incomplete:
-            return HoldPlan(f"the animal can't be a patient: {why}")
-    parts = [identity.animal_name, identity.animal_type, identity.identifier]
-    return _case(identity, parts, exam_uuid=exam_uuid, digest=digest)
+def _plan_animal(identity: Identity, case: CasePlan, *, as_patient: bool, hold_incomplete: bool) -> Plan:
+    if not as_patient:
+        return case
+    named = replace(identity, given_names=identity.animal_name, family_name=identity.owner_name)
+    why = why_incomplete(named)
+    if why is None and identity.birth_date is not None:
+        return PatientPlan(named.given_names, named.family_name, identity.birth_date, identity.sex)
+    return HoldPlan(f"the animal can't be a patient: {why}") if hold_incomplete else case
 
 
-def _case(identity: Identity, parts: list[str], *, exam_uuid: UUID, digest: Digest) -> CasePlan:
-    """A label that no two strangers share: with an identifier its own words, else ended by the key's hash."""
-    words = ", ".join(part for part in parts if part)
-    if not identity.identifier:
-        tail = digest("label|" + key_text(identity, exam_uuid))[:LABEL_HASH_CHARACTERS]
-        words = f"{words or 'Exam'} #{tail}"
-    return CasePlan(fit_label(words, digest), identity.birth_date, identity.sex)
+def case_label(identity: Identity, *, key: str, digest: Digest, distinct: bool = False) -> str:
+    """A label that no two subjects share: the identifier (an animal's name and species before it), readable at the front.
+
+    It ends with a keyed hash of the key for whatever is more than the plain subject of an identifier, and wherever the
+    words alone could be read as another's.
+    """
+    about = [part for part in (identity.animal_name, identity.animal_type) if part]
+    words = ", ".join([*about, identity.identifier] if identity.identifier else about)
+    is_plain = bool(identity.identifier) and key == _identifier_key(identity) and not distinct
+    is_ambiguous = (
+        any(", " in part for part in (*about, identity.identifier))
+        or bool(about) != identity.is_animal
+        or bool(TAILED.fullmatch(words))
+    )
+    if not is_plain or is_ambiguous:
+        words = tailed(words or "Exam", MAX_TEXT, digest("label|" + key))
+    return fit_label(words, digest)
 
 
 def fit_label(label: str, digest: Digest) -> str:
     """The label within Aurabox's 255 characters; what is cut is stood for by a keyed hash of the whole."""
-    if len(label) <= MAX_TEXT:
-        return label
-    tail = "#" + digest("cut|" + label)[:LABEL_HASH_CHARACTERS]
-    return label[: MAX_TEXT - len(tail) - 1] + " " + tail
+    return label if len(label) <= MAX_TEXT else tailed(label, MAX_TEXT, digest("cut|" + label))
+
+
+def tailed(text: str, limit: int, hashed: str) -> str:
+    """The text, cut to the limit together with its tail: `#` and the beginning of a keyed hash."""
+    tail = f"#{hashed[:HASH_CHARACTERS]}"
+    return f"{text[: limit - len(tail) - 1]} {tail}".strip()
 
 
 def keyed_digest(key: bytes) -> Digest:
     """A `Digest` under an organisation's pseudonym key."""
     return lambda text: hmac.digest(key, text.encode(), "sha256").hex()
+
+
+def bare_digest(text: str) -> str:
+    """A `Digest` without a key, for text that is shown beside it anyway."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -21,10 +21,10 @@ from app.delivery.mapping import (
     contradicts,
     key_text,
     keyed_digest,
-    normal,
     plan_subject,
     read_identity,
 )
+from app.delivery.names import normal
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.work import Work
 from app.resources import Resources
@@ -130,7 +130,7 @@ def plan_for(resources: Resources, organization: Organization, exam: Exam, ident
     """Patient, case or a person's decision for this exam by its organisation's policy. Raises CannotUnseal."""
     return plan_subject(
         identity,
-        exam_uuid=exam.exam_uuid,
+        key=key_text(identity, exam.exam_uuid),
         deidentified=organization.identity == IdentityPolicy.DEIDENTIFIED,
         hold_incomplete=organization.incomplete == Incomplete.HOLD,
         animals_as_patients=organization.animals == Animals.PATIENT,

@@ -14,18 +14,19 @@ from app.delivery.mapping import (
     HoldPlan,
     Identity,
     PatientPlan,
-    clean,
+    adds,
     contradicts,
+    differs,
     fit_label,
     key_text,
     keyed_digest,
-    normal,
+    merged,
     plan_subject,
     read_birth_date,
     read_identity,
     read_sex,
-    resembles,
 )
+from app.delivery.names import Relation, clean, family_names, given_names, normal
 
 TODAY = date(2026, 3, 1)
 EXAM = UUID(int=1)
@@ -48,16 +49,18 @@ ANIMAL = {
 }
 
 
-def plan(patient, **policy):
+def plan(patient, *, exam_uuid=EXAM, separate=None, **policy):
+    identity = read_identity(patient, today=TODAY)
     chosen = {
         "deidentified": False,
         "hold_incomplete": False,
         "animals_as_patients": False,
         "keep_birth_date": False,
-        "exam_uuid": EXAM,
+        "key": key_text(identity, exam_uuid, separate),
+        "digest": DIGEST,
         **policy,
     }
-    return plan_subject(read_identity(patient, today=TODAY), digest=DIGEST, **chosen)
+    return plan_subject(identity, **chosen)
 
 
 def test_a_complete_human_is_a_patient():
@@ -113,16 +116,7 @@ def test_deidentified_comes_before_everything_and_shows_nothing():
 def test_a_pseudonym_is_stable_per_person_and_differs_between_organisations():
     first = plan(PERSON, deidentified=True)
     assert plan(PERSON, deidentified=True, exam_uuid=OTHER_EXAM) == first
-    identity = read_identity(PERSON, today=TODAY)
-    elsewhere = plan_subject(
-        identity,
-        exam_uuid=EXAM,
-        deidentified=True,
-        hold_incomplete=False,
-        animals_as_patients=False,
-        keep_birth_date=False,
-        digest=keyed_digest(b"another organisation's key"),
-    )
+    elsewhere = plan(PERSON, deidentified=True, digest=keyed_digest(b"another organisation's key"))
     assert elsewhere != first
 
 
@@ -139,6 +133,60 @@ def test_a_long_label_is_cut_and_ended_with_a_hash_of_the_whole():
     assert max(len(one), len(two)) <= MAX_TEXT
     assert one != two
     assert fit_label("short", DIGEST) == "short"
+
+
+def test_what_a_person_kept_separate_has_a_label_and_a_pseudonym_of_its_own():
+    """findings/clouds 01 and 02, core 1: the decision is part of the key, and the label is made of the key."""
+    incomplete = {"identifier": "4711"}
+    plain, kept, again = (plan(incomplete, separate=salt) for salt in (None, EXAM, EXAM))
+    assert plain.label == "4711"
+    assert kept == again
+    assert kept.label.startswith("4711 #")
+    first, second = (plan(PERSON, deidentified=True, separate=salt) for salt in (None, EXAM))
+    assert first.label != second.label
+
+
+def test_another_subject_of_the_same_identifier_has_a_label_of_its_own():
+    born = {"identifier": "4711", "date_of_birth": "1980-01-01"}
+    reborn = {"identifier": "4711", "date_of_birth": "1991-02-02"}
+    assert plan(born).label == "4711"
+    labels = {plan(born, distinct=True).label, plan(reborn, distinct=True).label, "4711"}
+    assert len(labels) == 3
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    ["4711 #0123456789ab", "Exam #01234567", "SB-0123456789ABCDEF0123", "Rex, Canine, 7", "A, B"],
+)
+def test_an_identifier_that_looks_like_a_label_is_not_taken_for_one(identifier):
+    made = plan({"identifier": identifier}).label
+    assert made.startswith(f"{identifier} #")
+
+
+WORDS = st.sampled_from(["Rex", "Canine", "7", "Rex, Canine", "Canine, 7", "7 #0123456789ab", "Exam", ""])
+SUBJECTS = st.fixed_dictionaries(
+    {"identifier": WORDS, "animal_name": WORDS, "animal_type": WORDS, "owner_name": WORDS}
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(one=SUBJECTS, other=SUBJECTS, separate=st.sampled_from([None, EXAM]))
+def test_two_keys_never_give_one_label(one, other, separate):
+    identities = [read_identity(patient, today=TODAY) for patient in (one, other)]
+    keys = key_text(identities[0], EXAM), key_text(identities[1], OTHER_EXAM, separate)
+    labels = [
+        plan_subject(
+            identity,
+            key=key,
+            deidentified=False,
+            hold_incomplete=False,
+            animals_as_patients=False,
+            keep_birth_date=False,
+            digest=DIGEST,
+        ).label
+        for identity, key in zip(identities, keys, strict=True)
+    ]
+    assert (labels[0] == labels[1]) <= (keys[0] == keys[1])
 
 
 @pytest.mark.parametrize(
@@ -195,6 +243,29 @@ def test_keys_go_by_identifier_and_birth_date_then_by_name_then_by_exam():
     assert key_text(Identity(), EXAM) != key_text(Identity(), OTHER_EXAM)
 
 
+def test_a_decision_is_part_of_the_key_and_so_is_being_an_animal():
+    identity = read_identity(PERSON, today=TODAY)
+    keys = {key_text(identity, OTHER_EXAM, salt) for salt in (None, EXAM, OTHER_EXAM)}
+    assert len(keys) == 3
+    human, animal = Identity(identifier="7"), Identity(identifier="7", animal_type="Canine")
+    assert key_text(human, EXAM) != key_text(animal, EXAM)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    identifiers=st.tuples(st.text("A|1-", min_size=1), st.text("A|1-", min_size=1)),
+    births=st.tuples(*[st.sampled_from([None, date(1980, 1, 1)])] * 2),
+    separate=st.tuples(*[st.sampled_from([None, EXAM])] * 2),
+)
+def test_no_two_identifiers_give_one_key_whatever_bars_they_hold(identifiers, births, separate):
+    first, second = (
+        key_text(Identity(identifier=identifier, birth_date=born), EXAM, salt)
+        for identifier, born, salt in zip(identifiers, births, separate, strict=True)
+    )
+    is_same = all(pair[0] == pair[1] for pair in (identifiers, births, separate))
+    assert (first == second) == is_same
+
+
 @pytest.mark.parametrize(
     ("change", "conflict"),
     [
@@ -217,7 +288,22 @@ def test_what_contradicts_a_known_identity(change, conflict):
 
 
 def test_a_person_and_an_animal_contradict_each_other():
-    assert contradicts(read_identity(PERSON, today=TODAY), read_identity(ANIMAL, today=TODAY))
+    human, animal = read_identity(PERSON, today=TODAY), read_identity(ANIMAL, today=TODAY)
+    assert contradicts(human, animal) == "one is an animal"
+    unnamed = Identity(identifier="7", animal_type="Canine", owner_name="Ann Ash")
+    assert contradicts(unnamed, Identity(identifier="7", given_names="Bob", family_name="Birch"))
+
+
+def test_a_slip_is_a_correction_and_a_missing_value_is_an_addition():
+    known = read_identity({**PERSON, "gender": None, "middle_name": None}, today=TODAY)
+    slip = read_identity({**PERSON, "last_name": "Ashgrov"}, today=TODAY)
+    assert contradicts(known, slip) is None
+    assert differs(known, slip) == ("family_name",)
+    assert set(adds(known, slip)) == {"given_names", "sex"}
+    believed = merged(known, slip)
+    assert (believed.given_names, believed.family_name, believed.sex) == ("Ada Mae", "Ashgrov", "female")
+    assert merged(slip, known).given_names == "Ada Mae"
+    assert differs(known, known) == adds(known, known) == ()
 
 
 def test_an_identity_survives_its_facts():
@@ -267,7 +353,10 @@ def test_nothing_that_json_can_say_breaks_the_mapping(patient, deidentified, hol
 @settings(max_examples=200, deadline=None)
 @given(st.text(), st.text())
 def test_names_are_compared_alike_both_ways(one, other):
-    assert resembles(one, other) == resembles(other, one)
-    assert resembles(one, one)
+    mirrored = {Relation.LESS: Relation.MORE, Relation.MORE: Relation.LESS}
+    for compare in (given_names, lambda known, claimed: family_names(known, claimed, slips=True)):
+        there, back = compare(one, other), compare(other, one)
+        assert back == mirrored.get(there, there)
+        assert compare(one, one) == Relation.SAME
     assert normal(normal(one)) == normal(one)
     assert clean(clean(one)) == clean(one)
