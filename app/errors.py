@@ -1,6 +1,8 @@
 """The errors of the project, named for what the caller should do; must not hold secrets, bodies or patient data.
 
-The table "Errors and what they do" of the delivery design is the source: each row is a class here.
+The table "Errors and what they do" of the delivery design is the source: each row is a class here. The message of an
+error is made of our own words, a status and names of fields. What an upstream said is beside it (`UpstreamError.words`)
+and is never a part of `str()` or `repr()`: it may repeat the patient whom it refused, or tell of another one.
 Codes are stable, snake_case, and start with the upstream's name when there is one (`aurabox_rejected`).
 """
 
@@ -10,6 +12,7 @@ from typing import ClassVar, Literal
 Upstream = Literal["clarius", "aurabox", "dicomweb", "media", "oidc", "alert"]
 
 RETRY_AFTER_CAP_SECONDS = 3600.0
+WORDS_CAP_CHARACTERS = 2000
 
 
 class SonobridgeError(Exception):
@@ -49,7 +52,8 @@ class DiskFull(LocalTrouble):
 class UpstreamError(SonobridgeError):
     """Something outside did not do what was asked.
 
-    `status` is the HTTP status, if there was an answer. `fields` are Laravel's texts by field.
+    `status` is the HTTP status, if there was an answer. `said` and `fields` (texts by field) are the upstream's own
+    words: for whoever made this very call, and otherwise sealed.
     `retry_after` is in seconds, at most `RETRY_AFTER_CAP_SECONDS`. `account` names whose credentials were used.
     """
 
@@ -61,6 +65,7 @@ class UpstreamError(SonobridgeError):
         *,
         upstream: Upstream | None = None,
         status: int | None = None,
+        said: str = "",
         fields: Mapping[str, Sequence[str]] | None = None,
         retry_after: float | None = None,
         account: str | None = None,
@@ -69,9 +74,17 @@ class UpstreamError(SonobridgeError):
         super().__init__(message, code=code or (f"{upstream}_{self.kind}" if upstream else self.kind))
         self.upstream = upstream
         self.status = status
+        self.said = said
         self.fields: dict[str, list[str]] = {name: list(texts) for name, texts in (fields or {}).items()}
         self.retry_after = retry_after
         self.account = account
+
+    @property
+    def words(self) -> str:
+        """What the upstream said, fields included, in one cut line; "" when it said nothing."""
+        fields = (f"{name}: {' '.join(texts)}" for name, texts in self.fields.items() if texts)
+        line = "; ".join(part for part in (self.said, *fields) if part)
+        return line if len(line) <= WORDS_CAP_CHARACTERS else line[: WORDS_CAP_CHARACTERS - 1] + "…"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(code={self.code!r}, status={self.status!r}, message={self.message!r})"
@@ -148,3 +161,12 @@ class NotAllowed(GiveUp):
     """Refused by our own egress rules before anything was dialled. Never holds a path or a query."""
 
     kind = "not_allowed"
+
+
+def upstream_words(error: BaseException | None) -> str:
+    """The upstream's words behind an error of ours (Held was raised from a refusal); "" when there are none."""
+    while error is not None:
+        if isinstance(error, UpstreamError) and error.words:
+            return error.words
+        error = error.__cause__
+    return ""

@@ -100,10 +100,10 @@ def guarded(app: typer.Typer) -> NoReturn:
 
 
 def _told(error: SonobridgeError) -> str:
-    """The error's line, with the fields that an upstream found wrong and how long to wait."""
+    """The error's line, with what the upstream said to the person's own call, and how long to wait."""
     text = error.message
     if isinstance(error, UpstreamError):
-        text += "".join(f"; {field}: {' '.join(said)}" for field, said in error.fields.items())
+        text += f": {error.words}" if error.words else ""
         if error.retry_after is not None:
             text += f" (try again in {error.retry_after:.0f} s)"
     return text

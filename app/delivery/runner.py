@@ -16,7 +16,7 @@ from app.delivery.filing import policy_of
 from app.delivery.outcome import LOCAL_SECONDS, Done, GiveBack, Outcome, Rest, Wait, decide
 from app.delivery.steps import STEPS, following
 from app.delivery.work import LeaseLost, Work, heartbeat
-from app.errors import LocalTrouble, NotAllowed, SonobridgeError
+from app.errors import LocalTrouble, NotAllowed, SonobridgeError, upstream_words
 from app.faultpoints import fault_point
 from app.gate import calling
 from app.metrics import attempts as attempts_metric
@@ -122,8 +122,10 @@ async def _attempt(work: Work, step: Step) -> Outcome:
 
 
 async def _note_error(work: Work, error: SonobridgeError) -> Exam:
-    """The exam as it is; an address that our own rules refused is put into the audit trail."""
+    """The exam as it is, with the upstream's words sealed beside it; an address that our rules refused is audited."""
+    words = upstream_words(error)
     async with work.tx() as (session, exam):
+        exam.upstream_words_sealed = work.resources.seal_text(words) if words else None
         if isinstance(error, NotAllowed):
             await audit(
                 session,

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, CursorResult, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, or_, select, update
 
 from app.resources import Resources
 from app.states import FINAL, ExamState
@@ -145,12 +145,22 @@ async def _exams_with_files(resources: Resources) -> Sequence[UUID]:
 
 
 async def _exam_data(resources: Resources, purged: Purged, *, dry_run: bool) -> None:
-    """What Clarius said of the patient. A later retry reads it from Clarius again."""
+    """What Clarius said of the patient, and what an upstream said to it. A later retry reads it from Clarius again."""
     kept_seconds = resources.settings.exam_retention_days * DAY_SECONDS
     due: tuple[ColumnElement[bool], ...] = (
-        Exam.exam_data_sealed.is_not(None),
+        or_(
+            and_(
+                Exam.exam_data_sealed.is_not(None),
+                or_(Exam.exam_data_at.is_(None), Exam.exam_data_at < in_seconds(-kept_seconds)),
+            ),
+            # refused before there was any exam data: as old as the exam's last change
+            and_(
+                Exam.upstream_words_sealed.is_not(None),
+                Exam.exam_data_sealed.is_(None),
+                Exam.updated_at < in_seconds(-kept_seconds),
+            ),
+        ),
         Exam.state.in_(FINAL),
-        or_(Exam.exam_data_at.is_(None), Exam.exam_data_at < in_seconds(-kept_seconds)),
     )
     async with resources.sessions.begin() as session:
         if dry_run:
@@ -158,7 +168,12 @@ async def _exam_data(resources: Resources, purged: Purged, *, dry_run: bool) -> 
             purged.exam_data = counted.scalar_one()
             return
         gone = (
-            await session.scalars(update(Exam).where(*due).values(exam_data_sealed=None).returning(Exam.id))
+            await session.scalars(
+                update(Exam)
+                .where(*due)
+                .values(exam_data_sealed=None, upstream_words_sealed=None)
+                .returning(Exam.id)
+            )
         ).all()
         for start in range(0, len(gone), BATCH):
             await session.execute(

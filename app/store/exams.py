@@ -74,7 +74,10 @@ class Exam(Leased, Base):
     # what else is counted at this step, each by its own name: refusals, looks, give-backs …
     counts: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     error_code: Mapped[str | None]
+    # our own words, with names of fields at most: lists, alerts and logs show it
     error_message: Mapped[str | None]
+    # what the upstream said to that: it may name the patient, so it is sealed and goes with the exam data
+    upstream_words_sealed: Mapped[bytes | None]
     # follows an exam from the webhook to the delivery through every log line
     trace: Mapped[str | None]
     submitted_at: Mapped[datetime | None]
@@ -124,7 +127,7 @@ class Exam(Leased, Base):
         self.attempts = self.deaths = 0
         self.counts = {}
         self.tried_seconds = 0.0
-        self.trying_since = self.error_code = self.error_message = None
+        self.trying_since = self.error_code = self.error_message = self.upstream_words_sealed = None
 
 
 DUE = and_(

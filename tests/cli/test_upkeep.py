@@ -91,6 +91,33 @@ def test_purge_deletes_what_is_over_and_says_so(cli: Cli) -> None:
     assert "captures 2, capture_bytes 10" in (cli.within(told)[0] or "")
 
 
+def test_purge_takes_an_upstreams_words_with_the_exam_data_and_where_there_never_was_any(cli: Cli) -> None:
+    async def refused(resources: Resources, *, days: int, data: bool) -> Exam:
+        sealed = resources.seal_text("{}")
+        exam = await add_exam(
+            resources,
+            state=ExamState.FAILED,
+            due_in=None,
+            exam_data_sealed=sealed if data else None,
+            upstream_words_sealed=sealed,
+        )
+        async with resources.sessions.begin() as session:
+            at = await session.scalar(select(in_seconds(-days * 24 * 3600)))
+            values = {"exam_data_at": at if data else None, "updated_at": at}
+            await session.execute(update(Exam).where(Exam.id == exam.id).values(values))
+        return exam
+
+    cases = ((31, True), (31, False), (29, True), (29, False))
+    exams = [
+        cli.within(lambda resources, days=days, data=data: refused(resources, days=days, data=data))
+        for days, data in cases
+    ]
+    assert cli.right("purge")["exam_data"] == 2
+    rows = [cli.within(lambda resources, one=one: reread(resources, one.id)) for one in exams]
+    assert [row.upstream_words_sealed is None for row in rows] == [True, True, False, False]
+    assert [row.exam_data_sealed is None for row in rows] == [True, True, False, True]
+
+
 def test_the_same_by_the_clock_once_an_hour(cli: Cli) -> None:
     _, file = _delivered(cli, hours_ago=48)
 

@@ -348,8 +348,9 @@ async def test_c10_without_a_secret_is_a_key_that_may_exist(http, peer):
 @pytest.mark.parametrize("status", [400, 403])
 async def test_c11_on_the_key_in_use_is_refused_and_pauses_nothing(http, peer, status):
     peer.answer(json_reply({"detail": "This key is in use."}, status))
-    with pytest.raises(Rejected, match="in use"):
+    with pytest.raises(Rejected) as caught:
         await service(http, peer.url).revoke_api_key("QUgDR6JB")
+    assert caught.value.words == "This key is in use."
 
 
 async def test_c12_to_c14_give_applications(http, peer, recorded):
@@ -424,7 +425,8 @@ async def test_each_call_meets_each_status(http, peer, operation, status, read, 
     assert type(caught.value) is (read if operation in READS else write)
     assert caught.value.upstream == "clarius"
     assert caught.value.status == status
-    assert "words of Clarius" in str(caught.value)
+    assert caught.value.words == "words of Clarius"
+    assert "words of Clarius" not in str(caught.value)
     assert caught.value.account in ("clarius", "clarius-research")
 
 

@@ -1,17 +1,19 @@
 """Turns what went wrong in an exchange into the error tree; pure, must not do I/O or repeat a secret.
 
-The upstream's own words are kept, because people need them, with every value that we sent cut out of them.
+An error's message is ours: operation, status, which fields and what kind of rule. The upstream's own words are kept
+beside it, because people need them, with every value that we sent cut out of them; they may still tell of a patient.
 """
 
 import email.utils
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
 
 from app.clients.http.call import Call
+from app.clients.http.remarks import remarks
 from app.errors import (
     RETRY_AFTER_CAP_SECONDS,
     BadAnswer,
@@ -36,6 +38,7 @@ KIND_BY_STATUS: dict[int, type[UpstreamError]] = {
     425: TryLater,
     429: SlowDown,
 }
+STATUS_TOLD = {403: "no permission for this"}
 NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
@@ -93,41 +96,61 @@ def redact(text: str, call: Call) -> str:
     return line if len(line) <= MESSAGE_CAP_CHARACTERS else line[: MESSAGE_CAP_CHARACTERS - 1] + "…"
 
 
-def _said(body: bytes, call: Call) -> tuple[str, dict[str, list[str]]]:
-    """The upstream's message and Laravel's field errors, from the shapes both vendors use."""
+def _said(body: bytes) -> tuple[str, dict[str, list[str]]]:
+    """The upstream's message and its texts by field, from the shapes that are in use (Laravel, Django, JSON:API)."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
         return "", {}
     if not isinstance(value, dict):
-        return (redact(" ".join(_leaves(value)), call), {}) if isinstance(value, list | str) else ("", {})
+        return (" ".join(_leaves(value)), {}) if isinstance(value, list | str) else ("", {})
     error = value.get("error")
     nested = error.get("message") if isinstance(error, Mapping) else error
     message = next(
         (text for text in (value.get("message"), value.get("detail"), nested) if isinstance(text, str)), ""
     )
     errors = value.get("errors")
-    if not isinstance(errors, Mapping):
+    if isinstance(errors, list) and any(isinstance(one, Mapping) for one in errors):
+        errors = _json_api_fields(errors)
+    elif not isinstance(errors, Mapping):
         # Django REST framework (Clarius) answers {"field": ["texts"]} without an envelope.
         errors = {name: texts for name, texts in value.items() if isinstance(texts, list)}
-    fields = {
-        redact(str(name), call): [redact(text, call) for text in _leaves(texts)]
-        for name, texts in list(errors.items())[:FIELDS_CAP]
-    }
-    return redact(message, call), fields
+    return message, {str(name): list(_leaves(texts)) for name, texts in list(errors.items())[:FIELDS_CAP]}
+
+
+def _json_api_fields(errors: Sequence[Any]) -> dict[str, list[str]]:
+    """JSON:API's list: each error points at its field (`/data/attributes/date_of_birth`) or at none."""
+    fields: dict[str, list[str]] = {}
+    for one in errors:
+        if not isinstance(one, Mapping):
+            continue
+        source = one.get("source")
+        at = (source.get("pointer") or source.get("parameter")) if isinstance(source, Mapping) else None
+        name = str(at).rpartition("/")[2] if at else "request"
+        fields.setdefault(name, []).extend(_leaves([one.get("title"), one.get("detail")]))
+    return fields
+
+
+def _as_it_may_be_told(fields: Mapping[str, Sequence[str]], call: Call) -> dict[str, list[str]]:
+    return {redact(name, call): [redact(text, call) for text in texts] for name, texts in fields.items()}
 
 
 def error_for_status(
     call: Call, status: int, *, headers: Mapping[str, str], body: bytes, now: float
 ) -> UpstreamError:
     """The error for a status that the call does not accept. `now` is Unix seconds, for `Retry-After`."""
-    message, fields = _said(body, call)
-    said = f": {message}" if message else ""
-    line = f"{call.operation}: {call.upstream} answered {status}{said}"
-    wait = retry_after(headers, now=now)
-
+    message, fields = _said(body)
+    told = STATUS_TOLD.get(status) or remarks(
+        fields, frozenset(value.strip().lower() for value in _leaves([call.json, call.data, call.params]))
+    )
     return _kind_for_status(call, status)(
-        line, upstream=call.upstream, status=status, fields=fields, retry_after=wait, account=call.account
+        f"{call.operation}: {call.upstream} answered {status}" + (f" ({told})" if told else ""),
+        upstream=call.upstream,
+        status=status,
+        said=redact(message, call),
+        fields=_as_it_may_be_told(fields, call),
+        retry_after=retry_after(headers, now=now),
+        account=call.account,
     )
 
 

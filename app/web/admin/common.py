@@ -123,10 +123,9 @@ def refusal(error: SonobridgeError, *, back: str) -> PageError:
 
 
 def explained(error: SonobridgeError) -> str:
-    """The upstream's own words, its remarks on single fields included."""
-    fields = error.fields if isinstance(error, UpstreamError) else {}
-    remarks = "; ".join(f"{name}: {', '.join(texts)}" for name, texts in fields.items())
-    return sentence(f"{error.message} ({remarks})" if remarks else error.message)
+    """The error with the upstream's own words, for the person whose call it was."""
+    words = error.words if isinstance(error, UpstreamError) else ""
+    return sentence(f"{error.message}: {words}" if words else error.message)
 
 
 def sentence(text: str) -> str:

@@ -1,6 +1,6 @@
 """One exam: where it stands, its history, captures, the review of two identities, and every act on it.
 
-It shows who the patient is, to an admin only; each such view is audited. The part that a script fetches again while the
+It shows who the patient is and what an upstream said of that, to an admin only; each such view is audited. The part that a script fetches again while the
 page is open does not hold that.
 """
 
@@ -101,10 +101,13 @@ async def exam(
     """The page."""
     row = await attempt(wanted_exam(resources, request_uuid), back="/admin/exams")
     followed = BACKGROUND_HEADER in request.headers
-    people, locked = None, False
-    if not followed and row.exam_data_sealed is not None:
+    people, words, locked = None, None, False
+    if not followed and (row.exam_data_sealed is not None or row.upstream_words_sealed is not None):
         try:
-            people = await _people(resources, row)
+            if row.exam_data_sealed is not None:
+                people = await _people(resources, row)
+            if row.upstream_words_sealed is not None:
+                words = resources.unseal_text(row.upstream_words_sealed)
         except CannotUnseal:
             locked = True
         else:
@@ -118,6 +121,7 @@ async def exam(
     context: dict[str, Any] = {
         "exam": shown,
         "people": people,
+        "words": words,
         "locked": locked,
         "ways": ways_of(row),
         "way_labels": LABELS,

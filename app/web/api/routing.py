@@ -167,7 +167,9 @@ def is_bad_value(error: DBAPIError) -> bool:
 
 
 def problem_of(error: SonobridgeError, *, names_organization: bool = False) -> Problem:  # noqa: PLR0911
-    """The answer for an error of the tree: ours are 4xx, an upstream's are 424 with the upstream's own words.
+    """The answer for an error of the tree: ours are 4xx, an upstream's are 424 with what we make of them.
+
+    What an upstream remarked on single fields is told to the caller, who sent them.
 
     424 and not 502: this service works, and what went wrong elsewhere must not set off its own alarms.
     """
@@ -178,6 +180,8 @@ def problem_of(error: SonobridgeError, *, names_organization: bool = False) -> P
         return Problem(404, error.message, code=error.code)
     if isinstance(error, Rejected):
         fields = [{"field": name, "message": text} for name, texts in error.fields.items() for text in texts]
+        if error.said:
+            fields.insert(0, {"field": "request", "message": error.said})
         return Problem(422, error.message, code=error.code, extra={"errors": fields})
     if isinstance(error, UpstreamError):
         return Problem(FAILED_DEPENDENCY, error.message, code=error.code)

@@ -60,6 +60,11 @@ def error(body, status=422, **more):
         ({"error": "No."}, "No.", {}),
         ({"detail": "No."}, "No.", {}),
         ({"name": ["Too long."]}, "", {"name": ["Too long."]}),
+        (
+            {"errors": [{"source": {"pointer": "/data/attributes/sex"}, "detail": "Wrong."}, 3]},
+            "",
+            {"sex": ["Wrong."]},
+        ),
         (["No."], "No.", {}),
         ({"message": {"odd": 1}, "errors": [3]}, "", {}),
         (3, "", {}),
@@ -68,8 +73,50 @@ def error(body, status=422, **more):
 def test_what_the_upstream_said(body, said, fields):
     found = error(json.dumps(body).encode())
     assert isinstance(found, Rejected)
-    assert said in str(found)
+    assert found.said == said
+    assert found.words == "; ".join(
+        [*([said] if said else []), *(f"{name}: {texts[0]}" for name, texts in fields.items())]
+    )
+    assert "No." not in str(found) + repr(found)
     assert {name: texts for name, texts in found.fields.items() if texts} == fields
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("The date of birth field is required.", "is required"),
+        ("This field may not be blank.", "is required"),
+        (
+            "The date of birth field must be a date after 1900-01-01.",
+            "is not a date in the range that is taken",
+        ),
+        ("Lí is not a valid date.", "is not a date as it is taken"),
+        ("The selected sex is invalid.", "is none of the known values"),
+        ("The label may not be greater than 255 characters.", "is too long"),
+        ("The MRN 4711 has already been taken by Anna Lí.", "is taken already"),
+        ("The n must be an integer.", "is of a wrong type"),
+        ("Lí, Anna (14.06.1985) has no consent.", "is not accepted"),
+    ],
+)
+def test_a_remark_on_a_field_is_told_in_words_of_ours(text: str, told: str) -> None:
+    found = error(
+        json.dumps({"message": "The data of Lí was invalid.", "errors": {"patient.dob": [text]}}).encode()
+    )
+    assert str(found) == f"A2: aurabox answered 422 (patient.dob {told})"
+    assert text in found.words
+
+
+@pytest.mark.parametrize("name", ["Anna Lí", "anna", "patient.anna", "x" * 61, "1985-06-14", ""])
+def test_what_may_be_a_value_is_no_name_of_a_field(name: str) -> None:
+    found = error(json.dumps({"errors": {name: ["is required"]}}).encode(), json={"given_names": "Anna"})
+    assert str(found) == "A2: aurabox answered 422 (another field is required)"
+
+
+def test_many_fields_are_counted() -> None:
+    found = error(
+        json.dumps({"errors": {f"field_{letter}": ["required"] for letter in "abcdefghijkl"}}).encode()
+    )
+    assert str(found).endswith("field_h is required; and 4 more)")
 
 
 @pytest.mark.parametrize("body", [b"<html>Jessica</html>", b"\xff", b"[" * 50_000])

@@ -233,10 +233,11 @@ async def test_the_upstreams_words_are_kept_on_one_line_without_what_was_sent(ht
     peer.answer(json_reply({"error": {"message": said}}, 409))
     with pytest.raises(Rejected) as caught:
         await http.request(call(peer, "POST", json={"who": ["Jessica"]}))
-    text = str(caught.value)
+    text = caught.value.words
     assert "is taken" in text
     assert not [part for part in ("Jessica", "canary-key", "\n", "\x1b") if part in text]
     assert len(text) < 400
+    assert str(caught.value).endswith("answered 409")
 
 
 async def test_a_hanging_error_body_does_not_hide_the_status(http, peer):

@@ -99,7 +99,8 @@ async def test_a_refusal_is_told_to_aurabox_and_a_retry_starts_over(settings: Se
         submitted = await scene.submit("jpeg")
         exam = await scene.reaches(submitted, ExamState.FAILED)
         assert rule.hits == 1
-        assert "not wanted" in exam.error_message
+        assert exam.error_message.endswith("answered 422")
+        assert "not wanted" in scene.bridge.resources.unseal_text(exam.upstream_words_sealed)
         (upload,) = scene.sandbox.aurabox.uploads.values()
         assert (upload.state, upload.message) == ("failed", exam.error_code)
         await retry_exam(scene.bridge.resources, exam.request_uuid, actor="test")

@@ -5,6 +5,7 @@ import uuid
 
 from app.main import create_app
 from app.states import ExamState
+from sandbox import faults
 from sandbox.clarius.state import EXAM_APPLICATIONS
 
 APPLICATION = next(iter(EXAM_APPLICATIONS))
@@ -105,6 +106,32 @@ async def test_the_exam_page_names_the_patient_and_says_so_in_the_audit_trail(of
     assert "user:admin@harbour.example" in events
     assert "Quillon" not in events
     assert "Quillon" not in (await office.admin.get("/admin/exams")).text
+
+
+async def test_the_exam_page_alone_shows_what_aurabox_said_and_the_audit_trail_says_who_saw_it(office):
+    bridge = office.bridge
+    customer = await bridge.customer(office.organization)
+    bridge.sandbox.faults.arm(
+        faults.answer(422, {"message": "Nora <Marbeck> is known.", "errors": {"sex": ["Nora has none."]}}),
+        server="aurabox",
+        method="POST",
+        path="*/patients",
+    )
+    exam = await bridge.sandbox.submit_exam(customer=customer)
+    await bridge.reaches(exam.request_uuid, ExamState.FAILED)
+    path = f"/admin/exams/{exam.request_uuid}"
+    followed = await office.admin.get(path, headers={"X-Sonobridge-Follow": "1"})
+    assert "answered 422 (sex is not accepted)" in followed.text
+    assert "Nora" not in followed.text
+    assert "patient.view" not in (await office.admin.get("/admin/events")).text
+    page = await office.admin.get(path)
+    assert "Nora &lt;Marbeck&gt; is known.; sex: Nora has none." in page.text
+    assert (await office.admin.get("/admin/events?action=patient.view")).text.count(exam.request_uuid) == 1
+    assert "Nora" not in (await office.admin.get("/admin/exams")).text
+    assert "Nora" not in (await office.clinician.get(path)).text
+    await office.admin.send(page, f"{path}/retry")
+    await bridge.reaches(exam.request_uuid, ExamState.DELIVERED)
+    assert "Nora" not in (await office.admin.get(path)).text
 
 
 async def test_an_identity_conflict_is_shown_side_by_side_and_settled_each_way(office):
