@@ -1,4 +1,4 @@
-"""The create protocol: intent committed, POST, outcome committed; looked for before it is ever repeated.
+"""The create protocol: intent held, its sending committed with the check right before the POST, outcome committed; looked for before it is ever repeated.
 
 Aurabox has no idempotency keys (aurabox.md), so a create whose answer was lost may have happened.
 """
@@ -9,14 +9,16 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.delivery.holds import Hold
 from app.delivery.outcome import NeedsPerson
-from app.delivery.work import LeaseLost, Work
-from app.errors import GiveUp, LookFirst, RenewCredentials, SlowDown, TryLater
+from app.delivery.work import Work
+from app.errors import GiveUp, RenewCredentials, SlowDown, TryLater
 from app.faultpoints import fault_point
 from app.gate import Held
 from app.states import Reason
 from app.store.base import clock
-from app.store.creates import Create, CreateState, mark_create, take_create
+from app.store.creates import SENDING, Create, CreateState, mark_create, take_create
+from app.store.holds import HoldKind
 
 # between two looks for a create whose answer was lost
 LOOK_AGAIN_SECONDS = 2.0
@@ -58,6 +60,11 @@ async def create_once(work: Work, creation: Creation) -> Made:
     create = await _take(work, creation)
     if create.state == CreateState.DONE and create.remote_id is not None:
         return Made(create.remote_id, create.adopted)
+    with work.holds.also(Hold(HoldKind.CREATE, create.id, create.epoch)) as intent:
+        return await _look_and_send(work, creation, create, intent)
+
+
+async def _look_and_send(work: Work, creation: Creation, create: Create, intent: Hold) -> Made:
     lost = create.state == CreateState.SENDING
     settled = False
     if lost:
@@ -70,10 +77,10 @@ async def create_once(work: Work, creation: Creation) -> Made:
                 f"Aurabox has {len(found)} that match; a person must choose", code="several_matches"
             )
         if found:
-            return await _end(work, creation, create, Made(found[0], adopted=True))
+            return await _end(work, creation, intent, create, Made(found[0], adopted=True))
     if lost and not settled:
         raise Held(Reason.SETTLING, LOOK_AGAIN_SECONDS, "a create whose answer was lost does not show yet")
-    return await _send(work, creation, create)
+    return await _send(work, creation, create, intent)
 
 
 async def _take(work: Work, creation: Creation) -> Create:
@@ -113,35 +120,27 @@ async def _since_sent(work: Work, create: Create) -> float:
     return (at - create.sent_at).total_seconds() if create.sent_at else float("inf")
 
 
-async def _send(work: Work, creation: Creation, create: Create) -> Made:
-    # the lease must outlast the request, or another worker could look while ours is still on its way
-    if not await work.renew():
-        raise LeaseLost
-    await _mark(work, create, CreateState.SENDING)
-    fault_point("create:after_intent")
+async def _send(work: Work, creation: Creation, create: Create, intent: Hold) -> Made:
+    # written by the check before the POST itself, so that the POST is over when its time after `sent_at` is
+    intent.marks = SENDING
     try:
         remote_id = await creation.send()
     except (Held, SlowDown, RenewCredentials, GiveUp, TryLater):
         # nothing was sent, or it was surely refused: the intent is as if it had not been begun
-        await _mark(work, create, CreateState.PLANNED)
+        async with work.tx() as (session, _):
+            await mark_create(session, create, CreateState.PLANNED)
         raise
-    except LookFirst:
-        raise
+    finally:
+        intent.marks = {}
     fault_point("create:before_record")
-    return await _end(work, creation, create, Made(remote_id, adopted=False))
+    return await _end(work, creation, intent, create, Made(remote_id, adopted=False))
 
 
-async def _end(work: Work, creation: Creation, create: Create, made: Made) -> Made:
-    """The create is done and what it made is on record, both or neither."""
+async def _end(work: Work, creation: Creation, intent: Hold, create: Create, made: Made) -> Made:
+    """The create is done and what it made is on record, both or neither. Raises Held when another exam has it now."""
     async with work.tx() as (session, _):
         done = CreateState.DONE
         if not await mark_create(session, create, done, remote_id=made.remote_id, adopted=made.adopted):
-            raise LeaseLost
+            raise intent.lost()
         await creation.keep(session, made)
     return made
-
-
-async def _mark(work: Work, create: Create, state: CreateState) -> None:
-    async with work.tx() as (session, _):
-        if not await mark_create(session, create, state):
-            raise LeaseLost

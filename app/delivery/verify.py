@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clients.clarius import ExamNotice
+from app.delivery.holds import Hold
 from app.delivery.outcome import Done, Outcome, Rest, Wait
 from app.delivery.work import Work
 from app.gate import backoff
@@ -22,6 +23,7 @@ from app.store.base import clock
 from app.store.claims import Claim, open_claims
 from app.store.exam_events import record_event
 from app.store.exams import Exam, move, settle_verified
+from app.store.holds import HoldKind
 from app.store.links import Link, confirmed_links, end_look, take_look
 
 log = structlog.get_logger(__name__)
@@ -82,20 +84,25 @@ async def _released(session: AsyncSession, exam: Exam) -> Outcome:
 async def _look_once(work: Work, link: Link, claim: Claim) -> bool:
     """Look at the customer's list unless somebody is looking or just did; whether this claim is covered now."""
     async with work.resources.sessions.begin() as session:
-        began = await take_look(
+        taken = await take_look(
             session,
             link.id,
             seconds=work.resources.settings.lease_seconds,
             apart=min(BETWEEN_LOOKS_SECONDS, work.resources.settings.retry_base_seconds),
         )
-    if began is None:
+    if taken is None:
         return link.looked_at is not None and link.looked_at >= claim.received_at
+    epoch, began = taken
     listed: dict[UUID, ExamNotice] | None = None
+    look = Hold(HoldKind.LOOK, link.id, epoch)
     try:
-        listed = await _read_list(work, link)
+        with work.holds.also(look):
+            listed = await _read_list(work, link)
     finally:
         async with work.resources.sessions.begin() as session:
-            await end_look(session, link.id, began=began if listed is not None else None)
+            ours = await end_look(session, link.id, epoch=epoch, began=began if listed is not None else None)
+    if not ours:
+        raise look.lost()
     await _apply(work, link.customer_hash, listed, began)
     return True
 

@@ -1,32 +1,27 @@
-"""A lease on one exam: fenced writes, the heartbeat, and the only way to an outside effect."""
+"""Work on one exam under its lease: fenced writes, the heartbeat, and the only way to an outside effect."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.delivery.holds import Hold, Holds, LeaseLost, steady_clock
 from app.errors import LookFirst
 from app.faultpoints import EFFECTS, fault_point
 from app.gate import calling
 from app.resources import Resources
-from app.states import ExamState
-from app.store.base import in_seconds
 from app.store.exams import Exam
+from app.store.holds import HoldKind, is_held
+
+__all__ = ["LeaseLost", "Work", "heartbeat"]
 
 log = structlog.get_logger(__name__)
-
-HELD_STATES = (ExamState.RUNNING, ExamState.DELIVERED)
-
-
-class LeaseLost(Exception):
-    """Another worker has the exam, or a person cancelled it: stop at once, write nothing."""
 
 
 @dataclass
@@ -36,27 +31,25 @@ class Work:
     resources: Resources = field(repr=False)
     exam_id: UUID
     epoch: int
-    renewed_at: float = field(default_factory=time.monotonic)
     # set when what the exam came to is written: from then on the lease is nobody's to renew
     released: bool = False
+    holds: Holds = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.holds = Holds(self.resources, Hold(HoldKind.EXAM, self.exam_id, self.epoch))
 
     @asynccontextmanager
     async def tx(self) -> AsyncIterator[tuple[AsyncSession, Exam]]:
         """A short transaction on the exam's row, locked, if the lease is still ours. Raises LeaseLost."""
         async with self.resources.sessions.begin() as session:
-            exam = (await session.scalars(select(Exam).where(self._ours()).with_for_update())).one_or_none()
+            exam = (
+                await session.scalars(
+                    select(Exam).where(is_held(HoldKind.EXAM, self.exam_id, self.epoch)).with_for_update()
+                )
+            ).one_or_none()
             if exam is None:
                 raise LeaseLost
             yield session, exam
-
-    def _ours(self) -> ColumnElement[bool]:
-        return and_(
-            Exam.id == self.exam_id,
-            Exam.lease_epoch == self.epoch,
-            Exam.state.in_(HELD_STATES),
-            # given back: a heartbeat that was on its way meanwhile must not lease it anew
-            Exam.lease_until.is_not(None),
-        )
 
     async def read(self) -> Exam:
         """The exam as it is. Raises LeaseLost."""
@@ -68,18 +61,16 @@ class Work:
         """Surround one call to the outside: account gates, kill points on both sides, breaker counts.
 
         `name` is `<step>:<effect>` from the registry in `app.faultpoints`. A call that is given `seconds` and is
-        not over by then is cut off and ends in LookFirst. Raises Held when the account may not be called, and
-        LeaseLost when this process slept past its lease.
+        not over by then is cut off and ends in LookFirst: by the time that a look for it begins, it is over. Raises
+        Held when the account may not be called or something besides the exam was lost, LeaseLost when the exam was.
         """
         if name not in EFFECTS:
             raise KeyError(f"{name} is not in the registry of effects")
         step, _, effect = name.partition(":")
         async with calling(self.resources, account):
             fault_point(f"{step}:before_{effect}")
-            # the heartbeat would find out too, but perhaps only after the call was sent
-            if time.monotonic() - self.renewed_at >= self.resources.settings.lease_seconds:
-                raise LeaseLost
-            limit = asyncio.timeout(seconds)
+            # after the gate, which may have waited for long: nothing lies between this check and the call
+            limit = asyncio.timeout(await self.holds.ready(seconds))
             try:
                 async with limit:
                     yield
@@ -98,25 +89,13 @@ class Work:
             return exam.count(name)
 
     async def renew(self) -> bool:
-        """Lengthen the lease by a whole term; False when it is not ours any more."""
-        # the database counts the term from no earlier than this
-        began = time.monotonic()
-        async with self.resources.sessions.begin() as session:
-            kept = await session.execute(
-                update(Exam)
-                .where(self._ours())
-                .values(lease_until=in_seconds(self.resources.settings.lease_seconds))
-                .returning(Exam.id)
-            )
-            ours = kept.scalar_one_or_none() is not None
-        if ours:
-            self.renewed_at = began
-        return ours
+        """Lengthen all that is held by a whole term; False when the exam is not ours any more."""
+        return await self.holds.renew()
 
 
 @asynccontextmanager
 async def heartbeat(work: Work) -> AsyncIterator[None]:
-    """Renew the lease while the body runs; when it is lost, or can't be renewed in time, the body is cancelled.
+    """Renew all that is held while the body runs; when the lease is lost, or can't be renewed in time, the body is cancelled.
 
     The cancelled body ends in LeaseLost, so that a process which slept past its lease does nothing more outside.
     """
@@ -139,7 +118,7 @@ async def heartbeat(work: Work) -> AsyncIterator[None]:
                     # the cancellation came out as trouble with the connection it broke
                     return
                 log.warning("lease_not_renewed", error_type=type(error).__name__)
-                ours = time.monotonic() - work.renewed_at < term
+                ours = steady_clock() - work.holds.renewed_at < term
             if not ours:
                 lost = True
                 body.cancel()

@@ -23,6 +23,10 @@ class CreateState(StrEnum):
     DONE = "done"
 
 
+#: what the check right before a POST writes; by the wall clock, since the transaction may have waited for its locks
+SENDING = {"state": CreateState.SENDING, "sent_at": func.clock_timestamp()}
+
+
 class Create(Base):
     """One natural key, one create. Held by one exam at a time, for `held_until`."""
 
@@ -100,16 +104,14 @@ async def mark_create(
     remote_id: str | None = None,
     adopted: bool = False,
 ) -> bool:
-    """Write the next state if the intent is still ours; False means stop at once."""
-    values: dict[str, object] = {"state": state, "remote_id": remote_id, "adopted": adopted}
-    if state == CreateState.SENDING:
-        values["sent_at"] = func.clock_timestamp()
-    if state != CreateState.SENDING:
-        values["held_until"] = now()
+    """Write how it ended and give the intent back; False when it is not ours any more, and nothing is written.
+
+    That it is being sent is written by the check of the hold itself (`SENDING`).
+    """
     written = await session.execute(
         update(Create)
         .where(Create.id == create.id, Create.epoch == create.epoch)
-        .values(**values)
+        .values(state=state, remote_id=remote_id, adopted=adopted, held_until=now())
         .returning(Create.id)
     )
     return written.scalar_one_or_none() is not None

@@ -38,6 +38,7 @@ class Link(Leased, Base):
     ended_at: Mapped[datetime | None]
     # one look at the poll API serves every waiting request of the customer: who looks, and when it was
     looking_until: Mapped[datetime | None]
+    look_epoch: Mapped[int] = mapped_column(default=0, server_default="0")
     looked_at: Mapped[datetime | None]
 
     __table_args__ = (
@@ -83,8 +84,10 @@ async def due_links(session: AsyncSession, *, limit: int) -> Sequence[tuple[UUID
     return [(row.id, row.lease_epoch) for row in rows]
 
 
-async def take_look(session: AsyncSession, link_id: UUID, *, seconds: float, apart: float) -> datetime | None:
-    """Become the one who looks at the poll API for this customer; when the look began, or None.
+async def take_look(
+    session: AsyncSession, link_id: UUID, *, seconds: float, apart: float
+) -> tuple[int, datetime] | None:
+    """Become the one who looks at the poll API for this customer; the look's epoch and when it began, or None.
 
     `seconds`: how long the look is ours. `apart`: the least time between two looks, in seconds.
     """
@@ -95,18 +98,25 @@ async def take_look(session: AsyncSession, link_id: UUID, *, seconds: float, apa
             or_(Link.looking_until.is_(None), Link.looking_until < now()),
             or_(Link.looked_at.is_(None), Link.looked_at < in_seconds(-apart)),
         )
-        .values(looking_until=in_seconds(seconds))
-        .returning(now())
+        .values(looking_until=in_seconds(seconds), look_epoch=Link.look_epoch + 1)
+        .returning(Link.look_epoch, now())
     )
-    return taken.scalar_one_or_none()
+    row = taken.one_or_none()
+    return (row[0], row[1]) if row is not None else None
 
 
-async def end_look(session: AsyncSession, link_id: UUID, *, began: datetime | None) -> None:
-    """Give the look back; `began` is given when Clarius answered, and covers claims up to then."""
+async def end_look(session: AsyncSession, link_id: UUID, *, epoch: int, began: datetime | None) -> bool:
+    """Give the look back; `began` is given when Clarius answered, and covers claims up to then.
+
+    False when somebody else has the look by now, and nothing is written.
+    """
     values: dict[str, datetime | None] = {"looking_until": None}
     if began is not None:
         values["looked_at"] = began
-    await session.execute(update(Link).where(Link.id == link_id).values(**values))
+    ended = await session.execute(
+        update(Link).where(Link.id == link_id, Link.look_epoch == epoch).values(**values).returning(Link.id)
+    )
+    return ended.scalar_one_or_none() is not None
 
 
 async def end_links_of(session: AsyncSession, organization_id: UUID) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import errors
@@ -17,8 +17,9 @@ from app.gate import Held
 from app.settings import Settings
 from app.states import Reason, Step
 from app.store.base import in_seconds
-from app.store.creates import Create, CreateState
+from app.store.creates import Create, CreateState, take_create
 from app.store.exam_events import record_event
+from app.store.exams import Exam
 from app.store.organizations import Organization
 from sandbox import faults
 from sandbox.server import Sandbox
@@ -183,12 +184,9 @@ async def test_what_appears_while_the_last_look_is_under_way_is_not_made_again(
     bridge: Bridge, clinic: Organization
 ) -> None:
     work = await work_on(bridge, clinic)
-
-    async def lost() -> str:
-        raise errors.LookFirst("the answer was lost")
-
+    bridge.sandbox.faults.arm(faults.cut_before(), server="aurabox", method="POST")
     with pytest.raises(errors.LookFirst):
-        await create_once(work, case(work, clinic, send=lost))
+        await create_once(work, case(work, clinic))
     # the look begins within the settling time, and ends after it
     await sent_ago(bridge, 2)
 
@@ -255,13 +253,95 @@ async def test_a_create_that_hangs_is_ended_while_the_intent_still_keeps_others_
     assert (await row(bridge)).state == CreateState.SENDING
 
 
-async def test_one_that_slept_past_its_lease_sends_nothing(bridge: Bridge, clinic: Organization) -> None:
+async def test_one_that_slept_while_another_took_the_exam_sends_nothing(
+    bridge: Bridge, clinic: Organization
+) -> None:
     work = await work_on(bridge, clinic)
-    # as after SIGSTOP: the lease was renewed a term ago by this process's own clock
-    work.renewed_at -= bridge.resources.settings.lease_seconds + 1
+    async with bridge.resources.sessions.begin() as session:
+        # as a sweep does; what this process's own clocks say is not asked
+        await session.execute(update(Exam).values(lease_epoch=Exam.lease_epoch + 1))
     with pytest.raises(LeaseLost):
         await case(work, clinic).send()
     assert made(bridge) == 0
+
+
+async def test_before_bytes_leave_the_holds_last_for_the_whole_request(
+    bridge: Bridge, clinic: Organization
+) -> None:
+    """Not merely "not over": what is left at the check is enough for this request."""
+    work = await work_on(bridge, clinic)
+    long = 10 * bridge.resources.settings.lease_seconds
+    enough = (Exam.lease_until >= in_seconds(long / 2), Create.held_until >= in_seconds(long / 2))
+
+    async def send() -> str:
+        async with work.effect("match:create_case", f"aurabox:{clinic.id}", seconds=long):
+            async with bridge.resources.sessions() as session:
+                assert [(await session.execute(select(one))).scalar_one() for one in enough] == [True, True]
+            return "made"
+
+    assert (await create_once(work, case(work, clinic, send=send))).remote_id == "made"
+
+
+async def takes_over(bridge: Bridge, clinic: Organization) -> Create | None:
+    """Another exam asks for the intent."""
+    other = await work_on(bridge, clinic)
+    async with other.tx() as (session, _):
+        return await take_create(
+            session,
+            organization_id=clinic.id,
+            kind="case",
+            natural_key="key",
+            holder=other.exam_id,
+            seconds=30,
+        )
+
+
+async def test_an_intent_is_renewed_with_the_lease_while_a_search_takes_long(
+    bridge: Bridge, clinic: Organization
+) -> None:
+    search = bridge.sandbox.faults.arm(faults.hold(), server="aurabox", method="GET")
+    work = await work_on(bridge, clinic)
+    looking = asyncio.create_task(create_once(work, case(work, clinic, look_first=True)))
+    await until(lambda: search.waiting == 1)
+    async with bridge.resources.sessions.begin() as session:
+        # its term is over; the heartbeat comes in time
+        await session.execute(update(Create).values(held_until=in_seconds(-1)))
+    assert await work.renew()
+    assert await takes_over(bridge, clinic) is None
+    search.release()
+    assert not (await looking).adopted
+    assert made(bridge) == 1
+
+
+async def test_who_lost_the_intent_while_held_up_before_the_post_sends_nothing(
+    bridge: Bridge, clinic: Organization
+) -> None:
+    """Held up at the gate by the database for longer than the intent is held; the lease is renewed meanwhile."""
+    work = await work_on(bridge, clinic)
+    async with bridge.resources.engine.connect() as blocker:
+        await blocker.execute(text("LOCK TABLE upstreams IN ACCESS EXCLUSIVE MODE"))
+        sending = asyncio.create_task(create_once(work, case(work, clinic)))
+
+        async def at_the_gate() -> bool:
+            waits = text(
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'upstreams'::regclass"
+            )
+            async with bridge.resources.sessions() as session:
+                return (await session.execute(waits)).scalar_one() > 0
+
+        await until(at_the_gate)
+        async with bridge.resources.sessions.begin() as session:
+            await session.execute(update(Create).values(held_until=in_seconds(-1)))
+        taken = await takes_over(bridge, clinic)
+        await blocker.rollback()
+    assert taken is not None
+    with pytest.raises(Held) as held:
+        await sending
+    assert held.value.reason == Reason.SETTLING
+    assert made(bridge) == 0
+    # a lost intent costs the exam nothing but time
+    assert await work.renew()
+    assert (await row(bridge)).epoch == taken.epoch
 
 
 async def test_a_fenced_worker_sends_and_records_nothing(bridge: Bridge, clinic: Organization) -> None:
