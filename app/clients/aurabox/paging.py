@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from app.clients.http import Call, Http, parse_url, place, same_origin
 from app.clients.aurabox.models import Identified
+from app.clients.http import Call, Http, parse_url, place, same_origin
 from app.clients.pages import LoopGuard
 from app.clients.record import read_listed
 from app.errors import NotAllowed, TryLater
