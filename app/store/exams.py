@@ -56,7 +56,7 @@ class Exam(Leased, Base):
     exam_data_sealed: Mapped[bytes | None]
     exam_data_at: Mapped[datetime | None]
     subject_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id"))
-    study_id: Mapped[UUID | None] = mapped_column(ForeignKey("studies.id"))
+    study_id: Mapped[UUID | None] = mapped_column(ForeignKey("studies.id"), index=True)
     # the number of its newest filing: how it is filed, and who said so
     filing: Mapped[int | None]
     # what a person who decides has to know: whom it contradicts, which matches there are
@@ -95,6 +95,7 @@ class Exam(Leased, Base):
             "due_at",
             postgresql_where=text("state IN ('queued', 'waiting', 'running', 'delivered')"),
         ),
+        Index("ix_exams_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
         Index("ix_exams_state", "state", "reason"),
         Index("ix_exams_received", "received_at", "id"),
         Index(

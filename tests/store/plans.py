@@ -1,0 +1,91 @@
+"""Which statements a call sends, and how PostgreSQL plans them on that very connection; changes nothing."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+Sent = dict[str, tuple[Any, ...]]
+
+
+@contextmanager
+def sent_over(engine: AsyncEngine) -> Iterator[Sent]:
+    """Each statement that is sent within the block, with the parameters it was last sent with."""
+    sent: Sent = {}
+
+    def keep(_1: Any, _2: Any, statement: str, parameters: Any, _3: Any, _4: Any) -> None:
+        row = parameters[0] if isinstance(parameters, list) else parameters
+        sent[statement] = tuple(row or ())
+
+    event.listen(engine.sync_engine, "before_cursor_execute", keep)
+    try:
+        yield sent
+    finally:
+        event.remove(engine.sync_engine, "before_cursor_execute", keep)
+
+
+class Plan:
+    """The plan of one statement."""
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self.nodes = list(_nodes(root))
+
+    @property
+    def indexes(self) -> set[str]:
+        """The indexes that are read."""
+        return {node["Index Name"] for node in self.nodes if "Index Name" in node}
+
+    @property
+    def read_whole(self) -> set[str]:
+        """The tables that are read from end to end."""
+        return {node["Relation Name"] for node in self.nodes if node["Node Type"] == "Seq Scan"}
+
+
+async def plans_of(connection: AsyncConnection, sent: Sent) -> list[Plan]:
+    """How the connection's prepared statements are planned now, and how they are once they are generic."""
+    raw = (await connection.get_raw_connection()).driver_connection
+    assert raw is not None
+    found = []
+    for mode in ("auto", "force_generic_plan"):
+        await raw.execute(f"SET plan_cache_mode = {mode}")
+        for statement, parameters in sent.items():
+            found += await _plans(raw, statement, parameters)
+    await raw.execute("RESET plan_cache_mode")
+    return found
+
+
+async def _plans(raw: "asyncpg.Connection", statement: str, parameters: tuple[Any, ...]) -> list[Plan]:
+    names = await raw.fetch("SELECT name FROM pg_prepared_statements WHERE statement = $1", statement)
+    assert names, f"was not prepared, or is so no more: {statement}"
+    given = f"({', '.join(map(_quoted, parameters))})" if parameters else ""
+    # the connection reads JSON by itself, as SQLAlchemy has set it up
+    plans = [await raw.fetchval(f'EXPLAIN (FORMAT JSON) EXECUTE "{row["name"]}"{given}') for row in names]
+    return [Plan(plan[0]["Plan"]) for plan in plans]
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def _quoted(value: Any) -> str:
+    """A parameter as SQL text of no type, which PostgreSQL takes for the one that is wanted."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bytes):
+        text = "\\x" + value.hex()
+    elif isinstance(value, datetime):
+        text = value.isoformat()
+    elif isinstance(value, timedelta):
+        text = f"{value.total_seconds()} seconds"
+    elif isinstance(value, list | tuple):
+        text = "{" + ",".join(json.dumps(str(one)) for one in value) + "}"
+    else:
+        text = str(value)
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,430 @@
+"""Every statement of the store, with a call that sends it: the list to add to when the store learns a new one.
+
+By its nature a statement reads by an index: none of the tables that grow is read from end to end. `index` names one
+that must be among those used; `reads_whole` says why a table is read whole all the same.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.states import ExamState, Reason, Step
+from app.store import (
+    alerts,
+    audit,
+    base,
+    browser_sessions,
+    captures,
+    claims,
+    creates,
+    exam_events,
+    exam_search,
+    exam_view,
+    exams,
+    filings,
+    holds,
+    instances,
+    links,
+    oidc_attempts,
+    one_time_links,
+    organizations,
+    overview,
+    pending_connects,
+    process_metrics,
+    release,
+    runs,
+    schema,
+    secrets,
+    studies,
+    study_contents,
+    subjects,
+    throttles,
+    tokens,
+    uploads,
+    upstreams,
+    users,
+    workers,
+)
+from app.store.creates import SENDING, Create, CreateState
+from app.store.exams import Exam
+from app.store.holds import HoldKind
+from app.store.one_time_links import LinkKind
+from app.store.organizations import Organization
+from app.store.subjects import Keys, Mode
+from app.store.tokens import AdminToken
+from tests.store.filled import HOST, NOW, OLD, Filled
+
+Call = Callable[[AsyncSession, Filled], Awaitable[Any]]
+
+SMALL = frozenset(
+    {
+        "admin_tokens",
+        "alembic_version",
+        "organizations",
+        "process_metrics",
+        "runs",
+        "secrets",
+        "upstreams",
+        "workers",
+    }
+)
+"""Tables of which nobody ever has many rows: they may be read whole."""
+
+
+@dataclass(frozen=True)
+class Sends:
+    """One way to call a function of the store."""
+
+    call: Call
+    index: str | None = None
+    reads_whole: str | None = None
+
+
+async def _exam(session: AsyncSession, filled: Filled, lively: int) -> Exam:
+    return await session.get_one(Exam, filled.exam_like(lively))
+
+
+async def _describe(session: AsyncSession, filled: Filled) -> None:
+    await exam_view.describe_exams(session, [await _exam(session, filled, n) for n in range(5)])
+
+
+async def _describe_one(session: AsyncSession, filled: Filled) -> None:
+    await exam_view.describe_exam(session, await _exam(session, filled, 6))
+
+
+async def _move(session: AsyncSession, filled: Filled) -> None:
+    await exams.move(session, await _exam(session, filled, 0), ExamState.WAITING, reason=Reason.RETRY)
+
+
+async def _settle(session: AsyncSession, filled: Filled) -> None:
+    await exams.settle_verified(
+        session,
+        await _exam(session, filled, 3),
+        customer_hash=filled.hash(3),
+        exam_uuid=filled.exams[3],
+        download_url="https://clarius.example/data/",
+        submitted_at=NOW,
+    )
+
+
+async def _begin_sending(session: AsyncSession, filled: Filled) -> None:
+    await exams.begin_sending(session, await _exam(session, filled, 4))
+
+
+async def _next_page(session: AsyncSession, filled: Filled) -> None:
+    everything = exam_search.ExamFilter()
+    _, cursor = await exam_search.find_exams(session, everything, limit=50)
+    await exam_search.find_exams(session, everything, limit=50, cursor=cursor)
+
+
+async def _touch_token(session: AsyncSession, filled: Filled) -> None:
+    found = await tokens.find_token(session, filled.hash(1))
+    assert isinstance(found, AdminToken)
+    await tokens.touch_token(session, found)
+
+
+def _take_create(number: int) -> Call:
+    return lambda session, filled: creates.take_create(
+        session,
+        organization_id=filled.organizations[number % len(filled.organizations)],
+        kind="patient",
+        natural_key=str(number),
+        holder=filled.exams[0],
+        seconds=60,
+    )
+
+
+async def _mark_create(session: AsyncSession, filled: Filled) -> None:
+    held = await _take_create(10)(session, filled)
+    assert isinstance(held, Create)
+    await creates.mark_create(session, held, CreateState.SENDING)
+
+
+def _keep_contents(session: AsyncSession, filled: Filled) -> Awaitable[None]:
+    row = {"study_id": filled.studies[0], "sop_instance_uid": "2.25.1", "exam_id": filled.exams[0]}
+    return study_contents.keep_contents(session, [row | {"sha256": "a"}, row | {"sha256": "b"}])
+
+
+def _keep_subject(session: AsyncSession, filled: Filled) -> Awaitable[None]:
+    return subjects.keep_subject(
+        session,
+        id=uuid4(),
+        organization_id=filled.organizations[1],
+        patient_key=b"new",
+        kind="case",
+        remote_id="r",
+        facts_sealed=b"f",
+        adopted=False,
+    )
+
+
+def _keys(filled: Filled) -> Keys:
+    return Keys(filled.organizations[1], Mode.IDENTIFIED, patient=filled.hash(1), identifier=filled.hash(1))
+
+
+async def _keep_policy(session: AsyncSession, filled: Filled) -> None:
+    organization = await session.get_one(Organization, filled.organizations[1])
+    organization.policy_version += 1
+    organizations.keep_policy(session, organization, by="test")
+
+
+STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
+    alerts.alerts_in_force: (Sends(lambda s, _: alerts.alerts_in_force(s), "uq_alerts_condition_in_force"),),
+    alerts.untold_alerts: (
+        Sends(
+            lambda s, _: alerts.untold_alerts(s, limit=20),
+            reads_whole="alerts: a few a day, and asked for by one teller",
+        ),
+    ),
+    audit.audit: (Sends(lambda s, _: audit.audit(s, actor="a", action="b")),),
+    audit.find_events: (
+        Sends(lambda s, _: audit.find_events(s, limit=50), "pk_audit_events"),
+        Sends(lambda s, _: audit.find_events(s, limit=50, before=500, since=OLD)),
+        Sends(
+            lambda s, _: audit.find_events(s, limit=50, actor="user1@x.example", subject="1"),
+            reads_whole="a search that a person makes now and then",
+        ),
+        Sends(lambda s, _: audit.find_events(s, limit=50, action="act.1")),
+    ),
+    base.clock: (Sends(lambda s, _: base.clock(s)),),
+    browser_sessions.find_browser_session: (
+        Sends(lambda s, w: browser_sessions.find_browser_session(s, w.hash(1))),
+    ),
+    browser_sessions.known_browser_session: (
+        Sends(lambda s, w: browser_sessions.known_browser_session(s, w.hash(1))),
+    ),
+    browser_sessions.touch_browser_session: (
+        Sends(lambda s, w: browser_sessions.touch_browser_session(s, w.users[1])),
+    ),
+    browser_sessions.living_browser_sessions: (
+        Sends(lambda s, w: browser_sessions.living_browser_sessions(s, w.users[1])),
+    ),
+    browser_sessions.end_browser_session: (
+        Sends(lambda s, w: browser_sessions.end_browser_session(s, uuid4(), user_id=w.users[1])),
+    ),
+    browser_sessions.end_browser_sessions: (
+        Sends(lambda s, w: browser_sessions.end_browser_sessions(s, w.users[1])),
+        Sends(lambda s, w: browser_sessions.end_browser_sessions(s, w.users[1], but=uuid4())),
+    ),
+    captures.captures_of: (Sends(lambda s, w: captures.captures_of(s, w.exams[1])),),
+    claims.add_claim: (
+        Sends(
+            lambda s, w: claims.add_claim(
+                s, exam_id=w.exams[1], customer_hash=b"new", exam_uuid=w.exams[1], download_url="u"
+            )
+        ),
+    ),
+    claims.open_claims: (Sends(lambda s, w: claims.open_claims(s, w.exams[1])),),
+    claims.end_claims: (Sends(lambda s, w: claims.end_claims(s, w.exams[:3])),),
+    claims.last_claim_at: (Sends(lambda s, _: claims.last_claim_at(s), "ix_claims_received_at"),),
+    creates.take_create: (Sends(_take_create(10)), Sends(_take_create(11))),
+    creates.mark_create: (Sends(_mark_create),),
+    exam_events.record_event: (
+        Sends(lambda s, w: exam_events.record_event(s, w.exams[1], step=Step.MATCH, event="x")),
+    ),
+    exam_events.timeline: (Sends(lambda s, w: exam_events.timeline(s, w.exams[1])),),
+    exam_events.was_recorded: (
+        Sends(lambda s, w: exam_events.was_recorded(s, w.exams[1], step=Step.MATCH, event="x")),
+    ),
+    exam_search.read_filter: (Sends(lambda s, _: exam_search.read_filter(s, organization="Clinic 1")),),
+    exam_search.find_exams: (
+        Sends(lambda s, _: exam_search.find_exams(s, exam_search.ExamFilter()), "ix_exams_received"),
+        Sends(_next_page, "ix_exams_received"),
+        Sends(lambda s, _: exam_search.find_exams(s, exam_search.ExamFilter(state=ExamState.WAITING))),
+        Sends(
+            lambda s, _: exam_search.find_exams(s, exam_search.ExamFilter(q="abc")),
+            reads_whole="the beginning of an id, as a person types it",
+        ),
+    ),
+    exam_search.count_exams: (
+        Sends(
+            lambda s, _: exam_search.count_exams(s, exam_search.ExamFilter(since=OLD)),
+            reads_whole="it counts all exams since then",
+        ),
+    ),
+    exam_view.describe_exam: (Sends(_describe_one),),
+    exam_view.describe_exams: (Sends(_describe),),
+    exams.move: (Sends(_move),),
+    exams.find_exam: (
+        Sends(lambda s, w: exams.find_exam(s, w.exams[1])),
+        Sends(lambda s, w: exams.find_exam(s, w.exams[1], lock=True)),
+    ),
+    exams.count_unsettled: (Sends(lambda s, _: exams.count_unsettled(s, up_to=1000), "ix_exams_unsettled"),),
+    exams.settle_verified: (Sends(_settle),),
+    exams.claim_exam: (
+        Sends(lambda s, w: exams.claim_exam(s, w.exam_like(0), owner="o", host=HOST, seconds=60), "pk_exams"),
+    ),
+    exams.has_room: (
+        Sends(lambda s, w: exams.has_room(s, w.organizations[1], besides=w.exams[1]), "ix_exams_state"),
+    ),
+    exams.due_exams: (
+        Sends(lambda s, _: exams.due_exams(s, limit=50), "ix_exams_due"),
+        Sends(lambda s, _: exams.due_exams(s, limit=50, late_by=5, host=HOST), "ix_exams_due"),
+    ),
+    exams.expired_leases: (Sends(lambda s, _: exams.expired_leases(s, limit=50), "ix_exams_leased"),),
+    exams.wake_account: (
+        Sends(lambda s, _: exams.wake_account(s, "clarius"), "ix_exams_state"),
+        Sends(lambda s, w: exams.wake_account(s, f"aurabox:{w.organizations[2]}"), "ix_exams_state"),
+    ),
+    exams.staging_hosts: (Sends(lambda s, _: exams.staging_hosts(s), "ix_exams_state"),),
+    exams.forget_staging: (Sends(lambda s, _: exams.forget_staging(s, HOST), "ix_exams_state"),),
+    exams.begin_sending: (Sends(_begin_sending, "ix_exams_study_id"),),
+    filings.filing_of: (Sends(lambda s, w: filings.filing_of(s, w.exams[1], 1)),),
+    holds.renew_hold: (
+        Sends(lambda s, w: holds.renew_hold(s, HoldKind.LOOK, w.links[2], 0, seconds=60)),
+        Sends(lambda s, w: holds.renew_hold(s, HoldKind.EXAM, w.exam_like(4), 0, seconds=60)),
+        Sends(lambda s, w: holds.renew_hold(s, HoldKind.CREATE, w.exams[1], 1, seconds=60, marks=SENDING)),
+    ),
+    instances.instances_of: (Sends(lambda s, w: instances.instances_of(s, w.exams[1])),),
+    instances.delivered_elsewhere: (
+        Sends(
+            lambda s, w: instances.delivered_elsewhere(
+                s, study_id=w.studies[1], exam_id=w.exams[1], uids=["2.25.1", "2.25.2001"]
+            ),
+            "ix_exams_study_id",
+        ),
+    ),
+    links.link_in_force: (
+        Sends(lambda s, w: links.link_in_force(s, w.hash(2)), "uq_links_customer_hash_in_force"),
+    ),
+    links.confirmed_links: (
+        Sends(
+            lambda s, w: links.confirmed_links(s, [w.hash(2), w.hash(3)]), "uq_links_customer_hash_in_force"
+        ),
+    ),
+    links.due_links: (
+        Sends(lambda s, _: links.due_links(s, limit=50), reads_whole="there are as many as clinicians"),
+    ),
+    links.take_look: (Sends(lambda s, w: links.take_look(s, w.links[2], seconds=60, apart=2)),),
+    links.end_look: (
+        Sends(lambda s, w: links.end_look(s, w.links[2], epoch=0, began=NOW)),
+        Sends(lambda s, w: links.end_look(s, w.links[2], epoch=0, began=None)),
+    ),
+    links.end_links_of: (Sends(lambda s, w: links.end_links_of(s, w.organizations[1])),),
+    oidc_attempts.take_oidc_attempt: (
+        Sends(lambda s, w: oidc_attempts.take_oidc_attempt(s, state_hash=w.hash(1), browser_hash=w.hash(1))),
+    ),
+    one_time_links.make_one_time_link: (
+        Sends(lambda s, w: one_time_links.make_one_time_link(s, LinkKind.RESET, w.users[1], seconds=60)),
+    ),
+    one_time_links.find_one_time_link: (
+        Sends(lambda s, _: one_time_links.find_one_time_link(s, LinkKind.RESET, "1")),
+    ),
+    one_time_links.use_one_time_link: (
+        Sends(lambda s, _: one_time_links.use_one_time_link(s, LinkKind.RESET, "1")),
+    ),
+    one_time_links.end_one_time_links: (
+        Sends(lambda s, w: one_time_links.end_one_time_links(s, LinkKind.RESET, w.users[1])),
+    ),
+    organizations.keep_policy: (Sends(_keep_policy),),
+    organizations.find_organization: (
+        Sends(lambda s, _: organizations.find_organization(s, "Clinic 1")),
+        Sends(lambda s, w: organizations.find_organization(s, str(w.organizations[1]))),
+    ),
+    organizations.list_organizations: (Sends(lambda s, _: organizations.list_organizations(s)),),
+    overview.read_overview: (
+        Sends(
+            lambda s, _: overview.read_overview(s),
+            "ix_exams_due",
+            reads_whole="it counts the exams of each state",
+        ),
+    ),
+    overview.hourly: (
+        Sends(lambda s, _: overview.hourly(s), reads_whole="a page that a person opens now and then"),
+    ),
+    pending_connects.keep_pending_connect: (
+        Sends(
+            lambda s, w: pending_connects.keep_pending_connect(
+                s, browser_hash=w.hash(1), token_sealed=b"t", customer_hash=w.hash(1), customer_hint="hint"
+            )
+        ),
+    ),
+    pending_connects.find_pending_connect: (
+        Sends(lambda s, w: pending_connects.find_pending_connect(s, w.hash(1))),
+    ),
+    pending_connects.move_pending_connect: (
+        Sends(lambda s, w: pending_connects.move_pending_connect(s, old_hash=w.hash(1), new_hash=b"new")),
+    ),
+    pending_connects.forget_pending_connect: (
+        Sends(lambda s, w: pending_connects.forget_pending_connect(s, w.hash(1))),
+    ),
+    process_metrics.keep_samples: (
+        Sends(lambda s, _: process_metrics.keep_samples(s, f"{HOST}:1:0", [{"name": "n"}])),
+    ),
+    process_metrics.all_samples: (Sends(lambda s, _: process_metrics.all_samples(s)),),
+    release.release_customer: (
+        Sends(
+            lambda s, w: release.release_customer(
+                s, customer_hash=w.hash(3), organization_id=w.organizations[1]
+            ),
+            "ix_exams_state",
+        ),
+    ),
+    release.release_stragglers: (Sends(lambda s, _: release.release_stragglers(s, limit=50)),),
+    runs.begin_run: (Sends(lambda s, _: runs.begin_run(s, "run 1", every=60)),),
+    runs.end_run: (
+        Sends(lambda s, _: runs.end_run(s, "run 1", result={"n": 1})),
+        Sends(lambda s, _: runs.end_run(s, "run 1", result=None, error="e")),
+    ),
+    runs.last_run: (Sends(lambda s, _: runs.last_run(s, "run 1")),),
+    schema.schema_problem: (Sends(lambda s, _: schema.schema_problem(s)),),
+    secrets.read_secret: (Sends(lambda s, _: secrets.read_secret(s, "secret 1")),),
+    secrets.keep_first_secret: (Sends(lambda s, _: secrets.keep_first_secret(s, "secret 1", b"s")),),
+    secrets.replace_secret: (Sends(lambda s, _: secrets.replace_secret(s, "secret 1", b"s")),),
+    studies.studies_of_exam: (
+        Sends(lambda s, w: studies.studies_of_exam(s, w.organizations[1], w.exams[1])),
+    ),
+    study_contents.contents_of: (Sends(lambda s, w: study_contents.contents_of(s, w.studies[1])),),
+    study_contents.keep_contents: (Sends(_keep_contents),),
+    subjects.find_subject: (Sends(lambda s, w: subjects.find_subject(s, _keys(w))),),
+    subjects.keep_subject: (Sends(_keep_subject),),
+    subjects.lock_identity: (Sends(lambda s, w: subjects.lock_identity(s, _keys(w), "patient 1")),),
+    subjects.owners: (
+        Sends(lambda s, w: subjects.owners(s, w.organizations[1], ["patient 1", "patient 2"])),
+    ),
+    subjects.same_identifier: (Sends(lambda s, w: subjects.same_identifier(s, _keys(w))),),
+    throttles.begin_attempt: (
+        Sends(lambda s, w: throttles.begin_attempt(s, w.hash(1), free=1)),
+        Sends(lambda s, w: throttles.begin_attempt(s, w.hash(2), free=5)),
+    ),
+    throttles.forget_attempts: (Sends(lambda s, w: throttles.forget_attempts(s, w.hash(1))),),
+    throttles.take_back_attempt: (Sends(lambda s, w: throttles.take_back_attempt(s, w.hash(1), free=5)),),
+    tokens.find_token: (Sends(lambda s, w: tokens.find_token(s, w.hash(1))),),
+    tokens.touch_token: (Sends(_touch_token),),
+    uploads.upload_of: (Sends(lambda s, w: uploads.upload_of(s, w.exams[1])),),
+    uploads.plan_again: (Sends(lambda s, w: uploads.plan_again(s, w.exams[1])),),
+    uploads.abandoned_uploads: (
+        Sends(
+            lambda s, _: uploads.abandoned_uploads(
+                s, states=(ExamState.FAILED, ExamState.CANCELLED), limit=50
+            )
+        ),
+    ),
+    upstreams.upstream: (Sends(lambda s, _: upstreams.upstream(s, "aurabox:1")),),
+    upstreams.take_probe: (Sends(lambda s, _: upstreams.take_probe(s, "aurabox:1", seconds=60)),),
+    upstreams.throttle: (Sends(lambda s, _: upstreams.throttle(s, "aurabox:1", seconds=60)),),
+    upstreams.end_throttling: (Sends(lambda s, _: upstreams.end_throttling(s, "aurabox:1")),),
+    upstreams.refuse: (Sends(lambda s, _: upstreams.refuse(s, "aurabox:1", why="w", probe_seconds=60)),),
+    upstreams.resume: (Sends(lambda s, _: upstreams.resume(s, "aurabox:1")),),
+    upstreams.count_call: (Sends(lambda s, _: upstreams.count_call(s, "aurabox:1", failed=True)),),
+    users.find_user: (Sends(lambda s, _: users.find_user(s, "USER1@x.example")),),
+    workers.beat: (Sends(lambda s, _: workers.beat(s, f"{HOST}:1:0", HOST)),),
+    workers.leave: (Sends(lambda s, _: workers.leave(s, f"{HOST}:1:0")),),
+    workers.living_workers: (Sends(lambda s, _: workers.living_workers(s)),),
+    workers.silent_hosts: (Sends(lambda s, _: workers.silent_hosts(s, [HOST, "gone"])),),
+}
+
+NO_STATEMENT: dict[Callable[..., Any], str] = {
+    base.in_seconds: "a part of statements",
+    base.literals: "a part of statements",
+    base.now: "a part of statements",
+    filings.next_filing: "asks nothing",
+    holds.is_held: "a part of statements",
+    one_time_links.hash_token: "asks nothing",
+    schema.head_revision: "reads files",
+    schema.migrate: "is alembic's, with a connection of its own",
+}
+"""Public functions of the store that send none, and why."""
