@@ -19,7 +19,8 @@ from app.states import LinkState
 from app.store.audit import audit
 from app.store.base import in_seconds, now
 from app.store.links import Link
-from app.store.release import release_customer
+from app.store.organizations import hold_organization
+from app.store.release import AT_ONCE, RING_LIMIT, release_customer, release_rest
 
 ACCOUNT = "clarius"
 NOT_KNOWN = "Clarius does not know this connection request (any more)"
@@ -71,6 +72,7 @@ async def _held(session: AsyncSession, link: Link) -> Link:
 
 async def _confirmed(resources: Resources, link: Link) -> Sequence[tuple[UUID, int]]:
     async with resources.sessions.begin() as session:
+        await hold_organization(session, link.organization_id)
         row = await _held(session, link)
         row.state = LinkState.CONFIRMED
         row.confirmed_at = now()
@@ -86,10 +88,17 @@ async def _confirmed(resources: Resources, link: Link) -> Sequence[tuple[UUID, i
             actor="system",
             action="link.confirm",
             subject=str(row.id),
-            detail=f"{len(released)} waiting exams released",
+            detail=f"{len(released)} waiting exams released"
+            + (" at once, the others after them" if len(released) == AT_ONCE else ""),
         )
-    log.info("link_confirmed", link_id=str(link.id), count=len(released))
-    return released
+    more = await release_rest(
+        resources.sessions,
+        customer_hash=link.customer_hash,
+        organization_id=link.organization_id,
+        released=released,
+    )
+    log.info("link_confirmed", link_id=str(link.id), count=len(released) + more)
+    return released[:RING_LIMIT]
 
 
 async def _refused(resources: Resources, link: Link) -> None:

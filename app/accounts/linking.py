@@ -20,9 +20,9 @@ from app.states import LinkState
 from app.store.audit import audit
 from app.store.base import now
 from app.store.links import IN_FORCE, Link, link_in_force
-from app.store.organizations import Organization
+from app.store.organizations import Organization, hold_organization
 from app.store.pending_connects import keep_pending_connect
-from app.store.release import release_customer
+from app.store.release import RING_LIMIT, release_customer, release_rest
 from app.store.users import User
 
 HINT_CHARACTERS = 4
@@ -168,10 +168,11 @@ async def move_link(
     A confirmed one stays confirmed; a pending one is confirmed under the new organisation. Raises Misuse.
     """
     async with resources.sessions.begin() as session:
+        owner = await wanted_organization(session, organization)
+        await hold_organization(session, owner.id)
         old = await wanted_link(session, link_id)
         if old.state not in IN_FORCE:
             raise Misuse("only a link that is in force can be moved", code="link_ended")
-        owner = await wanted_organization(session, organization)
         if owner.id == old.organization_id:
             return old
         pending = old.state == LinkState.PENDING
@@ -205,8 +206,14 @@ async def move_link(
         await session.refresh(new)
     if pending:
         await resources.queue.ring("link", new.id, new.lease_epoch)
-    for exam_id, epoch in released:
+    for exam_id, epoch in released[:RING_LIMIT]:
         await resources.queue.ring("exam", exam_id, epoch)
+    await release_rest(
+        resources.sessions,
+        customer_hash=new.customer_hash,
+        organization_id=new.organization_id,
+        released=released,
+    )
     return new
 
 

@@ -18,7 +18,7 @@ from app.states import ExamState, Reason
 from app.store.audit import audit
 from app.store.base import now
 from app.store.browser_sessions import end_browser_sessions
-from app.store.exams import Exam
+from app.store.exams import Exam, in_lock_order
 from app.store.links import end_links_of
 from app.store.organizations import POLICY_FIELDS, Images, Organization, find_organization, keep_policy
 from app.store.upstreams import resume
@@ -184,15 +184,12 @@ async def _flush_name(session: AsyncSession, organization: Organization) -> None
 async def _lift_pauses(session: AsyncSession, organization: Organization) -> None:
     for account in ACCOUNTS:
         await resume(session, f"{account}:{organization.id}")
-    await session.execute(
-        update(Exam)
-        .where(
-            Exam.organization_id == organization.id,
-            Exam.state == ExamState.WAITING,
-            Exam.reason == Reason.PAUSED,
-        )
-        .values(due_at=now())
+    paused = in_lock_order(
+        Exam.organization_id == organization.id,
+        Exam.state == ExamState.WAITING,
+        Exam.reason == Reason.PAUSED,
     )
+    await session.execute(update(Exam).where(Exam.id.in_(paused)).values(due_at=now()))
 
 
 async def _audit(

@@ -150,8 +150,9 @@ async def _apply(work: Work, customer: bytes, listed: Mapping[UUID, ExamNotice],
                 Claim.received_at <= began,
                 Exam.verified_at.is_(None),
             )
+            # an exam is locked before its claims, as by everybody (`app.store.exams`)
             .order_by(Exam.id)
-            .with_for_update()
+            .with_for_update(of=Exam)
         )
         at = await clock(session)
         for claim, exam in rows.all():

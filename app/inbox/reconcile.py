@@ -4,8 +4,9 @@ What Clarius lists is verified by that: the poll is the truth, also for a reques
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from uuid import UUID
 
 import structlog
 from pydantic import ValidationError
@@ -20,7 +21,7 @@ from app.resources import Resources
 from app.states import ExamState, Reason, Source, Step
 from app.store.base import clock, now
 from app.store.claims import end_claims
-from app.store.exams import Exam, find_exam, move, settle_verified
+from app.store.exams import Exam, lock_exams, move, settle_verified
 from app.store.links import confirmed_links
 from app.store.runs import begin_run, end_run, last_run
 
@@ -31,7 +32,18 @@ MAX_PAGES = 1000
 # how much further back than the last good run a reading goes: Clarius lists an exam some time after its submission
 OVERLAP = timedelta(minutes=10)
 
-Ring = tuple[Any, int]
+Ring = tuple[UUID, int]
+
+
+@dataclass
+class _Listed:
+    """One exam on a page; `made` when its row is new."""
+
+    notice: ExamNotice
+    claim: Notification
+    customer: bytes
+    linked: bool
+    made: bool = False
 
 
 async def reconcile_when_due(resources: Resources) -> dict[str, int] | None:
@@ -95,52 +107,66 @@ async def take_in(resources: Resources, page: Sequence[ExamNotice], *, source: S
                 )
             )
         )
-        for notice, customer in sorted(zip(page, hashes, strict=True), key=lambda pair: pair[0].request_uuid):
-            if notice.request_uuid in known:
-                continue
-            exam = await _take_one(session, notice, customer, linked=customer in links, source=source)
-            if exam is None:
+        listed = [
+            _Listed(notice, claim, customer, linked=customer in links)
+            for notice, customer in sorted(
+                zip(page, hashes, strict=True), key=lambda pair: pair[0].request_uuid
+            )
+            if notice.request_uuid not in known and (claim := _usable(notice)) is not None
+        ]
+        for one in listed:
+            one.made = await insert_exam(session, one.claim, linked=one.linked, source=source) is not None
+        for exam, one in await _locked(session, listed):
+            if not await _settle(session, exam, one):
                 continue
             new += 1
-            if customer in links and exam.state == ExamState.QUEUED:
+            if one.linked and exam.state == ExamState.QUEUED:
                 rings.append((exam.id, exam.lease_epoch))
     for exam_id, epoch in rings[:100]:
         await resources.queue.ring("exam", exam_id, epoch)
     return new
 
 
-async def _take_one(
-    session: AsyncSession, notice: ExamNotice, customer: bytes, *, linked: bool, source: Source
-) -> Exam | None:
-    """The exam as it is now known; None for a notice that can't be used."""
+def _usable(notice: ExamNotice) -> Notification | None:
+    """What the notice says, as a webhook would say it; None when it can't be used."""
     try:
-        claim = Notification.model_validate(notice.model_dump(include=set(Notification.model_fields)))
+        return Notification.model_validate(notice.model_dump(include=set(Notification.model_fields)))
     except ValidationError:
         log.warning("listed_exam_not_usable", request_uuid=str(notice.request_uuid))
         return None
-    made = await insert_exam(session, claim, linked=linked, source=source)
-    exam = await find_exam(session, notice.request_uuid, lock=True)
-    if exam is None:
-        raise RuntimeError("an exam that was just inserted is gone")
-    if made is None and exam.verified_at is not None:
+
+
+async def _locked(session: AsyncSession, listed: Sequence[_Listed]) -> list[tuple[Exam, _Listed]]:
+    """The rows of what is listed, each there by now, locked in the order that all keep to (`app.store.exams`)."""
+    by_request: dict[UUID, _Listed] = {}
+    for one in listed:
+        # listed twice on a page: the first is the one that was inserted
+        by_request.setdefault(one.notice.request_uuid, one)
+    ids = await session.scalars(select(Exam.id).where(Exam.request_uuid.in_(by_request)))
+    return [(exam, by_request[exam.request_uuid]) for exam in await lock_exams(session, ids.all())]
+
+
+async def _settle(session: AsyncSession, exam: Exam, one: _Listed) -> bool:
+    """Write what Clarius's list says of an exam; False when that was known."""
+    if not one.made and exam.verified_at is not None:
         # a worker's own look was quicker, perhaps by a whole delivery: there is nothing left to settle
-        return None
+        return False
     if exam.released_at is not None:
         # a person vouched for it before Clarius did: it is on its way under that word, and stays there
         exam.verified_at = await clock(session)
         await end_claims(session, [exam.id])
-        return exam
+        return True
     await settle_verified(
         session,
         exam,
-        customer_hash=customer,
-        exam_uuid=notice.exam_uuid,
-        download_url=notice.download_url,
-        submitted_at=claim.submitted_at,
+        customer_hash=one.customer,
+        exam_uuid=one.notice.exam_uuid,
+        download_url=one.notice.download_url,
+        submitted_at=one.claim.submitted_at,
     )
-    if made is None:
-        await _overrule(session, exam, linked=linked)
-    return exam
+    if not one.made:
+        await _overrule(session, exam, linked=one.linked)
+    return True
 
 
 async def _overrule(session: AsyncSession, exam: Exam, *, linked: bool) -> None:

@@ -28,10 +28,13 @@ async def sweep(resources: Resources) -> dict[str, int]:
         expired = await expired_leases(session, limit=RECOVER_LIMIT)
         for exam in expired:
             await _take_back(session, exam)
-        for host in await silent_hosts(session, await staging_hosts(session)):
+    async with resources.sessions() as session:
+        silent = await silent_hosts(session, await staging_hosts(session))
+    for host in silent:
+        # a transaction of its own: what was taken back above was locked in no order
+        async with resources.sessions.begin() as session:
             await forget_staging(session, host)
-    async with resources.sessions.begin() as session:
-        await release_stragglers(session, limit=RECOVER_LIMIT)
+    await release_stragglers(resources.sessions, limit=RECOVER_LIMIT)
     rung = await ring_due(resources)
     if expired:
         log.warning("leases_taken_back", count=len(expired))

@@ -166,6 +166,18 @@ async def find_organization(session: AsyncSession, id_or_name: str) -> Organizat
     ).one_or_none()
 
 
+async def hold_organization(session: AsyncSession, organization_id: UUID) -> None:
+    """Keep an organisation from being removed or changed until the commit; others may hold it too.
+
+    Before its links and exams are locked (`app.store.exams`): who removes it holds it first, and then ends its links.
+    """
+    await session.execute(
+        select(Organization.id)
+        .where(Organization.id == organization_id)
+        .with_for_update(read=True, key_share=True)
+    )
+
+
 async def list_organizations(session: AsyncSession) -> Sequence[Organization]:
     """All that are in use, by name."""
     return (

@@ -1,55 +1,85 @@
-"""Lets exams go on that waited for a link; must not be asked for a customer without a confirmed link."""
+"""Lets exams go on that waited for a link; must not be asked for a customer without a confirmed link.
+
+A clinician may link an account for which tens of thousands wait: they are queued by a few statements, each a
+transaction of its own, so that nobody waits long for their locks and no row is brought here.
+"""
 
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import and_, exists, or_, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import and_, case, exists, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.states import ExamState, LinkState, Reason, Step
-from app.store.base import clock
 from app.store.claims import Claim
-from app.store.exams import Exam, move
+from app.store.exams import Exam, in_lock_order, queue_waiting
 from app.store.links import Link
+from app.store.organizations import hold_organization
+
+AT_ONCE = 5000
+# arq reads only the first hundred due ids, and the sweep rings for whatever is due
+RING_LIMIT = 100
+
+Released = Sequence[tuple[UUID, int]]
 
 
 async def release_customer(
-    session: AsyncSession, *, customer_hash: bytes, organization_id: UUID
-) -> Sequence[tuple[UUID, int]]:
-    """Queue every exam of this customer that waits for a link; ids and lease epochs, to ring once committed.
+    session: AsyncSession, *, customer_hash: bytes, organization_id: UUID, after: UUID | None = None
+) -> Released:
+    """Queue the exams of this customer that wait for a link; ids and lease epochs, to ring once committed.
 
-    A verified one belongs to the organisation from here on; a claim is checked with Clarius first. Nothing is
-    released twice: a released exam does not wait for a link any more.
+    At most `AT_ONCE`, those with the lowest ids beyond `after`: as many as that, and there may be more
+    (`release_rest`). A verified one belongs to the organisation from here on; a claim is checked with Clarius first.
+    Nothing is released twice: a released exam does not wait for a link any more.
     """
-    claimed = exists().where(
-        Claim.exam_id == Exam.id, Claim.customer_hash == customer_hash, Claim.ended_at.is_(None)
-    )
+    for_link = Exam.reason == Reason.LINK
     # one that waits for another look at somebody else's claim must not wait longer for that
-    looked_at = and_(Exam.step == Step.VERIFY, Exam.reason.in_((Reason.RETRY, Reason.SETTLING)), claimed)
-    waiting = await session.scalars(
-        select(Exam)
-        .where(
-            Exam.state == ExamState.WAITING,
-            or_(
-                and_(Exam.reason == Reason.LINK, or_(Exam.customer_hash == customer_hash, claimed)), looked_at
-            ),
-        )
-        .order_by(Exam.id)
-        .with_for_update()
+    for_look = and_(Exam.step == Step.VERIFY, Exam.reason.in_((Reason.RETRY, Reason.SETTLING)))
+    # two questions, each answered by an index: a million forged claims of other customers are not read for it
+    verified = select(Exam.id).where(Exam.customer_hash == customer_hash, for_link)
+    claimed = (
+        select(Exam.id)
+        .join(Claim, Claim.exam_id == Exam.id)
+        .where(Claim.customer_hash == customer_hash, Claim.ended_at.is_(None), or_(for_link, for_look))
     )
-    at = await clock(session)
-    released = []
-    for exam in waiting:
-        if exam.verified_at is not None:
-            exam.organization_id = organization_id
-        exam.due_at = at
-        await move(session, exam, ExamState.QUEUED, event="linked")
-        released.append((exam.id, exam.lease_epoch))
-    return released
+    waiting = in_lock_order(
+        Exam.id.in_(verified.union(claimed)),
+        Exam.state == ExamState.WAITING,
+        or_(for_link, for_look),
+        *([Exam.id > after] if after is not None else []),
+    ).limit(AT_ONCE)
+    owner = case((Exam.verified_at.is_not(None), organization_id), else_=Exam.organization_id)
+    return await queue_waiting(session, waiting, event="linked", organization_id=owner)
 
 
-async def release_stragglers(session: AsyncSession, *, limit: int) -> Sequence[tuple[UUID, int]]:
-    """For the sweep: exams that were put to wait at the very moment their customer's link was confirmed.
+async def release_rest(
+    sessions: async_sessionmaker[AsyncSession],
+    *,
+    customer_hash: bytes,
+    organization_id: UUID,
+    released: Released,
+) -> int:
+    """After a first `release_customer` was committed: the others, each batch in a transaction of its own; how many.
+
+    Ends early when the link was ended or moved meanwhile. Whoever dies here leaves the rest to the sweep.
+    """
+    more = 0
+    while len(released) == AT_ONCE:
+        async with sessions.begin() as session:
+            if not await _still_linked(session, customer_hash, organization_id):
+                break
+            released = await release_customer(
+                session,
+                customer_hash=customer_hash,
+                organization_id=organization_id,
+                after=released[-1][0],
+            )
+        more += len(released)
+    return more
+
+
+async def release_stragglers(sessions: async_sessionmaker[AsyncSession], *, limit: int) -> int:
+    """For the sweep: exams that were put to wait at the very moment their customer's link was confirmed; how many.
 
     Looks at no more than `limit` customers.
     """
@@ -59,14 +89,32 @@ async def release_stragglers(session: AsyncSession, *, limit: int) -> Sequence[t
     claimed = exists().where(
         Claim.customer_hash == Link.customer_hash, Claim.ended_at.is_(None), Claim.exam_id == Exam.id, waits
     )
-    rows = await session.execute(
-        select(Link.customer_hash, Link.organization_id)
-        .where(Link.state == LinkState.CONFIRMED, or_(verified, claimed))
-        .limit(limit)
-    )
-    released: list[tuple[UUID, int]] = []
-    for row in rows.all():
-        released += await release_customer(
-            session, customer_hash=row.customer_hash, organization_id=row.organization_id
+    async with sessions() as session:
+        rows = await session.execute(
+            select(Link.customer_hash, Link.organization_id)
+            .where(Link.state == LinkState.CONFIRMED, or_(verified, claimed))
+            .limit(limit)
         )
-    return released
+    count = 0
+    for customer_hash, organization_id in rows.all():
+        async with sessions.begin() as session:
+            if not await _still_linked(session, customer_hash, organization_id):
+                continue
+            released = await release_customer(
+                session, customer_hash=customer_hash, organization_id=organization_id
+            )
+        count += len(released) + await release_rest(
+            sessions, customer_hash=customer_hash, organization_id=organization_id, released=released
+        )
+    return count
+
+
+async def _still_linked(session: AsyncSession, customer_hash: bytes, organization_id: UUID) -> bool:
+    """Whether the link is confirmed; it and its organisation stay as they are until the commit."""
+    await hold_organization(session, organization_id)
+    wanted = select(Link.id).where(
+        Link.customer_hash == customer_hash,
+        Link.organization_id == organization_id,
+        Link.state == LinkState.CONFIRMED,
+    )
+    return (await session.scalars(wanted.with_for_update(read=True))).one_or_none() is not None
