@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Column, Connection, Integer, MetaData, Table
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.settings import sqlalchemy_url
@@ -57,6 +57,37 @@ async def test_up_down_and_up_again(empty_database_url: str) -> None:
         assert done.returncode == 0, done.stderr[-2000:]
         left = await tables(empty_database_url) - {"alembic_version"}
         assert left == (set() if words[0] == "downgrade" else set(metadata.tables))
+
+
+@pytest.mark.slow
+async def test_what_upstreams_had_said_in_the_open_is_taken_out(empty_database_url: str) -> None:
+    """Revision 0006: what stands before the words stays."""
+    assert alembic(empty_database_url, "upgrade", "0005").returncode == 0
+    engine = create_async_engine(sqlalchemy_url(empty_database_url))
+    said = "A2: aurabox answered 422: The record of Nora Marbeck is known."
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(
+                text(
+                    "INSERT INTO upstreams (account, refused_why) VALUES ('a', :said), ('b', 'no key is set')"
+                ),
+                {"said": said},
+            )
+            await connection.execute(
+                text(
+                    "INSERT INTO audit_events (actor, action, result, detail) VALUES ('x', 'y', 'done', :said)"
+                ),
+                {"said": said},
+            )
+        done = alembic(empty_database_url, "upgrade", "0006")
+        assert done.returncode == 0, done.stderr[-2000:]
+        async with engine.connect() as connection:
+            whys = await connection.execute(text("SELECT refused_why FROM upstreams ORDER BY account"))
+            assert list(whys.scalars()) == ["A2: aurabox answered 422", "no key is set"]
+            details = await connection.execute(text("SELECT detail FROM audit_events"))
+            assert list(details.scalars()) == ["A2: aurabox answered 422"]
+    finally:
+        await engine.dispose()
 
 
 def differences(connection: Connection, wanted: MetaData) -> list[object]:

@@ -20,7 +20,7 @@ from joserfc.jwk import KeySet, KeySetSerialization
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.sessions import Visitor, begin_session
+from app.accounts.sessions import CredentialsChanged, Visitor, begin_session
 from app.accounts.throttling import admit, forgive
 from app.clients.http import Answer, Call, Credentials, Limits, parse_url, same_origin
 from app.errors import SonobridgeError, UpstreamError
@@ -133,7 +133,10 @@ async def _sign_in(resources: Resources, identity: Identity, visitor: Visitor) -
             raise SsoFailed("There is no invitation for your e-mail address.", code="sso_not_invited")
         user.oidc_subject = identity.subject
         await end_one_time_links(session, LinkKind.INVITATION, user.id)
-        return await begin_session(session, user, visitor, how="single sign-on")
+        try:
+            return await begin_session(session, user, visitor, how="single sign-on")
+        except CredentialsChanged:
+            raise SsoFailed("Your account was changed just now.", code="sso_not_invited") from None
 
 
 async def _invited(session: AsyncSession, identity: Identity) -> User | None:

@@ -11,13 +11,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.policy import PLAIN, SECRETS, OrganizationOptions, check_agreement, read_options
+from app.accounts.sessions import end_credentials
 from app.crypto import new_lookup_key
 from app.errors import Misuse
 from app.resources import Resources
 from app.states import ExamState, Reason
 from app.store.audit import audit
 from app.store.base import now
-from app.store.browser_sessions import end_browser_sessions
 from app.store.exams import Exam, in_lock_order
 from app.store.links import end_links_of
 from app.store.organizations import POLICY_FIELDS, Images, Organization, find_organization, keep_policy
@@ -128,7 +128,7 @@ async def remove_organization(
         users = await session.scalars(select(User).where(User.organization_id == organization.id))
         for user in users:
             user.disabled_at = user.disabled_at or now()
-            await end_browser_sessions(session, user.id)
+            await end_credentials(session, user)
         organization.removed_at = now()
         organization.aurabox_key_sealed = None
         organization.service_key_sealed = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.errors import SonobridgeError
 from app.resources import Resources
 from app.store.audit import audit
 from app.store.base import in_seconds
@@ -13,16 +14,23 @@ from app.store.browser_sessions import (
     ABSOLUTE_SECONDS,
     BrowserSession,
     end_browser_session,
+    end_browser_sessions,
     find_browser_session,
     touch_browser_session,
 )
-from app.store.one_time_links import hash_token
+from app.store.one_time_links import LinkKind, end_one_time_links, hash_token
 from app.store.organizations import Organization
 from app.store.pending_connects import forget_pending_connect, move_pending_connect
-from app.store.users import User
+from app.store.users import User, lock_user
 
 COOKIE_BYTES = 32
 BROWSER_NAME_CHARACTERS = 200
+
+
+class CredentialsChanged(SonobridgeError):
+    """What the person was let in by no longer holds: the password changed, or the account was disabled."""
+
+    kind = "credentials_changed"
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,14 @@ def new_cookie() -> str:
 async def begin_session(session: AsyncSession, user: User, visitor: Visitor, *, how: str) -> str:
     """Sign `user` in; the cookie's new value. The old one is worth nothing afterwards (no fixation).
 
-    A pending link follows the browser to its new cookie. Commit is the caller's.
+    `user` is as read when the credentials were checked. Checking takes a while (Argon2, the issuer), in which the
+    password may change: then this raises CredentialsChanged, or the session ends with what changes after it. A
+    pending link follows the browser to its new cookie. Commit is the caller's.
     """
+    checked_epoch = user.credentials_epoch
+    current = await lock_user(session, user.id, shared=True)
+    if current is None or current.credentials_epoch != checked_epoch or current.disabled_at is not None:
+        raise CredentialsChanged("the account was changed while somebody signed in")
     known = await find_browser_session(session, visitor.hash)
     if known is not None:
         await end_browser_session(session, known[0].id, user_id=known[1].id)
@@ -72,6 +86,7 @@ async def begin_session(session: AsyncSession, user: User, visitor: Visitor, *, 
         BrowserSession(
             token_hash=hash_token(cookie),
             user_id=user.id,
+            credentials_epoch=checked_epoch,
             expires_at=in_seconds(ABSOLUTE_SECONDS),
             address=visitor.address,
             browser=(visitor.browser or "")[:BROWSER_NAME_CHARACTERS] or None,
@@ -87,6 +102,19 @@ async def begin_session(session: AsyncSession, user: User, visitor: Visitor, *, 
         address=visitor.address,
     )
     return cookie
+
+
+async def end_credentials(session: AsyncSession, user: User) -> None:
+    """Nothing that was begun or could be begun with the user's old credentials goes on: no session, no link that
+    works once, no sign-in whose check is under way. For the transaction that changes them; also writes what else was
+    changed on `user`.
+    """
+    user.credentials_epoch = User.credentials_epoch + 1
+    await session.flush()
+    await session.refresh(user)
+    await end_browser_sessions(session, user.id)
+    for kind in LinkKind:
+        await end_one_time_links(session, kind, user.id)
 
 
 async def find_person(resources: Resources, cookie: str, *, touch: bool) -> Person | None:

@@ -12,22 +12,27 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.mail import MailFailed, reset_mail, send_mail
 from app.accounts.passwords import HASHER, check_new_password, hash_password, verify_password
-from app.accounts.sessions import Person, Visitor, begin_session
+from app.accounts.sessions import (
+    CredentialsChanged,
+    Person,
+    Visitor,
+    begin_session,
+    end_credentials,
+)
 from app.accounts.throttling import admit, forgive
 from app.accounts.users import RESET_SECONDS
 from app.errors import Misuse, SonobridgeError
 from app.resources import Resources
 from app.store.audit import audit
-from app.store.browser_sessions import end_browser_session, end_browser_sessions
+from app.store.browser_sessions import end_browser_session
 from app.store.one_time_links import (
     LinkKind,
-    end_one_time_links,
     find_one_time_link,
     make_one_time_link,
     use_one_time_link,
 )
 from app.store.organizations import Organization
-from app.store.users import User, find_user
+from app.store.users import User, find_user, lock_user
 
 EMAIL_CHARACTERS = 254
 
@@ -60,22 +65,30 @@ async def sign_in(resources: Resources, *, email: str, password: str, visitor: V
         user = await find_user(session, email)
     right = await verify_password(user.password_hash if user is not None else None, password)
     if not right or user is None or user.disabled_at is not None:
+        raise await _refused(resources, user, visitor)
+    try:
         async with resources.sessions.begin() as session:
-            await audit(
-                session,
-                # what was typed may be a password in the wrong field: only an address we know is named
-                actor=user.email if user is not None else "unknown",
-                action="session.sign_in_failed",
-                subject=str(user.id) if user is not None else None,
-                result="refused",
-                address=visitor.address,
-            )
-        raise WrongCredentials("The e-mail address or the password is not right.")
-    async with resources.sessions.begin() as session:
-        cookie = await begin_session(session, user, visitor, how="password")
+            cookie = await begin_session(session, user, visitor, how="password")
+    except CredentialsChanged:
+        # the password was right when it was read, and is not any more
+        raise await _refused(resources, user, visitor) from None
     await forgive(resources, purpose="sign_in", email=email, address=visitor.address)
     await _renew_hash(resources, user, password)
     return cookie
+
+
+async def _refused(resources: Resources, user: User | None, visitor: Visitor) -> WrongCredentials:
+    async with resources.sessions.begin() as session:
+        await audit(
+            session,
+            # what was typed may be a password in the wrong field: only an address we know is named
+            actor=user.email if user is not None else "unknown",
+            action="session.sign_in_failed",
+            subject=str(user.id) if user is not None else None,
+            result="refused",
+            address=visitor.address,
+        )
+    return WrongCredentials("The e-mail address or the password is not right.")
 
 
 async def open_link(resources: Resources, kind: LinkKind, token: str) -> Opened:
@@ -98,14 +111,13 @@ async def accept_link(
     check_new_password(password, email=opened.user.email)
     password_hash = await hash_password(password)
     async with resources.sessions.begin() as session:
-        user_id = await use_one_time_link(session, kind, token)
-        if user_id is None:
+        # the user before the link, as everywhere else, so that two who change them do not wait for each other
+        await lock_user(session, opened.user.id)
+        if await use_one_time_link(session, kind, token) is None:
             raise LinkUsedUp("This link does not work any more.")
-        user = (await _whose(session, user_id)).user
+        user = (await _whose(session, opened.user.id)).user
         user.password_hash = password_hash
-        await end_browser_sessions(session, user.id)
-        for other in LinkKind:
-            await end_one_time_links(session, other, user.id)
+        await end_credentials(session, user)
         action = "invitation.accept" if kind == LinkKind.INVITATION else "password.change"
         await audit(session, actor=user.email, action=action, subject=str(user.id), address=visitor.address)
         return await begin_session(session, user, visitor, how=str(kind))
@@ -153,14 +165,15 @@ async def change_password(
         raise WrongCredentials("The current password is not right.")
     password_hash = await hash_password(new)
     async with resources.sessions.begin() as session:
-        user = (await session.scalars(select(User).where(User.id == person.user.id))).one()
+        user = await lock_user(session, person.user.id)
+        if user is None or user.credentials_epoch != person.user.credentials_epoch:
+            # somebody else was quicker, whose word counts: the password that was checked is the old one now
+            raise WrongCredentials("The password was changed meanwhile. Sign in with the new one.")
         user.password_hash = password_hash
-        for kind in LinkKind:
-            await end_one_time_links(session, kind, user.id)
+        await end_credentials(session, user)
         await audit(
             session, actor=email, action="password.change", subject=str(user.id), address=visitor.address
         )
-        await end_browser_sessions(session, user.id)
         cookie = await begin_session(session, user, visitor, how="password changed")
     await forgive(resources, purpose="change_password", email=email, address=visitor.address)
     return cookie

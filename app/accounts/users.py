@@ -16,12 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.mail import MailFailed, invitation_mail, send_mail
 from app.accounts.organizations import wanted_organization
 from app.accounts.passwords import check_new_password, hash_password
+from app.accounts.sessions import end_credentials
 from app.errors import Misuse
 from app.resources import Resources
 from app.store.audit import audit
 from app.store.base import now
 from app.store.browser_sessions import end_browser_sessions
-from app.store.one_time_links import LinkKind, end_one_time_links, make_one_time_link
+from app.store.one_time_links import LinkKind, make_one_time_link
 from app.store.organizations import Organization
 from app.store.users import Role, User, find_user
 
@@ -136,9 +137,7 @@ async def disable_user(
     async with resources.sessions.begin() as session:
         user = await wanted_user(session, email_or_id)
         user.disabled_at = user.disabled_at or now()
-        await end_browser_sessions(session, user.id)
-        for kind in LinkKind:
-            await end_one_time_links(session, kind, user.id)
+        await end_credentials(session, user)
         await audit(session, actor=actor, action="user.disable", subject=str(user.id), address=address)
     return user
 
@@ -189,9 +188,7 @@ async def reset_password(
     async with resources.sessions.begin() as session:
         user = await wanted_user(session, email_or_id)
         user.password_hash = password_hash
-        await end_browser_sessions(session, user.id)
-        for kind in LinkKind:
-            await end_one_time_links(session, kind, user.id)
+        await end_credentials(session, user)
         await audit(session, actor=actor, action="password.reset", subject=str(user.id), address=address)
     return user
 

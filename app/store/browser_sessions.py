@@ -26,6 +26,8 @@ class BrowserSession(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     token_hash: Mapped[bytes] = mapped_column(unique=True)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    # of the credentials it was begun with; under another one of the user it is no session
+    credentials_epoch: Mapped[int] = mapped_column(default=0, server_default="0")
     created_at: Mapped[datetime] = mapped_column(server_default=now())
     last_seen_at: Mapped[datetime] = mapped_column(server_default=now())
     expires_at: Mapped[datetime] = mapped_column(index=True)
@@ -36,8 +38,10 @@ class BrowserSession(Base):
     link_id: Mapped[UUID | None] = mapped_column(ForeignKey("links.id", ondelete="SET NULL"))
 
 
+# in a query that joins the user
 ALIVE = (
     BrowserSession.ended_at.is_(None),
+    BrowserSession.credentials_epoch == User.credentials_epoch,
     BrowserSession.expires_at > now(),
     BrowserSession.last_seen_at > in_seconds(-IDLE_SECONDS),
 )
@@ -77,6 +81,7 @@ async def living_browser_sessions(session: AsyncSession, user_id: UUID) -> Seque
     return (
         await session.scalars(
             select(BrowserSession)
+            .join(User, User.id == BrowserSession.user_id)
             .where(BrowserSession.user_id == user_id, *ALIVE)
             .order_by(BrowserSession.last_seen_at.desc(), BrowserSession.id)
         )

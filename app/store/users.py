@@ -30,6 +30,8 @@ class User(Base):
     role: Mapped[str] = mapped_column(default=Role.CLINICIAN)
     password_hash: Mapped[str | None]
     oidc_subject: Mapped[str | None]
+    # counts what ends every session: a new password, being disabled. A session holds the one it was begun under.
+    credentials_epoch: Mapped[int] = mapped_column(default=0, server_default="0")
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=now())
 
@@ -41,3 +43,9 @@ async def find_user(session: AsyncSession, email: str) -> User | None:
     return (
         await session.scalars(select(User).where(func.lower(User.email) == email.strip().lower()))
     ).one_or_none()
+
+
+async def lock_user(session: AsyncSession, user_id: UUID, *, shared: bool = False) -> User | None:
+    """The user as they are now; until the commit nobody changes them (`shared`: others may hold them so too)."""
+    wanted = select(User).where(User.id == user_id).with_for_update(read=shared)
+    return (await session.scalars(wanted, execution_options={"populate_existing": True})).one_or_none()
