@@ -18,6 +18,7 @@ EFFECTS: dict[str, str] = {
     "match:search_subject": "patients or cases are searched (A1, A6)",
     "match:create_patient": "a patient is created (A2)",
     "match:create_case": "a case is created (A7)",
+    "match:update_patient": "a patient's corrected details are written (A4)",
     "study:search_study": "studies of a patient are listed (A11)",
     "study:create_study": "a study is created (A12)",
     "download:request_dicom": "Clarius is asked for the exam as DICOM (C17, C19)",

@@ -20,7 +20,7 @@ from app.store.audit import audit
 from app.store.base import in_seconds, now
 from app.store.links import Link
 from app.store.organizations import hold_organization
-from app.store.release import AT_ONCE, RING_LIMIT, release_customer, release_rest
+from app.store.release import AT_ONCE, RING_LIMIT, release_customer, release_rest, resume_held
 
 ACCOUNT = "clarius"
 NOT_KNOWN = "Clarius does not know this connection request (any more)"
@@ -83,6 +83,9 @@ async def _confirmed(resources: Resources, link: Link) -> Sequence[tuple[UUID, i
         released = await release_customer(
             session, customer_hash=row.customer_hash, organization_id=row.organization_id
         )
+        held = await resume_held(
+            session, customer_hash=row.customer_hash, organization_id=row.organization_id
+        )
         await audit(
             session,
             actor="system",
@@ -98,7 +101,7 @@ async def _confirmed(resources: Resources, link: Link) -> Sequence[tuple[UUID, i
         released=released,
     )
     log.info("link_confirmed", link_id=str(link.id), count=len(released) + more)
-    return released[:RING_LIMIT]
+    return [*held, *released][:RING_LIMIT]
 
 
 async def _refused(resources: Resources, link: Link) -> None:

@@ -5,6 +5,7 @@ Clarius is not asked here: that is a step under a lease (`app.accounts.confirm`)
 
 import re
 import uuid
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from app.resources import Resources
 from app.states import LinkState
 from app.store.audit import audit
 from app.store.base import now
+from app.store.exams import cancel, count_customer, wake_customer
 from app.store.links import IN_FORCE, Link, link_in_force
 from app.store.organizations import Organization, hold_organization
 from app.store.pending_connects import keep_pending_connect
@@ -27,6 +29,16 @@ from app.store.users import User
 
 HINT_CHARACTERS = 4
 TOKEN_SHAPE = re.compile(r"[A-Za-z0-9._~-]{16,255}")
+
+
+class UnderWay(StrEnum):
+    """What becomes of exams that are under way when their Clarius account moves to another organisation."""
+
+    #: each waits in review until a person files it again or cancels it
+    HOLD = "hold"
+    #: filed for the new organisation, unless images of it were sent
+    REFILE = "refile"
+    CANCEL = "cancel"
 
 
 class LinkTaken(SonobridgeError):
@@ -162,11 +174,17 @@ async def move_link(
     organization: str,
     actor: str,
     address: str | None = None,
+    under_way: UnderWay | str = UnderWay.HOLD,
 ) -> Link:
     """Give a Clarius account to another organisation (an admin's act): the old link ends, a new one takes over.
 
-    A confirmed one stays confirmed; a pending one is confirmed under the new organisation. Raises Misuse.
+    A confirmed one stays confirmed; a pending one is confirmed under the new organisation. `under_way`: what becomes
+    of the account's exams that are not delivered yet (`exams_under_way` counts them). Raises Misuse.
     """
+    try:
+        carried = UnderWay(under_way)
+    except ValueError:
+        raise Misuse(f"under_way: must be one of {', '.join(UnderWay)}") from None
     async with resources.sessions.begin() as session:
         owner = await wanted_organization(session, organization)
         await hold_organization(session, owner.id)
@@ -184,7 +202,13 @@ async def move_link(
             state=old.state,
             confirmed_at=old.confirmed_at,
             due_at=now() if pending else None,
+            moved_by=actor,
+            takes_along=carried is UnderWay.REFILE,
         )
+        met = await wake_customer(session, old.customer_hash, old.organization_id)
+        if carried is UnderWay.CANCEL:
+            for exam in met:
+                await cancel(session, exam)
         _end(old)
         await session.flush()
         session.add(new)
@@ -199,14 +223,14 @@ async def move_link(
             actor=actor,
             action="link.move",
             subject=str(new.id),
-            detail=f"from organisation {old.organization_id} to {owner.id}",
+            detail=f"from organisation {old.organization_id} to {owner.id}; {len(met)} exams under way: {carried}",
             address=address,
         )
         await session.flush()
         await session.refresh(new)
     if pending:
         await resources.queue.ring("link", new.id, new.lease_epoch)
-    for exam_id, epoch in released[:RING_LIMIT]:
+    for exam_id, epoch in [*released[:RING_LIMIT], *((exam.id, exam.lease_epoch) for exam in met)]:
         await resources.queue.ring("exam", exam_id, epoch)
     await release_rest(
         resources.sessions,
@@ -215,6 +239,13 @@ async def move_link(
         released=released,
     )
     return new
+
+
+async def exams_under_way(resources: Resources, link_id: UUID) -> int:
+    """How many exams of this link's account are not delivered yet: what a move would hold, file again or cancel."""
+    async with resources.sessions() as session:
+        link = await wanted_link(session, link_id)
+        return await count_customer(session, link.customer_hash, link.organization_id)
 
 
 async def wanted_link(session: AsyncSession, link_id: UUID, *, organization_id: UUID | None = None) -> Link:

@@ -19,7 +19,7 @@ from app.store.base import clock
 from app.store.captures import Capture
 from app.store.claims import Claim
 from app.store.exam_search import MOST, ExamFilter, count_exams, find_exams
-from app.store.exams import Exam, StaleMove, find_exam, move
+from app.store.exams import Exam, StaleMove, cancel, find_exam, move
 from app.store.filings import filing_of
 
 CAPTURES_MISSING = "captures_missing"
@@ -300,11 +300,7 @@ def _decision_needed(exam: Exam) -> str:
 async def _cancel(session: AsyncSession, exam: Exam) -> bool:
     if exam.state == ExamState.CANCELLED:
         return False
-    await move(session, exam, ExamState.CANCELLED)
-    exam.due_at = None
-    exam.lease_owner = exam.lease_until = None
-    # fences a worker that has it just now: whatever it still writes hits nothing
-    exam.lease_epoch += 1
+    await cancel(session, exam)
     return True
 
 

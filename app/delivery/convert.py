@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.delivery.dicom_subject import dicom_subject, study_context
 from app.delivery.filing import Plan, plan_of
+from app.delivery.identity import day_of, exam_identity
 from app.delivery.mapping import keyed_digest
-from app.delivery.match import day_of, exam_identity
 from app.delivery.outcome import Done, NeedsPerson, Outcome, Wait
 from app.delivery.staged import leftovers, making, staged_dicom, staged_name
 from app.delivery.study import deidentify_key, studied_at
@@ -150,7 +150,7 @@ async def _described(work: Work, what: Conversion) -> Making:
         today = day_of(await clock(session), what.plan.policy)
     label = what.subject.label_sealed
     subject = dicom_subject(
-        exam_identity(work.resources, what.exam, today=today),
+        exam_identity(work.resources, what.exam, what.plan.policy, today=today),
         what.plan.policy,
         # as it was sent to Aurabox: made anew it might differ, if the exam data were read on another day
         label=work.resources.unseal_text(label) if label else what.subject.remote_id,

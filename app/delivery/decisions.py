@@ -18,7 +18,7 @@ from app.delivery.filing import (
     POLICY_CHANGED,
     WRONG_ANSWER,
     file,
-    mode_of,
+    in_force,
     refile,
     start_over,
 )
@@ -27,7 +27,6 @@ from app.resources import Resources
 from app.states import ExamState, Step
 from app.store.exams import Exam, StaleMove
 from app.store.filings import filing_of
-from app.store.links import confirmed_links
 from app.store.organizations import Organization
 from app.store.studies import studies_of_exam
 from app.store.subjects import Mode, Subject
@@ -184,7 +183,7 @@ async def apply_choice(
         decision |= await _whom(session, exam, subject)
     changes: dict[str, Any] = {"decision": decision, "decided_by": by}
     if exam.error_code in {LINK_CHANGED, POLICY_CHANGED}:
-        changes |= await _in_force(session, exam)
+        changes |= {**await in_force(session, exam), "decided_by": by}
     if step is Step.FETCH:
         changes |= {"identity_hash": None, "kind": None}
         exam.exam_data_sealed = None
@@ -195,25 +194,6 @@ async def apply_choice(
     if choice is Choice.SAME and step is Step.STUDY:
         exam.subject_id = UUID(decision["subject"])
     return step
-
-
-async def _in_force(session: AsyncSession, exam: Exam) -> dict[str, Any]:
-    """The organisation that the exam's Clarius account is linked to now, and its policy of today."""
-    links = await confirmed_links(session, [exam.customer_hash] if exam.customer_hash else [])
-    link = links.get(exam.customer_hash or b"")
-    if link is None:
-        raise Misuse(
-            "the Clarius account is linked to no organisation: link it first, or cancel the exam",
-            code="not_linked",
-        )
-    organization = await session.get_one(Organization, link.organization_id)
-    return {
-        "organization_id": organization.id,
-        "link_id": link.id,
-        "policy_version": organization.policy_version,
-        "mode": mode_of(organization),
-        "kind": None,
-    }
 
 
 async def _whom(session: AsyncSession, exam: Exam, named: str | None) -> dict[str, Any]:

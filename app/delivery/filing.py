@@ -18,8 +18,9 @@ from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.policy_changes import Redo, redo
 from app.delivery.staged import discard_planned, images_left
 from app.delivery.work import Work
+from app.errors import Misuse
 from app.resources import Resources
-from app.states import Step
+from app.states import Reason, Step
 from app.store.exam_events import record_event
 from app.store.exams import Exam
 from app.store.filings import RULES, Filing, filing_of, next_filing
@@ -38,8 +39,8 @@ WRONG_ANSWER = "wrong_answer"
 # a person's word that the exam belongs to whom it names now, whatever it was filed as before
 REFILE = "refile"
 
-# at these steps nothing is filed yet, or nothing can differ any more
-UNFILED = frozenset({Step.VERIFY, Step.FETCH, Step.REPORT})
+# where an exam goes on that is filed again; else where it stands
+WHERE = {Redo.LINK: Step.MATCH, Redo.SUBJECT: Step.MATCH, Redo.IMAGES: Step.CONVERT}
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Plan:
 
 
 class FileAgain(Exception):
-    """The policy changed before an image was sent: the exam is filed anew under the one in force."""
+    """Policy or link changed before an image was sent: the exam is filed anew under what is in force."""
 
     def __init__(self, how: Redo) -> None:
         super().__init__()
@@ -106,10 +107,13 @@ async def _compare_link(session: AsyncSession, exam: Exam, filing: Filing) -> No
     link = (await confirmed_links(session, [exam.customer_hash])).get(exam.customer_hash)
     if link is None:
         raise NeedsPerson(
-            "the Clarius account is not linked any more; link it again, file the exam again, or cancel it",
+            "the Clarius account is not linked any more; link it again, or cancel the exam",
             code=LINK_CHANGED,
+            reason=Reason.LINK,
         )
     if link.organization_id != filing.organization_id:
+        if link.takes_along and not await images_left(session, exam):
+            raise FileAgain(Redo.LINK)
         raise NeedsPerson(
             "the Clarius account belongs to another organisation now; file the exam again there, or cancel it",
             code=LINK_CHANGED,
@@ -199,19 +203,46 @@ def filed(step: StepFunction) -> StepFunction:
 
 async def _file_again(work: Work, how: Redo) -> Outcome:
     async with work.tx() as (session, exam):
-        organization = await session.get_one(Organization, exam.organization_id)
-        filing = await refile(
-            session, exam, policy_version=organization.policy_version, mode=mode_of(organization)
-        )
-        if how is Redo.SUBJECT:
-            # what a person said of the subject was said of one that names, or hides, the person otherwise
-            filing.decision, filing.decided_by, filing.kind = None, RULES, None
+        if how is Redo.LINK:
+            filing = await refile(session, exam, **await in_force(session, exam))
+            exam.organization_id = filing.organization_id
+        else:
+            organization = await session.get_one(Organization, exam.organization_id)
+            filing = await refile(
+                session, exam, policy_version=organization.policy_version, mode=mode_of(organization)
+            )
+        if how in {Redo.SUBJECT, Redo.LINK}:
+            # what a person said of the subject was said of one that is filed otherwise
+            filing.decision, filing.kind = None, None
             await start_over(work.resources, session, exam)
         elif how is Redo.IMAGES:
             await discard_planned(work.resources, session, exam)
-        to = {Redo.SUBJECT: Step.MATCH, Redo.IMAGES: Step.CONVERT}.get(how, Step(exam.step))
+        to = WHERE.get(how, Step(exam.step))
     log.info("filed_again", version=filing.policy_version)
     return Done(f"filed again under policy version {filing.policy_version}", to=to)
+
+
+async def in_force(session: AsyncSession, exam: Exam) -> dict[str, Any]:
+    """What a filing says that follows the exam's Clarius account: its organisation of today, and the policy of that.
+
+    Raises Misuse while the account is linked to nobody.
+    """
+    links = await confirmed_links(session, [exam.customer_hash] if exam.customer_hash else [])
+    link = links.get(exam.customer_hash or b"")
+    if link is None:
+        raise Misuse(
+            "the Clarius account is linked to no organisation: link it first, or cancel the exam",
+            code="not_linked",
+        )
+    organization = await session.get_one(Organization, link.organization_id)
+    return {
+        "organization_id": organization.id,
+        "link_id": link.id,
+        "policy_version": organization.policy_version,
+        "mode": mode_of(organization),
+        "kind": None,
+        "decided_by": link.moved_by or RULES,
+    }
 
 
 async def identity_hash(resources: Resources, exam: Exam, patient: Any) -> bytes:

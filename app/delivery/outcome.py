@@ -38,6 +38,7 @@ class Rest:
     state: ExamState
     code: str
     message: str
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,11 @@ Outcome = Done | Wait | Rest | GiveBack
 
 
 class NeedsPerson(SonobridgeError):
-    """A person has to decide; the exam goes to `review`."""
+    """A person has to decide; the exam goes to `review`. `reason`: what else would let it go on by itself."""
+
+    def __init__(self, message: str, *, code: str, reason: Reason | None = None) -> None:
+        super().__init__(message, code=code)
+        self.reason = reason
 
 
 def decide(error: SonobridgeError, *, attempts: int, base: float, cap: float, given_back: int = 0) -> Outcome:
@@ -81,5 +86,5 @@ def decide(error: SonobridgeError, *, attempts: int, base: float, cap: float, gi
         pause = backoff(attempts + 1, base=base, cap=cap)
         outcome = retry(Reason.RETRY, max(error.retry_after or 0.0, pause), counted=True)
     elif isinstance(error, NeedsPerson):
-        outcome = Rest(ExamState.REVIEW, error.code, error.message)
+        outcome = Rest(ExamState.REVIEW, error.code, error.message, reason=error.reason)
     return outcome

@@ -26,6 +26,8 @@ class Redo(Enum):
     IMAGES = "images"
     #: the subject, and with it the study and the images
     SUBJECT = "subject"
+    #: all of it, for another organisation
+    LINK = "link"
     #: a person decides: images were sent, and the new policy hides more than the old one did
     PERSON = "person"
 

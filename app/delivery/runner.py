@@ -283,7 +283,7 @@ async def _record_rest(session: AsyncSession, exam: Exam, rest: Rest) -> None:
         exam.report_state = "unclear" if rest.code == "receipt_unclear" else "failed"
         await record_event(session, exam.id, step=exam.step, event="report_failed", detail=rest.code)
         return
-    await move(session, exam, rest.state, detail=rest.code)
+    await move(session, exam, rest.state, reason=rest.reason, detail=rest.code)
 
 
 async def _queue_again(session: AsyncSession, exam: Exam, *, event: str, seconds: float = 0.0) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint, and_, func, or_, select, update
+from sqlalchemy import ForeignKey, UniqueConstraint, and_, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -115,3 +115,8 @@ async def mark_create(
         .returning(Create.id)
     )
     return written.scalar_one_or_none() is not None
+
+
+async def drop_create(session: AsyncSession, create: Create) -> None:
+    """Let go of an intent that was only held and never sent."""
+    await session.execute(delete(Create).where(Create.id == create.id, Create.epoch == create.epoch))

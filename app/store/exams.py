@@ -185,16 +185,21 @@ async def lock_exams(session: AsyncSession, ids: Collection[UUID]) -> Sequence[E
 
 
 async def queue_waiting(
-    session: AsyncSession, which: Select[UUID], *, event: str, **columns: Any
+    session: AsyncSession,
+    which: Select[UUID],
+    *,
+    event: str,
+    was: ExamState = ExamState.WAITING,
+    **columns: Any,
 ) -> list[tuple[UUID, int]]:
-    """Queue the waiting exams of which `which` gives the ids, in one statement with their history.
+    """Queue the exams of which `which` gives the ids, if they are what they were (waiting), in one statement with their history.
 
     What `move` does to one, for thousands: their rows are never brought here. `columns` are written besides. Ids and
     lease epochs of those that were moved, in the order of ids.
     """
     moved = (
         update(Exam)
-        .where(Exam.id.in_(which), Exam.state == ExamState.WAITING)
+        .where(Exam.id.in_(which), Exam.state == was)
         .values(state=ExamState.QUEUED, reason=None, due_at=now(), updated_at=now(), **columns)
         .returning(Exam.id, Exam.lease_epoch, Exam.step)
         .cte("moved")
@@ -369,6 +374,44 @@ async def wake_account(session: AsyncSession, account: str) -> None:
     )
     paused = in_lock_order(Exam.state == ExamState.WAITING, waiting, whose)
     await session.execute(update(Exam).where(Exam.id.in_(paused)).values(due_at=now()))
+
+
+def _of_customer(customer_hash: bytes, organization_id: UUID) -> ColumnElement[bool]:
+    """Exams of a Clarius account that were filed for this organisation, or would be, and are not over."""
+    return and_(
+        Exam.customer_hash == customer_hash,
+        Exam.organization_id == organization_id,
+        Exam.state.in_((ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING, ExamState.REVIEW)),
+    )
+
+
+async def count_customer(session: AsyncSession, customer_hash: bytes, organization_id: UUID) -> int:
+    """How many exams of this account are under way to the organisation."""
+    counted = select(func.count()).select_from(Exam).where(_of_customer(customer_hash, organization_id))
+    return (await session.execute(counted)).scalar_one()
+
+
+async def wake_customer(session: AsyncSession, customer_hash: bytes, organization_id: UUID) -> Sequence[Exam]:
+    """The exams of this account that are under way to the organisation, locked, and due now if they wait.
+
+    Their next step finds that their link is another one.
+    """
+    found = await session.scalars(
+        select(Exam).where(_of_customer(customer_hash, organization_id)).order_by(Exam.id).with_for_update()
+    )
+    exams = found.all()
+    for exam in exams:
+        if exam.state == ExamState.WAITING and exam.reason != Reason.LINK:
+            exam.due_at = await session.scalar(select(now()))
+    return exams
+
+
+async def cancel(session: AsyncSession, exam: Exam) -> None:
+    """Stop an exam for good, and fence a worker that has it just now: whatever it still writes hits nothing."""
+    await move(session, exam, ExamState.CANCELLED)
+    exam.due_at = None
+    exam.lease_owner = exam.lease_until = None
+    exam.lease_epoch += 1
 
 
 async def staging_hosts(session: AsyncSession) -> Sequence[str]:

@@ -36,6 +36,9 @@ class Link(Leased, Base):
     created_at: Mapped[datetime] = mapped_column(server_default=now())
     confirmed_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    # moved here by this person, who said that exams under way come along (`takes_along`), or not
+    moved_by: Mapped[str | None]
+    takes_along: Mapped[bool] = mapped_column(default=False, server_default="false")
     # one look at the poll API serves every waiting request of the customer: who looks, and when it was
     looking_until: Mapped[datetime | None]
     look_epoch: Mapped[int] = mapped_column(default=0, server_default="0")

@@ -118,3 +118,18 @@ async def _still_linked(session: AsyncSession, customer_hash: bytes, organizatio
         Link.state == LinkState.CONFIRMED,
     )
     return (await session.scalars(wanted.with_for_update(read=True))).one_or_none() is not None
+
+
+async def resume_held(session: AsyncSession, *, customer_hash: bytes, organization_id: UUID) -> Released:
+    """Queue the exams that are held because their link had ended, now that the account is linked to the same
+    organisation again; ids and lease epochs, to ring once committed.
+    """
+    held = in_lock_order(
+        Exam.state == ExamState.REVIEW,
+        Exam.reason == Reason.LINK,
+        Exam.customer_hash == customer_hash,
+        Exam.organization_id == organization_id,
+    )
+    return await queue_waiting(
+        session, held, event="linked", was=ExamState.REVIEW, error_code=None, error_message=None
+    )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.accounts.linking import start_link
+from app.states import ExamState
 from app.store.runs import last_run
 from sandbox import faults
 from sandbox.server import Sandbox
@@ -18,7 +19,8 @@ class Journey:
     """One way for exams to go. `options` are the organisation's, `settings` the bridge's.
 
     `missed`: no webhook comes, so that the poll must find them. `made`: how much of each kind the vendors hold at
-    the end. `arm`: what goes wrong at a vendor until the last worker starts.
+    the end. `arm`: what goes wrong at a vendor until the last worker starts. `known`: the patient of an exam that was
+    delivered before, of whom this one says `patient`.
     """
 
     shape: str = "complete"
@@ -28,6 +30,8 @@ class Journey:
     missed: bool = False
     made: Mapping[str, int] = field(default_factory=dict)
     arm: Callable[[Sandbox], object] = lambda _: None
+    known: Mapping[str, Any] | None = None
+    patient: Mapping[str, Any] | None = None
 
 
 MADE = {"aurabox.patient.create": 1, "aurabox.study.create": 1}
@@ -54,6 +58,19 @@ BUNDLED = Journey(
     options=lambda _: {"images": "uploader", "source": "clarius-dicom"},
     made={**MADE, "aurabox.instance.create": 2},
 )
+MISSPELT = {
+    "identifier": "P-31",
+    "date_of_birth": "1980-01-02",
+    "gender": "F",
+    "first_name": "Ann",
+    "last_name": "Ashgrov",
+}
+CORRECTED = Journey(
+    options=lambda _: {"corrections": "update"},
+    made={"aurabox.patient.create": 1, "aurabox.study.create": 2},
+    known=MISSPELT,
+    patient={**MISSPELT, "last_name": "Ashgrove"},
+)
 REPORTED = Journey(options=lambda _: {"report": True}, made=MADE)
 
 
@@ -63,10 +80,14 @@ async def set_out(rig: Rig, journey: Journey, point: str) -> tuple[Running, str]
     token = rig.sandbox.add_customer()
     journey.arm(rig.sandbox)
     await rig.api()
-    if journey.missed:
+    ready = journey.missed or journey.known is not None
+    if ready:
         # linked before the armed worker's first poll, which is at its start
         helper = rig.worker()
         await rig.link(token, organization)
+        if journey.known is not None:
+            first = await rig.sandbox.submit_exam(customer=token, patient=dict(journey.known), captures=())
+            await rig.reaches(first.request_uuid, ExamState.DELIVERED, timeout=60)
         await helper.kill()
     else:
         worker = rig.worker(point)
@@ -75,9 +96,10 @@ async def set_out(rig: Rig, journey: Journey, point: str) -> tuple[Running, str]
         customer=token,
         shape=journey.shape,
         captures=journey.captures,
+        **({"patient": dict(journey.patient)} if journey.patient is not None else {}),
         notify_times=0 if journey.missed else 1,
     )
-    if journey.missed:
+    if ready:
         worker = rig.worker(point)
     else:
         # only now, so that the exam waits for the link and is released by it

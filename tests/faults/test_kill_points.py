@@ -10,6 +10,7 @@ from app.states import ExamState
 from tests.faults.journeys import (
     BUNDLED,
     CASE,
+    CORRECTED,
     PATIENT,
     POLLED,
     REFUSED,
@@ -30,6 +31,7 @@ CASES: dict[str, Journey] = {
     "match:search_subject": PATIENT,
     "match:create_patient": PATIENT,
     "match:create_case": CASE,
+    "match:update_patient": CORRECTED,
     "study:search_study": PATIENT,
     "study:create_study": PATIENT,
     "send:announce_upload": UPLOADED,

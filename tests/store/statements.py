@@ -4,7 +4,8 @@ By its nature a statement reads by an index: none of the tables that grow is rea
 that must be among those used; `reads_whole` says why a table is read whole all the same.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -97,6 +98,27 @@ async def _describe_one(session: AsyncSession, filled: Filled) -> None:
 
 async def _move(session: AsyncSession, filled: Filled) -> None:
     await exams.move(session, await _exam(session, filled, 0), ExamState.WAITING, reason=Reason.RETRY)
+
+
+def _one(session: AsyncSession) -> Any:
+    """Sessions that are all this one, for what opens its own."""
+
+    class Sessions:
+        @asynccontextmanager
+        async def __call__(self) -> AsyncIterator[AsyncSession]:
+            yield session
+
+        begin = __call__
+
+    return Sessions()
+
+
+async def _cancel(session: AsyncSession, filled: Filled) -> None:
+    await exams.cancel(session, await _exam(session, filled, 0))
+
+
+async def _drop_create(session: AsyncSession, filled: Filled) -> None:
+    await creates.drop_create(session, Create(id=uuid4(), epoch=1))
 
 
 async def _settle(session: AsyncSession, filled: Filled) -> None:
@@ -272,6 +294,15 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     exams.staging_hosts: (Sends(lambda s, _: exams.staging_hosts(s), "ix_exams_state"),),
     exams.forget_staging: (Sends(lambda s, _: exams.forget_staging(s, HOST), "ix_exams_state"),),
     exams.begin_sending: (Sends(_begin_sending, "ix_exams_study_id"),),
+    exams.count_customer: (Sends(lambda s, w: exams.count_customer(s, w.hash(3), w.organizations[1])),),
+    exams.wake_customer: (Sends(lambda s, w: exams.wake_customer(s, w.hash(3), w.organizations[1])),),
+    exams.cancel: (Sends(_cancel),),
+    creates.drop_create: (Sends(_drop_create),),
+    release.resume_held: (
+        Sends(
+            lambda s, w: release.resume_held(s, customer_hash=w.hash(3), organization_id=w.organizations[1])
+        ),
+    ),
     filings.filing_of: (Sends(lambda s, w: filings.filing_of(s, w.exams[1], 1)),),
     holds.renew_hold: (
         Sends(lambda s, w: holds.renew_hold(s, HoldKind.LOOK, w.links[2], 0, seconds=60)),
@@ -360,10 +391,29 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
             lambda s, w: release.release_customer(
                 s, customer_hash=w.hash(3), organization_id=w.organizations[1]
             ),
-            "ix_exams_state",
+            "ix_exams_customer_hash",
         ),
     ),
-    release.release_stragglers: (Sends(lambda s, _: release.release_stragglers(s, limit=50)),),
+    release.release_stragglers: (Sends(lambda s, _: release.release_stragglers(_one(s), limit=50)),),
+    release.release_rest: (
+        Sends(
+            lambda s, w: release.release_rest(
+                _one(s),
+                customer_hash=w.hash(3),
+                organization_id=w.organizations[1],
+                released=[(w.exams[0], 0)] * release.AT_ONCE,
+            )
+        ),
+    ),
+    exams.lock_exams: (Sends(lambda s, w: exams.lock_exams(s, w.exams[:3])),),
+    exams.queue_waiting: (
+        Sends(
+            lambda s, w: exams.queue_waiting(s, exams.in_lock_order(Exam.id.in_(w.exams[:3])), event="linked")
+        ),
+    ),
+    organizations.hold_organization: (
+        Sends(lambda s, w: organizations.hold_organization(s, w.organizations[1])),
+    ),
     runs.begin_run: (Sends(lambda s, _: runs.begin_run(s, "run 1", every=60)),),
     runs.end_run: (
         Sends(lambda s, _: runs.end_run(s, "run 1", result={"n": 1})),
@@ -411,6 +461,7 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     upstreams.resume: (Sends(lambda s, _: upstreams.resume(s, "aurabox:1")),),
     upstreams.count_call: (Sends(lambda s, _: upstreams.count_call(s, "aurabox:1", failed=True)),),
     users.find_user: (Sends(lambda s, _: users.find_user(s, "USER1@x.example")),),
+    users.lock_user: (Sends(lambda s, w: users.lock_user(s, uuid4())),),
     workers.beat: (Sends(lambda s, _: workers.beat(s, f"{HOST}:1:0", HOST)),),
     workers.leave: (Sends(lambda s, _: workers.leave(s, f"{HOST}:1:0")),),
     workers.living_workers: (Sends(lambda s, _: workers.living_workers(s)),),
@@ -421,6 +472,7 @@ NO_STATEMENT: dict[Callable[..., Any], str] = {
     base.in_seconds: "a part of statements",
     base.literals: "a part of statements",
     base.now: "a part of statements",
+    exams.in_lock_order: "a part of statements",
     filings.next_filing: "asks nothing",
     holds.is_held: "a part of statements",
     one_time_links.hash_token: "asks nothing",

@@ -20,8 +20,8 @@ from app.delivery import actions
 from app.delivery.actions import cancel_exam, release_exam, retry_exam
 from app.delivery.decisions import LABELS, RELEASES, Choice, ways_of
 from app.delivery.filing import policy_of
+from app.delivery.identity import day_of, exam_identity
 from app.delivery.mapping import Identity, contradicts
-from app.delivery.match import day_of, exam_identity
 from app.errors import SonobridgeError
 from app.resources import Resources
 from app.states import ExamState
@@ -254,12 +254,11 @@ async def _people(resources: Resources, row: Exam) -> People:
     async with resources.sessions() as session:
         policy = await policy_of(session, row)
         at = await clock(session)
-        today = day_of(at, policy) if policy is not None else at.date()
         conflict = next(iter((row.question or {}).get("conflicts", [])), None)
         other = await session.get(Subject, UUID(conflict)) if conflict else None
-    claimed = exam_identity(resources, row, today=today)
+    claimed = exam_identity(resources, row, policy, today=day_of(at, policy)) if policy is not None else None
     known = Identity.from_facts(json.loads(resources.unseal_text(other.facts_sealed))) if other else None
-    return People(claimed, known, contradicts(known, claimed) if known else None)
+    return People(claimed, known, contradicts(known, claimed) if known and claimed else None)
 
 
 async def _note_view(resources: Resources, row: Exam, *, by: Doer) -> None:

@@ -1,0 +1,178 @@
+"""Whom one exam is of, and how that compares with who is on record; must not call anything outside.
+
+Nothing that contradicts is filed without a person's word, and a decision is remembered by what it made: an exam that
+agrees with a subject of its identifier in everything both say goes there, whatever the others say.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.delivery.filing import Plan
+from app.delivery.mapping import (
+    Identity,
+    contradicts,
+    differs,
+    former_key_text,
+    key_text,
+    read_identity,
+)
+from app.delivery.outcome import NeedsPerson
+from app.delivery.work import Work
+from app.resources import Resources
+from app.store.exams import Exam
+from app.store.organizations import PolicyFields
+from app.store.subjects import Keys, Subject, SubjectKind, find_subject, owners, same_identifier
+
+IDENTITY_CONFLICT = "identity_conflict"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Whom one exam is of, and by which plan it is filed."""
+
+    exam: Exam
+    plan: Plan
+    identity: Identity
+    words: str = field(repr=False)
+    keys: Keys
+    former: Keys | None
+
+    @property
+    def separate(self) -> bool:
+        """A person said that this is nobody who is known."""
+        return self.plan.choice == "separate"
+
+
+def day_of(at: datetime, policy: PolicyFields) -> date:
+    """The organisation's day at that moment: what "before today" means for a date of birth."""
+    return at.astimezone(ZoneInfo(policy.timezone)).date()
+
+
+def exam_identity(resources: Resources, exam: Exam, policy: PolicyFields, *, today: date) -> Identity:
+    """Who the stored exam data says this is. Raises CannotUnseal."""
+    from_data = json.loads(resources.unseal_text(exam.exam_data_sealed)) if exam.exam_data_sealed else {}
+    return read_identity(
+        from_data.get("patient"),
+        today=today,
+        zone=ZoneInfo(policy.timezone),
+        placeholders=resources.settings.placeholder_identifiers,
+    )
+
+
+async def wanted_by(work: Work, exam: Exam, plan: Plan, *, today: date) -> Wanted:
+    """With the plain key; a separated one only where a person said so and the plain key is somebody else's."""
+    identity = exam_identity(work.resources, exam, plan.policy, today=today)
+    words = key_text(identity, exam.exam_uuid)
+    keys = await _keys(work.resources, plan, words, identity)
+    if plan.choice == "separate":
+        async with work.tx() as (session, _):
+            taken = await find_subject(session, keys)
+        if taken is not None:
+            words = key_text(identity, exam.exam_uuid, separate=exam.exam_uuid)
+            keys = await _keys(work.resources, plan, words, identity)
+    former = former_key_text(identity)
+    return Wanted(
+        exam=exam,
+        plan=plan,
+        identity=identity,
+        words=words,
+        keys=keys,
+        former=await _keys(work.resources, plan, former, identity) if former else None,
+    )
+
+
+async def _keys(resources: Resources, plan: Plan, words: str, identity: Identity) -> Keys:
+    # the organisation is in the hash, so that two organisations' rows can't be joined
+    scope = f"{plan.organization.id}|"
+    identifier = (
+        await resources.hash_text("identifier", scope + identity.identifier) if identity.identifier else None
+    )
+    return Keys(
+        plan.organization.id, plan.mode, await resources.hash_text("patient", scope + words), identifier
+    )
+
+
+async def known_subject(work: Work, wanted: Wanted) -> Subject | None:
+    """The subject on record that this is. Raises NeedsPerson when the identifier is somebody else's."""
+    async with work.tx() as (session, exam):
+        known, conflicts = await compare(work.resources, session, wanted)
+        if not conflicts:
+            return known
+        exam.question = {"conflicts": [str(one.id) for one in conflicts]}
+        why = _why(work.resources, conflicts[0], wanted.identity)
+    raise NeedsPerson(f"the identifier is known, but {why}", code=IDENTITY_CONFLICT)
+
+
+async def compare(
+    resources: Resources, session: AsyncSession, wanted: Wanted
+) -> tuple[Subject | None, Sequence[Subject]]:
+    """Whom the record names, and whom it contradicts; never both.
+
+    Exact agreement with the subject of the exact key is no conflict, whatever others of this identifier say; nor is
+    it with another of them that agrees in everything both say, which is how an earlier "separate" is remembered.
+    """
+    exact = await find_subject(session, wanted.keys)
+    if wanted.separate:
+        return exact, ()
+    if exact is None and wanted.former is not None:
+        exact = await find_subject(session, wanted.former)
+    if exact is not None and contradicts(facts_of(resources, exact), wanted.identity) is None:
+        return exact, ()
+    others = [
+        one for one in await same_identifier(session, wanted.keys) if exact is None or one.id != exact.id
+    ]
+    conflicts = [
+        one
+        for one in (*((exact,) if exact else ()), *others)
+        if contradicts(facts_of(resources, one), wanted.identity) is not None
+    ]
+    if not conflicts:
+        return None, ()
+    agreeing = [one for one in others if one not in conflicts and _agrees(resources, one, wanted.identity)]
+    return (agreeing[0], ()) if len(agreeing) == 1 else (None, conflicts)
+
+
+def _agrees(resources: Resources, subject: Subject, identity: Identity) -> bool:
+    known = facts_of(resources, subject)
+    return known.birth_date == identity.birth_date and not differs(known, identity)
+
+
+def facts_of(resources: Resources, subject: Subject) -> Identity:
+    """Who a subject was said to be when it was recorded, or last updated. Raises CannotUnseal."""
+    return Identity.from_facts(json.loads(resources.unseal_text(subject.facts_sealed)))
+
+
+def _why(resources: Resources, subject: Subject, identity: Identity) -> str:
+    return contradicts(facts_of(resources, subject), identity) or "the details differ"
+
+
+async def foreign_owners(
+    resources: Resources, session: AsyncSession, wanted: Wanted, remote_ids: Sequence[str]
+) -> tuple[set[str], list[Subject]]:
+    """Which of these patients and cases of Aurabox stand for other subjects of ours, and whom of them this contradicts.
+
+    A case is a label's, and a label one subject's. A patient on record without an identifier that agrees in all else may
+    be this one too; under another identifier it is somebody else, or the same person with two.
+    """
+    ours = await owners(session, wanted.plan.organization.id, remote_ids)
+    taken: set[str] = set()
+    against: list[Subject] = []
+    for remote_id, owner in ours.items():
+        if (owner.mode, owner.patient_key) == (wanted.keys.mode, wanted.keys.patient):
+            continue
+        if (
+            owner.kind == SubjectKind.CASE
+            or wanted.separate
+            or not (owner.identifier_hash or wanted.keys.identifier)
+        ):
+            # without an identifier on either side nothing says that they are one, or their keys would be
+            taken.add(remote_id)
+        elif contradicts(facts_of(resources, owner), wanted.identity) is not None:
+            taken.add(remote_id)
+            against.append(owner)
+    return taken, against

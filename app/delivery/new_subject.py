@@ -1,0 +1,230 @@
+"""Makes the patient or case that an exam's subject is in Aurabox, or takes over the one that is there (A1, A2, A6, A7).
+
+Who it is gets compared again once no other exam creates for this identifier, and in the transaction that records what
+was made, under a lock on the identifier and on the remote id.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Literal, cast
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.clients.aurabox import CaseFields, Patient, PatientFields
+from app.delivery.create import LOOK_AGAIN_SECONDS, Creation, Made, create_once
+from app.delivery.holds import Hold
+from app.delivery.identity import IDENTITY_CONFLICT, Wanted, compare, foreign_owners, known_subject
+from app.delivery.mapping import CasePlan, HoldPlan, PatientPlan, keyed_digest, plan_subject
+from app.delivery.mapping import Plan as SubjectPlan
+from app.delivery.names import normal
+from app.delivery.outcome import NeedsPerson
+from app.delivery.work import Work
+from app.gate import Held
+from app.resources import Resources
+from app.states import Reason
+from app.store.creates import Create, drop_create, take_create
+from app.store.holds import HoldKind
+from app.store.organizations import Animals, Incomplete, MatchExisting
+from app.store.subjects import (
+    Mode,
+    Subject,
+    SubjectKind,
+    find_subject,
+    keep_subject,
+    lock_identity,
+    same_identifier,
+)
+
+MAX_SEARCH_CHARACTERS = 255
+
+Sex = Literal["male", "female", "other", "unknown"]
+
+
+async def make_subject(work: Work, wanted: Wanted) -> tuple[Subject, str]:
+    """The subject on record for this exam's person, and how it came to be there: known, adopted or created.
+
+    Raises NeedsPerson (`identity_conflict`, `patient_incomplete`, `several_matches`), and as `create_once` does.
+    """
+    held = await _hold_identifier(work, wanted)
+    try:
+        with work.holds.also(Hold(HoldKind.CREATE, held.id, held.epoch)):
+            return await _look_or_make(work, wanted)
+    finally:
+        async with work.resources.sessions.begin() as session:
+            await drop_create(session, held)
+
+
+async def _look_or_make(work: Work, wanted: Wanted) -> tuple[Subject, str]:
+    # whoever held the identifier before may have recorded somebody of it meanwhile
+    known = await known_subject(work, wanted)
+    if known is not None:
+        return known, "known"
+    async with work.tx() as (session, _):
+        distinct = wanted.separate or bool(await same_identifier(session, wanted.keys))
+    plan = plan_for(work.resources, wanted, distinct=distinct)
+    if isinstance(plan, HoldPlan):
+        raise NeedsPerson(plan.why, code="patient_incomplete")
+    made = await create_once(work, _creation(work, wanted, plan, distinct=distinct))
+    async with work.tx() as (session, _):
+        subject = await find_subject(session, wanted.keys)
+    if subject is None:
+        raise RuntimeError("a create ended without a record of its subject")
+    return subject, f"{subject.kind} {'adopted' if made.adopted else 'created'}"
+
+
+async def _hold_identifier(work: Work, wanted: Wanted) -> Create:
+    """Let no other exam create for this identifier meanwhile: two that contradict must not both find nobody."""
+    key = (wanted.keys.identifier or wanted.keys.patient).hex()
+    async with work.tx() as (session, _):
+        hold = await take_create(
+            session,
+            organization_id=wanted.plan.organization.id,
+            kind="identifier",
+            natural_key=f"{wanted.keys.mode}|{key}",
+            holder=work.exam_id,
+            seconds=max(work.resources.settings.lease_seconds, work.resources.settings.request_seconds),
+        )
+    if hold is None:
+        raise Held(
+            Reason.SETTLING, LOOK_AGAIN_SECONDS / 2, "another exam of this identifier is just being filed"
+        )
+    return hold
+
+
+def plan_for(resources: Resources, wanted: Wanted, *, distinct: bool = False) -> SubjectPlan:
+    """Patient, case or a person's decision for this exam by the policy it is filed under. Raises CannotUnseal."""
+    policy = wanted.plan.policy
+    return plan_subject(
+        wanted.identity,
+        key=wanted.words,
+        distinct=distinct,
+        deidentified=wanted.plan.mode is Mode.PSEUDONYMOUS,
+        hold_incomplete=policy.incomplete == Incomplete.HOLD and wanted.plan.choice != "as-case",
+        animals_as_patients=policy.animals == Animals.PATIENT,
+        keep_birth_date=policy.keep_birth_date,
+        digest=keyed_digest(resources.sealer.unseal(wanted.plan.organization.pseudonym_key_sealed)),
+    )
+
+
+def patient_fields(plan: PatientPlan) -> PatientFields:
+    """As A2 and A4 take them."""
+    return PatientFields(
+        given_names=plan.given_names,
+        family_name=plan.family_name,
+        date_of_birth=plan.birth_date,
+        sex=cast("Sex", plan.sex),
+    )
+
+
+def _creation(work: Work, wanted: Wanted, plan: PatientPlan | CasePlan, *, distinct: bool) -> Creation:
+    organization, keys = wanted.plan.organization, wanted.keys
+    exact = wanted.plan.policy.match_existing == MatchExisting.NEVER
+    account = f"aurabox:{organization.id}"
+    limit = work.resources.settings.request_seconds
+
+    chosen = (wanted.plan.filing.decision or {}).get("remote") if wanted.plan.choice == "same" else None
+
+    async def search() -> Sequence[str]:
+        if chosen is not None:
+            return [chosen]
+        async with work.effect("match:search_subject", account):
+            if isinstance(plan, PatientPlan):
+                found = await _search_patients(work, wanted, plan, exact=exact)
+            else:
+                found = await _search_cases(work, wanted, plan)
+        return await _nobody_elses(work, wanted, found)
+
+    async def send() -> str:
+        client = work.resources.aurabox(organization)
+        if isinstance(plan, PatientPlan):
+            async with work.effect("match:create_patient", account, seconds=limit):
+                return (await client.create_patient(patient_fields(plan))).id
+        case: dict[str, object] = {"label": plan.label, "sex": plan.sex}
+        if plan.birth_date is not None:
+            case["date_of_birth"] = plan.birth_date
+        async with work.effect("match:create_case", account, seconds=limit):
+            return (await client.create_case(CaseFields.model_validate(case))).id
+
+    async def keep(session: AsyncSession, made: Made) -> None:
+        await lock_identity(session, keys, made.remote_id)
+        await _compare_at_the_write(work.resources, session, wanted, made.remote_id)
+        await keep_subject(
+            session,
+            organization_id=organization.id,
+            mode=keys.mode,
+            patient_key=keys.patient,
+            identifier_hash=keys.identifier,
+            kind=SubjectKind.PATIENT if isinstance(plan, PatientPlan) else SubjectKind.CASE,
+            distinct=distinct,
+            remote_id=made.remote_id,
+            facts_sealed=work.resources.seal_text(json.dumps(wanted.identity.facts())),
+            label_sealed=work.resources.seal_text(plan.label) if isinstance(plan, CasePlan) else None,
+            adopted=made.adopted,
+        )
+
+    return Creation(
+        organization_id=organization.id,
+        kind=SubjectKind.PATIENT if isinstance(plan, PatientPlan) else SubjectKind.CASE,
+        natural_key=f"{keys.mode}|{keys.patient.hex()}",
+        search=search,
+        send=send,
+        keep=keep,
+        look_first=not exact or chosen is not None,
+    )
+
+
+async def _compare_at_the_write(
+    resources: Resources, session: AsyncSession, wanted: Wanted, remote_id: str
+) -> None:
+    """The last look, under the lock on identifier and remote id. Raises NeedsPerson: nothing is recorded then."""
+    _, conflicts = await compare(resources, session, wanted)
+    taken, _ = await foreign_owners(resources, session, wanted, [remote_id])
+    if conflicts or taken:
+        raise NeedsPerson(
+            "somebody else with this identifier was recorded at the same moment", code=IDENTITY_CONFLICT
+        )
+
+
+async def _nobody_elses(work: Work, wanted: Wanted, found: Sequence[str]) -> Sequence[str]:
+    """The matches that may be taken over: none that stands for another subject of ours. Raises NeedsPerson."""
+    async with work.tx() as (session, exam):
+        taken, against = await foreign_owners(work.resources, session, wanted, found)
+        left = [remote_id for remote_id in found if remote_id not in taken]
+        if against:
+            exam.question = {"conflicts": [str(owner.id) for owner in against]}
+        elif len(left) > 1:
+            exam.question = {"candidates": left}
+    if against:
+        raise NeedsPerson(
+            "a patient of this name, date of birth and sex is known under another identifier",
+            code=IDENTITY_CONFLICT,
+        )
+    # to be kept apart, and nobody can say from which: it gets a record of its own
+    return [] if len(left) > 1 and wanted.separate else left
+
+
+async def _search_patients(work: Work, wanted: Wanted, plan: PatientPlan, *, exact: bool) -> Sequence[str]:
+    """Active patients that agree in every field; `exact` to the letter, else whatever the spelling's case."""
+    spelled = str if exact else normal
+    fields = (spelled(plan.given_names), spelled(plan.family_name), plan.birth_date.isoformat(), plan.sex)
+    client = work.resources.aurabox(wanted.plan.organization)
+
+    def agrees(patient: Patient) -> bool:
+        told = (
+            spelled(patient.given_names or ""),
+            spelled(patient.family_name or ""),
+            str(patient.date_of_birth),
+            patient.sex,
+        )
+        return not patient.archived and (patient.status or "active") == "active" and told == fields
+
+    search = plan.family_name[:MAX_SEARCH_CHARACTERS]
+    listing = client.patients(search=search, archived=False, sort="created_at", direction="asc")
+    return await listing.find(agrees)
+
+
+async def _search_cases(work: Work, wanted: Wanted, plan: CasePlan) -> Sequence[str]:
+    client = work.resources.aurabox(wanted.plan.organization)
+    search = plan.label[:MAX_SEARCH_CHARACTERS]
+    listing = client.cases(search=search, archived=False, sort="created_at", direction="asc")
+    return await listing.find(lambda case: case.label == plan.label and not case.archived)
