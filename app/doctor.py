@@ -6,7 +6,7 @@ The same checks serve `sonobridge doctor`, `org test` and the admin pages.
 import email.utils
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select, text
@@ -22,12 +22,14 @@ from app.gate import calling
 from app.resources import Resources
 from app.store.base import clock
 from app.store.organizations import Images, Organization, list_organizations
+from app.store.runs import UNTRUSTED_PROXY, last_run
 from app.store.schema import schema_problem
 from app.store.upstreams import Upstream
 from app.store.workers import living_workers
 
 LEAST_POSTGRES = 15
 MOST_CLOCK_SECONDS = 30.0
+UNTRUSTED_PROXY_HOURS = 24
 NEW_KEY = "Ask for a new key, then: sonobridge org set {} --aurabox-key-stdin"
 
 
@@ -64,6 +66,7 @@ async def examine(resources: Resources) -> list[Check]:
     checks.insert(2, schema)
     if not schema.ok:
         return checks
+    checks.append(await _guarded("proxies", _proxies, resources))
     checks.append(await _guarded("sealing keys", _sealing_keys, resources))
     checks += await _clarius(resources)
     async with resources.sessions() as session:
@@ -184,6 +187,24 @@ async def _disk(resources: Resources) -> Check:
             remedy="Make room, or run: sonobridge purge; until then no exam is taken.",
         )
     return Check("disk", ok=True, detail=detail)
+
+
+async def _proxies(resources: Resources) -> Check:
+    """Behind a proxy that is not trusted all people have one address, and one throttle."""
+    trusted = ", ".join(sorted(resources.settings.trusted_proxies)) or "nobody"
+    async with resources.sessions() as session:
+        seen = await last_run(session, UNTRUSTED_PROXY)
+        lately = await clock(session) - timedelta(hours=UNTRUSTED_PROXY_HOURS)
+    if seen is not None and seen.finished_at is not None and seen.finished_at > lately:
+        peer = (seen.result or {}).get("peer")
+        return Check(
+            "proxies",
+            ok=False,
+            detail=f"{peer} forwards requests ({seen.finished_at:%Y-%m-%d %H:%M} UTC) and is not trusted; {trusted} is",
+            remedy=f"If it is your proxy, add it to SONOBRIDGE_TRUSTED_PROXIES; if not, nobody but the proxy may "
+            f"reach this port. It is forgotten after {UNTRUSTED_PROXY_HOURS} hours.",
+        )
+    return Check("proxies", ok=True, detail=f"X-Forwarded-For counts from {trusted}")
 
 
 async def _sealing_keys(resources: Resources) -> Check:

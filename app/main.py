@@ -15,6 +15,7 @@ from app.web.admin import root as admin
 from app.web.api import root as api
 from app.web.pages import install_pages
 from app.web.problems import install_problems
+from app.web.proxies import TrustedProxies
 
 ROUTERS = (
     webhook.router,
@@ -52,6 +53,7 @@ def create_app(settings: Settings | None = None, *, resources: Resources | None 
     # the only published description is the admin API's; the webhook and the pages have none to explore
     app = FastAPI(title="Sonobridge", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(AccessLog)
+    app.add_middleware(TrustedProxies)
     install_problems(app)
     install_pages(app)
     for router in ROUTERS:

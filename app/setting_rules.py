@@ -28,6 +28,9 @@ AURABOX_STUDY_FIELD_NAMES = (
 )
 """Our names of a study's fields (A12); `aurabox_study_fields` maps each to the team's own name."""
 
+LOOPBACK = ("127.0.0.1/32", "::1/128")
+"""Where a proxy on this very host comes from."""
+
 DATABASE_OPTIONS = {
     "host": "host",
     "port": "port",
@@ -173,6 +176,22 @@ def upstreams(values: frozenset[str]) -> frozenset[str]:
         if host is None:
             raise ValueError("takes host or host:port, comma between")
     return frozenset(value.lower() for value in values)
+
+
+def networks(values: frozenset[str]) -> frozenset[str]:
+    """Addresses and networks of proxies, spelled as networks."""
+    found = set()
+    for value in values:
+        try:
+            network = ipaddress.ip_network(value)
+        except ValueError:
+            raise ValueError(
+                "takes addresses or networks, comma between, such as 10.0.0.5,172.18.0.0/16 (no bits after the mask)"
+            ) from None
+        if network.prefixlen == 0:
+            raise ValueError("would trust everybody: name the proxy's address or network")
+        found.add(str(network))
+    return frozenset(found)
 
 
 def study_fields(value: Any) -> Any:

@@ -62,6 +62,10 @@ class Settings(BaseModel):
         list[SecretStr], BeforeValidator(rules.comma_list), AfterValidator(rules.fernet_keys)
     ] = []
     """Newest first. Empty: `app.crypto.load_or_create_keys(data_dir)`, where `may_generate_keys` allows it."""
+    trusted_proxies: Annotated[
+        frozenset[str], BeforeValidator(rules.comma_list), AfterValidator(rules.networks)
+    ] = frozenset(rules.LOOPBACK)
+    """Networks whose X-Forwarded-For and X-Forwarded-Proto count."""
     webhook_secret: Annotated[SecretStr, AfterValidator(rules.path_segment)] | None = None
     webhook_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Requests per second per API process; None: no limit."""

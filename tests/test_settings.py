@@ -58,6 +58,7 @@ def test_every_variable_is_read():
         "SONOBRIDGE_PUBLIC_URL": "https://bridge.example.org/",
         "SONOBRIDGE_SECRET_KEYS": f"{KEY} , {OLDER_KEY}",
         "SONOBRIDGE_WEBHOOK_SECRET": "hook-1",
+        "SONOBRIDGE_TRUSTED_PROXIES": "10.0.0.5, 172.18.0.0/16,::1",
         "SONOBRIDGE_WEBHOOK_RATE": "12.5",
         "SONOBRIDGE_MAX_UNVERIFIED": "7",
         "SONOBRIDGE_ALLOWED_UPSTREAMS": "Orthanc.Local:8042, 10.0.0.7,[::1]:9",
@@ -105,6 +106,7 @@ def test_every_variable_is_read():
     assert [key.get_secret_value() for key in settings.secret_keys] == [KEY, OLDER_KEY]
     assert settings.allowed_upstreams == {"orthanc.local:8042", "10.0.0.7", "[::1]:9"}
     assert settings.public_url == "https://bridge.example.org"
+    assert settings.trusted_proxies == {"10.0.0.5/32", "172.18.0.0/16", "::1/128"}
     assert settings.aurabox_study_fields == {"modality": "mod", "source": None}
     for secret in (
         KEY,
@@ -152,6 +154,10 @@ def test_settings_do_not_change():
         ("SONOBRIDGE_PUBLIC_URL", "https://bridge.example.org?a=1", "must not carry a query"),
         ("SONOBRIDGE_SECRET_KEYS", f"{KEY},short", "entry 2 is not a sealing key"),
         ("SONOBRIDGE_WEBHOOK_SECRET", "a/b", "becomes part of a path"),
+        ("SONOBRIDGE_TRUSTED_PROXIES", "proxy.example", "takes addresses or networks"),
+        ("SONOBRIDGE_TRUSTED_PROXIES", "*", "takes addresses or networks"),
+        ("SONOBRIDGE_TRUSTED_PROXIES", "10.0.0.5/8", "no bits after the mask"),
+        ("SONOBRIDGE_TRUSTED_PROXIES", "10.0.0.5,0.0.0.0/0", "would trust everybody"),
         ("SONOBRIDGE_WEBHOOK_RATE", "0", "greater than 0"),
         ("SONOBRIDGE_WEBHOOK_RATE", "inf", "finite"),
         ("SONOBRIDGE_MAX_UNVERIFIED", "-1", "greater than or equal to 0"),

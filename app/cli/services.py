@@ -62,7 +62,7 @@ def serve(
 ) -> None:
     """Run the API: webhook, connect and sign-in pages, admin pages, admin API.
 
-    Put a reverse proxy with TLS in front; its address belongs into FORWARDED_ALLOW_IPS when it is not on loopback.
+    Put a reverse proxy with TLS in front; its address belongs into SONOBRIDGE_TRUSTED_PROXIES when it is not on loopback.
     SIGTERM drains and exits 0.
 
     Example: sonobridge serve --host 0.0.0.0 --port 8000
@@ -90,7 +90,8 @@ async def _serve(settings: Settings, listener: socket.socket, *, watch_stdin: bo
         log_config=None,
         access_log=False,
         lifespan="on",
-        proxy_headers=True,
+        # the application itself reads whom a trusted proxy forwards for (SONOBRIDGE_TRUSTED_PROXIES)
+        proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
     )

@@ -10,6 +10,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.store.base import Base, in_seconds, now
 
+UNTRUSTED_PROXY = "untrusted_proxy"
+"""Not work, but seen by the API for `doctor`: who forwards requests and is not trusted."""
+
 
 class Run(Base):
     """One kind of recurring work (`reconcile`, `sweep`, `purge`, …)."""

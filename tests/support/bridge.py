@@ -136,6 +136,7 @@ async def serving(resources: Resources) -> AsyncIterator[str]:
         log_config=None,
         access_log=False,
         lifespan="on",
+        proxy_headers=False,
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())

@@ -18,7 +18,14 @@ async def serving_app(
     """The application's URL, until the body ends."""
     chosen = port or free_port()
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=chosen, log_config=None, access_log=False, lifespan=lifespan
+        app,
+        host="127.0.0.1",
+        port=chosen,
+        log_config=None,
+        access_log=False,
+        lifespan=lifespan,
+        # as `serve` has it
+        proxy_headers=False,
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
