@@ -19,6 +19,8 @@ def sent_over(engine: AsyncEngine) -> Iterator[Sent]:
     sent: Sent = {}
 
     def keep(_1: Any, _2: Any, statement: str, parameters: Any, _3: Any, _4: Any) -> None:
+        if statement.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK")):
+            return
         row = parameters[0] if isinstance(parameters, list) else parameters
         sent[statement] = tuple(row or ())
 

@@ -4,13 +4,12 @@ By its nature a statement reads by an index: none of the tables that grow is rea
 that must be among those used; `reads_whole` says why a table is read whole all the same.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.states import ExamState, Reason, Step
 from app.store import (
@@ -84,6 +83,22 @@ class Sends:
     reads_whole: str | None = None
 
 
+def _sessions(session: AsyncSession) -> async_sessionmaker[AsyncSession]:
+    """For what commits by itself: on the same connection, and undone with the rest."""
+    return async_sessionmaker(session.bind, join_transaction_mode="create_savepoint")
+
+
+async def _release_rest(session: AsyncSession, filled: Filled) -> None:
+    # as many as there are at once, so that there may be more
+    released = [(filled.exams[0], 0)] * release.AT_ONCE
+    await release.release_rest(
+        _sessions(session),
+        customer_hash=filled.hash(3),
+        organization_id=filled.organizations[3],
+        released=released,
+    )
+
+
 async def _exam(session: AsyncSession, filled: Filled, lively: int) -> Exam:
     return await session.get_one(Exam, filled.exam_like(lively))
 
@@ -98,19 +113,6 @@ async def _describe_one(session: AsyncSession, filled: Filled) -> None:
 
 async def _move(session: AsyncSession, filled: Filled) -> None:
     await exams.move(session, await _exam(session, filled, 0), ExamState.WAITING, reason=Reason.RETRY)
-
-
-def _one(session: AsyncSession) -> Any:
-    """Sessions that are all this one, for what opens its own."""
-
-    class Sessions:
-        @asynccontextmanager
-        async def __call__(self) -> AsyncIterator[AsyncSession]:
-            yield session
-
-        begin = __call__
-
-    return Sessions()
 
 
 async def _cancel(session: AsyncSession, filled: Filled) -> None:
@@ -282,6 +284,15 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     exams.has_room: (
         Sends(lambda s, w: exams.has_room(s, w.organizations[1], besides=w.exams[1]), "ix_exams_state"),
     ),
+    exams.lock_exams: (Sends(lambda s, w: exams.lock_exams(s, w.exams[:5])),),
+    exams.queue_waiting: (
+        Sends(
+            lambda s, w: exams.queue_waiting(
+                s, exams.in_lock_order(Exam.id.in_(w.exams[2:4])), event="linked"
+            ),
+            "pk_exams",
+        ),
+    ),
     exams.due_exams: (
         Sends(lambda s, _: exams.due_exams(s, limit=50), "ix_exams_due"),
         Sends(lambda s, _: exams.due_exams(s, limit=50, late_by=5, host=HOST), "ix_exams_due"),
@@ -350,6 +361,9 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     one_time_links.end_one_time_links: (
         Sends(lambda s, w: one_time_links.end_one_time_links(s, LinkKind.RESET, w.users[1])),
     ),
+    organizations.hold_organization: (
+        Sends(lambda s, w: organizations.hold_organization(s, w.organizations[1])),
+    ),
     organizations.keep_policy: (Sends(_keep_policy),),
     organizations.find_organization: (
         Sends(lambda s, _: organizations.find_organization(s, "Clinic 1")),
@@ -394,26 +408,8 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
             "ix_exams_customer_hash",
         ),
     ),
-    release.release_stragglers: (Sends(lambda s, _: release.release_stragglers(_one(s), limit=50)),),
-    release.release_rest: (
-        Sends(
-            lambda s, w: release.release_rest(
-                _one(s),
-                customer_hash=w.hash(3),
-                organization_id=w.organizations[1],
-                released=[(w.exams[0], 0)] * release.AT_ONCE,
-            )
-        ),
-    ),
-    exams.lock_exams: (Sends(lambda s, w: exams.lock_exams(s, w.exams[:3])),),
-    exams.queue_waiting: (
-        Sends(
-            lambda s, w: exams.queue_waiting(s, exams.in_lock_order(Exam.id.in_(w.exams[:3])), event="linked")
-        ),
-    ),
-    organizations.hold_organization: (
-        Sends(lambda s, w: organizations.hold_organization(s, w.organizations[1])),
-    ),
+    release.release_rest: (Sends(_release_rest),),
+    release.release_stragglers: (Sends(lambda s, _: release.release_stragglers(_sessions(s), limit=50)),),
     runs.begin_run: (Sends(lambda s, _: runs.begin_run(s, "run 1", every=60)),),
     runs.end_run: (
         Sends(lambda s, _: runs.end_run(s, "run 1", result={"n": 1})),
@@ -460,8 +456,11 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     upstreams.refuse: (Sends(lambda s, _: upstreams.refuse(s, "aurabox:1", why="w", probe_seconds=60)),),
     upstreams.resume: (Sends(lambda s, _: upstreams.resume(s, "aurabox:1")),),
     upstreams.count_call: (Sends(lambda s, _: upstreams.count_call(s, "aurabox:1", failed=True)),),
+    users.lock_user: (
+        Sends(lambda s, w: users.lock_user(s, w.users[1])),
+        Sends(lambda s, w: users.lock_user(s, w.users[1], shared=True)),
+    ),
     users.find_user: (Sends(lambda s, _: users.find_user(s, "USER1@x.example")),),
-    users.lock_user: (Sends(lambda s, w: users.lock_user(s, uuid4())),),
     workers.beat: (Sends(lambda s, _: workers.beat(s, f"{HOST}:1:0", HOST)),),
     workers.leave: (Sends(lambda s, _: workers.leave(s, f"{HOST}:1:0")),),
     workers.living_workers: (Sends(lambda s, _: workers.living_workers(s)),),

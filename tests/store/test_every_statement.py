@@ -91,14 +91,15 @@ async def faults_of(
     """What is wrong with one way to call one function."""
     with sent_over(engine) as sent:
         for time in range(1, TIMES + 1):
-            async with AsyncSession(connection, expire_on_commit=False) as session:
-                try:
+            outer = await connection.begin()
+            try:
+                async with AsyncSession(connection, expire_on_commit=False) as session:
                     await sends.call(session, filled)
                     await session.flush()
-                except SQLAlchemyError as error:
-                    return [f"fails the {time}th time: {error}"]
-                finally:
-                    await session.rollback()
+            except SQLAlchemyError as error:
+                return [f"fails the {time}th time: {error}"]
+            finally:
+                await outer.rollback()
     faults = [f"a constant is a parameter: {one}" for one in sent if constants().search(one)]
     plans = await plans_of(connection, sent)
     whole = set().union(*(plan.read_whole for plan in plans)) - SMALL
@@ -119,6 +120,11 @@ async def test_every_statement_of_the_store_eight_times_over_one_connection(
     async with engine.connect() as connection:
         for function, ways in STATEMENTS.items():
             for number, sends in enumerate(ways):
-                found = await faults_of(connection, engine, sends, filled)
-                faults += [f"{name_of(function)} [{number}] {fault}" for fault in found]
+                name = f"{name_of(function)} [{number}]"
+                try:
+                    found = await faults_of(connection, engine, sends, filled)
+                except Exception as error:
+                    error.add_note(f"in {name}")
+                    raise
+                faults += [f"{name} {fault}" for fault in found]
     assert not faults, "\n".join(faults)
