@@ -119,6 +119,10 @@ class BadAnswer(TryLater):
     kind = "bad_answer"
 
 
+class WrongShape(BadAnswer):
+    """JSON, whole and readable, but not of the documented shape: unlike a page in between, it hardly mends itself."""
+
+
 class LookFirst(UpstreamError):
     """Ambiguous: a write may have had its effect. Look for it before doing it again."""
 

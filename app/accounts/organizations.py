@@ -155,7 +155,7 @@ def describe_organization(organization: Organization) -> dict[str, Any]:
     shown: dict[str, Any] = {"id": str(organization.id)}
     shown |= {field: getattr(organization, field) for field in PLAIN}
     shown |= {f"has_{field}": getattr(organization, f"{field}_sealed") is not None for field in SECRETS}
-    return shown | {"created_at": organization.created_at}
+    return shown | {"policy_version": organization.policy_version, "created_at": organization.created_at}
 
 
 def _policy_of(organization: Organization) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from app.store.organizations import (
     Animals,
     BurnedIn,
     CaptureSource,
+    Corrections,
     Identity,
     Images,
     Incomplete,
@@ -87,6 +88,12 @@ Report = Annotated[
     bool | None, typer.Option("--report/--no-report", help="Put a receipt onto the Clarius exam. [no]")
 ]
 Zone = Annotated[str | None, typer.Option(metavar="ZONE", help="Time zone of study dates. [UTC]")]
+CorrectionsOption = Annotated[
+    Corrections | None,
+    typer.Option(
+        help="What becomes of a known patient's details that a later exam spells otherwise. [review]"
+    ),
+]
 Concurrency = Annotated[
     int | None, typer.Option(metavar="N", help="How many of its exams run at one time. [8]")
 ]
@@ -129,6 +136,7 @@ def add(
     service_key_stdin: ServiceStdin = False,
     report: Report = None,
     timezone: Zone = None,
+    corrections: CorrectionsOption = None,
     concurrency: Concurrency = None,
     as_json: Json = False,
 ) -> None:
@@ -153,6 +161,7 @@ def add(
         dicomweb_user=dicomweb_user,
         report=report,
         timezone=timezone,
+        corrections=corrections,
         concurrency=concurrency,
     ) | _secrets(key=aurabox_key_stdin, dicomweb=dicomweb_token_stdin, service=service_key_stdin)
     if "aurabox_key" not in given:
@@ -221,6 +230,7 @@ def set_(
     service_key_stdin: ServiceStdin = False,
     report: Report = None,
     timezone: Zone = None,
+    corrections: CorrectionsOption = None,
     concurrency: Concurrency = None,
     as_json: Json = False,
 ) -> None:
@@ -245,6 +255,7 @@ def set_(
         dicomweb_user=dicomweb_user,
         report=report,
         timezone=timezone,
+        corrections=corrections,
         concurrency=concurrency,
     ) | _secrets(key=aurabox_key_stdin, dicomweb=dicomweb_token_stdin, service=service_key_stdin)
     changed = run(lambda resources: set_organization(resources, organization, given, actor=actor()))

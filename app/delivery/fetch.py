@@ -9,7 +9,7 @@ from app.clients.clarius import CaptureLink, ExamData
 from app.delivery.filing import PATIENT_CHANGED, WRONG_ANSWER, file, identity_hash, policy_of
 from app.delivery.outcome import Done, NeedsPerson, Outcome, Rest
 from app.delivery.work import Work
-from app.errors import NotThere
+from app.errors import GiveUp, NotThere, WrongShape
 from app.resources import Resources
 from app.states import ExamState
 from app.store.base import now
@@ -21,6 +21,8 @@ from app.store.organizations import CaptureSource, Organization
 
 # One exam has dozens of captures; a list of more is a mistake or an attack, and a person looks at it.
 MAX_CAPTURES = 2000
+# exam data that are JSON and no object so often are so for good
+WRONG_SHAPES = 3
 
 GONE = Rest(ExamState.GONE, "gone", "the exam was deleted at Clarius before it could be read")
 
@@ -50,9 +52,14 @@ async def store_exam_data(work: Work, exam: Exam) -> int:
     if exam.download_url is None:
         raise RuntimeError("an exam past verify has a download URL")
     _refuse_foreign_url(exam)
-    async with work.effect("fetch:read_exam_data", "clarius"):
-        clarius = await work.resources.clarius()
-        data = await clarius.exam_data(exam.download_url)
+    try:
+        async with work.effect("fetch:read_exam_data", "clarius"):
+            clarius = await work.resources.clarius()
+            data = await clarius.exam_data(exam.download_url)
+    except WrongShape as error:
+        if await work.count("wrong_shape") < WRONG_SHAPES:
+            raise
+        raise GiveUp(error.message, upstream="clarius", status=error.status, code=error.code) from error
     _refuse_foreign_answer(exam, data)
     if len(data.captures) > MAX_CAPTURES:
         return len(data.captures)

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from app.errors import BadAnswer, LookFirst, Upstream, UpstreamError
+from app.errors import BadAnswer, LookFirst, Upstream, UpstreamError, WrongShape
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -88,9 +88,14 @@ class Call:
         """Whether a lost answer leaves it open if something was changed."""
         return self.method not in SAFE_METHODS if self.effect is None else self.effect
 
-    def undocumented(self, message: str, *, status: int | None = None) -> UpstreamError:
+    def undocumented(
+        self, message: str, *, status: int | None = None, kind: type[BadAnswer] = BadAnswer
+    ) -> UpstreamError:
         """The error for a 2xx that cannot be read: the effect of a write has happened all the same."""
-        kind = LookFirst if self.has_effect else BadAnswer
+        if self.has_effect:
+            return LookFirst(
+                f"{self.operation}: {message}", upstream=self.upstream, status=status, account=self.account
+            )
         return kind(
             f"{self.operation}: {message}", upstream=self.upstream, status=status, account=self.account
         )
@@ -116,14 +121,18 @@ class Answer:
         """The body as a JSON object; `BadAnswer` (`LookFirst` for a write) when it is none."""
         value = self.json()
         if not isinstance(value, dict):
-            raise self.call.undocumented("the answer is not a JSON object", status=self.status)
+            raise self.call.undocumented(
+                "the answer is not a JSON object", status=self.status, kind=WrongShape
+            )
         return value
 
     def array(self) -> list[Any]:
         """The body as a JSON array; `BadAnswer` (`LookFirst` for a write) when it is none."""
         value = self.json()
         if not isinstance(value, list):
-            raise self.call.undocumented("the answer is not a JSON array", status=self.status)
+            raise self.call.undocumented(
+                "the answer is not a JSON array", status=self.status, kind=WrongShape
+            )
         return value
 
 

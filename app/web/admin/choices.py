@@ -6,6 +6,7 @@ from app.store.organizations import (
     Animals,
     BurnedIn,
     CaptureSource,
+    Corrections,
     Identity,
     Images,
     Incomplete,
@@ -28,6 +29,7 @@ QUESTIONS = {
     "incomplete": "What if a person's details are incomplete?",
     "animals": "How are animals filed?",
     "match_existing": "Are patients that Aurabox already has adopted?",
+    "corrections": "What if a later exam corrects a patient's details?",
     "source": "Where do the images come from?",
     "images": "How do images go to Aurabox?",
     "video": "What do clips become?",
@@ -58,6 +60,10 @@ CHOICES: dict[str, tuple[Choice, ...]] = {
             "One active patient with the same names, date of birth and sex is used. Several go to review.",
         ),
         Choice(MatchExisting.NEVER, "Never", "The first exam of a person always creates a patient."),
+    ),
+    "corrections": (
+        Choice(Corrections.REVIEW, "Ask", "The exam waits until somebody says which details are right."),
+        Choice(Corrections.UPDATE, "Update the patient", "The patient's details are changed in Aurabox."),
     ),
     "source": (
         Choice(

@@ -77,6 +77,8 @@ ORGANIZATION_ITEM: dict[str, Any] = {
     "dicomweb_user": None,
     "report": False,
     "timezone": "Australia/Melbourne",
+    "corrections": "review",
+    "policy_version": 3,
     "concurrency": 8,
     "has_aurabox_key": True,
     "has_service_key": False,

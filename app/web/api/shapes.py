@@ -217,6 +217,8 @@ class OrganizationItem(BaseModel):
     dicomweb_user: str | None
     report: bool
     timezone: str
+    corrections: str
+    policy_version: int
     concurrency: int
     has_aurabox_key: bool
     has_service_key: bool
