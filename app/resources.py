@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from app.clients.aurabox import AuraboxClient
 from app.clients.aurabox.uploader import Integration, SignIns, UploaderClient
@@ -19,17 +19,15 @@ from app.clients.dicomweb import DicomWebClient, authorization
 from app.clients.http import Egress, Http
 from app.clients.observing import count_exchange
 from app.crypto import Sealer, keyed_hash, load_or_create_keys, new_lookup_key
+from app.database import Watch, open_engine
 from app.errors import Misuse
 from app.pool import Pool
 from app.queue import Queue
-from app.settings import Settings, sqlalchemy_url
+from app.settings import Settings
 from app.staging import Staging, open_staging
 from app.store import tables  # noqa: F401 - a mapping finds the tables it refers to only once all are known
 from app.store.organizations import Organization
 from app.store.secrets import CLARIUS_API_KEY, LOOKUP_KEY, keep_first_secret, read_secret
-
-POOL_CONNECTIONS = 30
-STATEMENT_SECONDS = 30
 
 
 class LookupKey:
@@ -56,6 +54,7 @@ class Resources:
     settings: Settings
     engine: AsyncEngine = field(repr=False)
     sessions: async_sessionmaker[AsyncSession] = field(repr=False)
+    watch: Watch = field(repr=False)
     http: Http = field(repr=False)
     sealer: Sealer = field(repr=False)
     queue: Queue = field(repr=False)
@@ -142,25 +141,21 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Open everything for a process; both stores must be named in `settings` (see `app.embedded`)."""
     keys = settings.secret_keys or load_or_create_keys(settings.data_dir)
     sealer = Sealer(keys)
-    engine = create_async_engine(
-        sqlalchemy_url(settings.database_url),
-        pool_size=POOL_CONNECTIONS,
-        max_overflow=0,
-        pool_pre_ping=True,
-        hide_parameters=True,
-        connect_args={"server_settings": {"statement_timeout": str(STATEMENT_SECONDS * 1000)}},
-    )
+    engine = open_engine(settings)
+    watch = Watch(settings)
+    watch.over(engine)
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     queue = Queue(settings.redis_url)
     pool = Pool()
     host = socket.gethostname()
     egress = Egress(production=settings.is_production, allowed=settings.allowed_upstreams)
     try:
-        async with Http(egress=egress, observe=count_exchange) as http:
+        async with watch.running(), Http(egress=egress, observe=count_exchange) as http:
             yield Resources(
                 settings=settings,
                 engine=engine,
                 sessions=sessions,
+                watch=watch,
                 http=http,
                 sealer=sealer,
                 queue=queue,

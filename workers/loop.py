@@ -10,6 +10,7 @@ import asyncpg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.database import CONNECT_SECONDS
 from app.inbox.receive import WAKE_CHANNEL
 from app.resources import Resources
 from app.settings import asyncpg_dsn
@@ -91,11 +92,12 @@ class Loop:
         dsn = asyncpg_dsn(self._resources.settings.database_url)
         while True:
             try:
-                connection = await asyncpg.connect(dsn)
+                connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
             except (OSError, asyncpg.PostgresError):
                 await asyncio.sleep(POLL_SECONDS * 2)
                 continue
             try:
+                self._resources.watch.add(connection)
                 gone = asyncio.Event()
                 connection.add_termination_listener(lambda *_, gone=gone: gone.set())
                 await connection.add_listener(WAKE_CHANNEL, lambda *_: self._wake.set())

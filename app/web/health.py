@@ -5,6 +5,7 @@ import asyncio
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.resources import Resources, schema_revision
@@ -41,7 +42,8 @@ async def _checks(resources: Resources) -> dict[str, bool]:
     try:
         async with asyncio.timeout(LOOK_SECONDS), resources.sessions() as session:
             schema = await schema_revision(session) is not None
-            database = True
+            # one that takes no writes (a standby) takes no notification either
+            database = await session.scalar(text("SHOW transaction_read_only")) == "off"
             worker = schema and bool(await living_workers(session))
     except (SQLAlchemyError, OSError, TimeoutError):
         database = False

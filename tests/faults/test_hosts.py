@@ -8,11 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import unquote
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
 
 from app.resources import Resources, open_resources
 from app.settings import Settings
@@ -20,7 +18,7 @@ from app.states import ExamState
 from sandbox import faults
 from sandbox.server import Sandbox
 from tests.support.bridge import Bridge, get, open_bridge, settings_for, working
-from tests.support.proxy import Proxy
+from tests.support.proxy import Proxy, before_postgres
 from tests.support.rig import SHORT, Rig
 from tests.support.wait import until
 
@@ -82,22 +80,14 @@ WAITING = (
 @asynccontextmanager
 async def behind_a_proxy(settings: Settings) -> AsyncIterator[tuple[Bridge, Proxy, Resources]]:
     """A web application without a worker that reaches PostgreSQL through the proxy; the resources go there directly."""
-    url = make_url(settings.database_url)
-    folder = unquote(str(url.query.get("host", "")))
-    proxy = Proxy(f"{folder}/.s.PGSQL.5432" if folder else (url.host or "127.0.0.1", url.port or 5432))
-    await proxy.start()
-    try:
-        through = url.set(host="127.0.0.1", port=proxy.port, query={}).render_as_string(hide_password=False)
-        async with Sandbox() as sandbox:
-            direct = settings_for(settings, sandbox, **SHORT)
-            proxied = direct.model_copy(update={"database_url": through})
-            async with (
-                open_resources(direct) as resources,
-                open_bridge(proxied, sandbox, worker=False) as bridge,
-            ):
-                yield bridge, proxy, resources
-    finally:
-        await proxy.stop()
+    async with before_postgres(settings.database_url) as (proxy, through), Sandbox() as sandbox:
+        direct = settings_for(settings, sandbox, **SHORT)
+        proxied = direct.model_copy(update={"database_url": through})
+        async with (
+            open_resources(direct) as resources,
+            open_bridge(proxied, sandbox, worker=False) as bridge,
+        ):
+            yield bridge, proxy, resources
 
 
 async def test_row_6_the_answer_to_a_commit_is_lost_and_the_exam_is_not(settings: Settings) -> None:

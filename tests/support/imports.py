@@ -30,6 +30,7 @@ FLOORS: dict[str, int] = {
     "app.logs": 1,
     "app.metrics": 1,
     "app.tracing": 1,
+    "app.database": 1,
     "app.pool": 1,
     "app.staging": 1,
     "app": 0,

@@ -1,10 +1,12 @@
-"""A TCP proxy on loopback that cuts, holds or slows what goes through it; must not look at the bytes."""
+"""A TCP proxy on loopback that cuts, holds, slows or deadens what goes through it; must not look at the bytes."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy.engine import make_url
 
 PIECE_BYTES = 64 * 1024
 
@@ -20,7 +22,7 @@ class Proxy:
     def __init__(self, target: tuple[str, int] | str) -> None:
         self._target = target
         self._server: asyncio.Server | None = None
-        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._pairs: dict[tuple[asyncio.StreamWriter, asyncio.StreamWriter], asyncio.Event] = {}
         self._open = asyncio.Event()
         self._open.set()
         self.refuse = False
@@ -44,6 +46,8 @@ class Proxy:
     async def stop(self) -> None:
         """Cut everything and close."""
         self.release()
+        for living in self._pairs.values():
+            living.set()
         self.cut()
         if self._server is not None:
             self._server.close()
@@ -56,6 +60,15 @@ class Proxy:
     def release(self) -> None:
         """Let everything pass again."""
         self._open.set()
+
+    def deaden(self) -> int:
+        """The connections that are open now go dead: nothing passes any more and no end hears of the other's end.
+
+        New ones pass as before. How many went dead.
+        """
+        for living in self._pairs.values():
+            living.clear()
+        return len(self._pairs)
 
     def cut(self) -> None:
         """Break every connection that is open now."""
@@ -77,17 +90,23 @@ class Proxy:
             writer.transport.abort()
             return
         pair = (writer, onward)
-        self._pairs.add(pair)
+        living = self._pairs[pair] = asyncio.Event()
+        living.set()
         try:
-            await asyncio.gather(self._pass(reader, onward, slow=False), self._pass(there, writer, slow=True))
+            await asyncio.gather(
+                self._pass(reader, onward, living, slow=False), self._pass(there, writer, living, slow=True)
+            )
         finally:
-            self._pairs.discard(pair)
+            del self._pairs[pair]
             for end in pair:
                 end.transport.abort()
 
-    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, slow: bool) -> None:
+    async def _pass(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, living: asyncio.Event, *, slow: bool
+    ) -> None:
         with contextlib.suppress(OSError):
             while piece := await source.read(self.piece_bytes):
+                await living.wait()
                 await self._open.wait()
                 if slow and self.seconds:
                     await asyncio.sleep(self.seconds)
@@ -97,8 +116,26 @@ class Proxy:
                     self.hold_at = None
                     self.hold()
                 await sink.drain()
+        await living.wait()
+        with contextlib.suppress(OSError):
             if sink.can_write_eof():
                 sink.write_eof()
+
+
+@asynccontextmanager
+async def before_postgres(database_url: str) -> AsyncIterator[tuple[Proxy, str]]:
+    """A proxy before the PostgreSQL of this URL, wherever it listens, and the URL that goes through it."""
+    url = make_url(database_url)
+    folder = unquote(str(url.query.get("host", "")))
+    proxy = Proxy(f"{folder}/.s.PGSQL.5432" if folder else (url.host or "127.0.0.1", url.port or 5432))
+    await proxy.start()
+    try:
+        yield (
+            proxy,
+            url.set(host="127.0.0.1", port=proxy.port, query={}).render_as_string(hide_password=False),
+        )
+    finally:
+        await proxy.stop()
 
 
 @asynccontextmanager
