@@ -26,6 +26,7 @@ EFFECTS: dict[str, str] = {
     "send:start_upload": "an upload is begun (start)",
     "send:upload_archive": "the archive is sent (Tus)",
     "send:complete_upload": "an upload is completed (complete)",
+    "send:look_for_images": "the study's images are counted after an answer was lost (A13)",
     "send:fail_upload": "Aurabox is told that an upload failed (error)",
     "send:store_instances": "a batch of instances is stored (STOW-RS)",
     "confirm:read_back": "the study is read back (A13)",

@@ -112,6 +112,8 @@ class Settings(BaseModel):
         dict[str, str | None], BeforeValidator(rules.study_fields), AfterValidator(rules.known_study_fields)
     ] = {name: name for name in rules.AURABOX_STUDY_FIELD_NAMES}
     """Our name → Aurabox's name. A name that is absent or None is not sent."""
+    aurabox_image_count_field: str = ""
+    """The field in which the team's studies show how many images they hold; empty: they show none."""
     aura_app_id: str | None = None
     aura_app_secret: SecretStr | None = None
 
@@ -125,6 +127,10 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
         mistakes = [*_incomplete_sets(self), *_refused_upstreams(self)]
+        if self.aurabox_image_count_field in {*self.aurabox_study_fields.values()} - {None}:
+            mistakes.append(
+                "AURABOX_IMAGE_COUNT_FIELD: must not be a field that we write (AURABOX_STUDY_FIELDS); it would count nothing"
+            )
         if self.retry_cap_seconds < self.retry_base_seconds:
             mistakes.append(
                 "SONOBRIDGE_RETRY_CAP_SECONDS: must not be less than SONOBRIDGE_RETRY_BASE_SECONDS"

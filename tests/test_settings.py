@@ -86,6 +86,7 @@ def test_every_variable_is_read():
         "CLARIUS_RESEARCH_USERNAME": "research",
         "CLARIUS_RESEARCH_PASSWORD": "research-password",
         "AURABOX_BASE_URL": "https://eu.example.org",
+        "AURABOX_IMAGE_COUNT_FIELD": "images_held",
         "AURABOX_STUDY_FIELDS": '{"modality": "mod", "source": null}',
         "AURA_APP_ID": "app",
         "AURA_APP_SECRET": "app-secret",

@@ -16,15 +16,18 @@ from app.gate import calling
 from app.resources import Resources
 from app.states import ExamState
 from app.store.exams import Exam
+from app.store.instances import end_upload
 from app.store.organizations import Organization
 from app.store.runs import begin_run
-from app.store.uploads import Upload, abandoned_uploads
+from app.store.uploads import Upload, UploadState, abandoned_uploads
 
 log = structlog.get_logger(__name__)
 
 UPLOADS_A_ROUND = 50
 TIDY_SECONDS = 60.0
 
+# in these states an exam goes on with what it began
+UNDER_WAY = (ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING)
 # in these states an exam needs nothing of what is staged, and if a person takes it up again it is downloaded anew
 STAGES_NOTHING = frozenset({ExamState.CANCELLED, ExamState.GONE, ExamState.UNVERIFIED})
 
@@ -34,9 +37,7 @@ async def close_uploads_when_due(resources: Resources) -> None:
     async with resources.sessions.begin() as session:
         if not await begin_run(session, "close_uploads", every=resources.settings.sweep_seconds):
             return
-        ended = await abandoned_uploads(
-            session, states=(ExamState.CANCELLED, ExamState.FAILED), limit=UPLOADS_A_ROUND
-        )
+        ended = await abandoned_uploads(session, under_way=UNDER_WAY, limit=UPLOADS_A_ROUND)
     for upload, exam in ended:
         await _close(resources, upload, exam)
 
@@ -44,7 +45,8 @@ async def close_uploads_when_due(resources: Resources) -> None:
 async def _close(resources: Resources, upload: Upload, exam: Exam) -> None:
     async with resources.sessions() as session:
         organization = await session.get(Organization, exam.organization_id)
-    if organization is not None:
+    # one that was only planned Aurabox knows nothing of
+    if organization is not None and upload.state != UploadState.PLANNED:
         try:
             await _tell(resources, upload, exam, organization)
         except GiveUp as error:
@@ -54,9 +56,9 @@ async def _close(resources: Resources, upload: Upload, exam: Exam) -> None:
             log.warning("upload_not_closed", code=error.code)
             return
     async with resources.sessions.begin() as session:
-        row = await session.get(Upload, upload.exam_id, with_for_update=True)
-        if row is not None and row.upload_id == upload.upload_id:
-            await session.delete(row)
+        row = await session.get(Upload, upload.upload_id, with_for_update=True)
+        if row is not None and row.state != UploadState.COMPLETE:
+            await end_upload(session, row)
 
 
 async def _tell(resources: Resources, upload: Upload, exam: Exam, organization: Organization) -> None:
@@ -66,7 +68,7 @@ async def _tell(resources: Resources, upload: Upload, exam: Exam, organization: 
         if exam.state == ExamState.CANCELLED:
             await client.cancel(upload.upload_id)
         else:
-            await client.error(upload.upload_id, exam.error_code or "failed")
+            await client.error(upload.upload_id, exam.error_code or "not gone on with")
         fault_point("close:after_end_upload")
 
 

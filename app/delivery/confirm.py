@@ -1,53 +1,136 @@
-"""Step confirm: read back what can be read back; only then is an exam delivered (A13)."""
+"""Step confirm: read back what can be read back; only then is an exam delivered (A13).
+
+The whole study is looked at, also for a submission that sent nothing: `delivered` means that it shows now. Images are
+counted where they can be: by an image server's list, or by the number that a study shows of itself.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from app.delivery.filing import plan_of
+from app.clients.aurabox import Study as RemoteStudy
+from app.delivery.counting import count_in
+from app.delivery.filing import Plan, plan_of
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.work import Work
 from app.errors import TryLater
 from app.states import Step
-from app.store.base import now
 from app.store.captures import Capture, captures_of
 from app.store.exam_events import was_recorded
-from app.store.instances import Instance, instances_of
-from app.store.organizations import Images, Organization
+from app.store.exams import Exam
+from app.store.image_counts import images_of
+from app.store.instances import (
+    THERE,
+    Instance,
+    InstanceState,
+    instances_of,
+    instances_of_study,
+    mark_gone,
+    mark_seen,
+)
+from app.store.organizations import Images
 from app.store.studies import Study
-from app.store.study_contents import keep_contents
 from app.store.subjects import Subject
 
 # An image server may list what it took a little later; after so many looks it has lost it.
 LOOKS_TO_GIVE_UP = 6
 NAMED_CAPTURES = 20
+NOT_LISTED = "images_not_listed"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a count came to: `missing` images in all; `suspects` are those that may be among them."""
+
+    seen: Sequence[Instance]
+    missing: int
+    suspects: Sequence[Instance]
 
 
 async def confirm(work: Work) -> Outcome:
-    """Done when Aurabox shows the study with our UID, and no capture is missing (or a person accepted that)."""
+    """Done when Aurabox shows the study with our UID, and nothing is missing (or a person accepted that).
+
+    Images that were there once and are not any more send the exam back to convert, to be sent again.
+    """
     async with work.tx() as (session, exam):
         plan = await plan_of(session, exam)
-        organization = plan.organization
         study = await session.get_one(Study, exam.study_id)
         subject = await session.get_one(Subject, study.subject_id)
         captures = await captures_of(session, exam.id)
+        sent = [one for one in await instances_of_study(session, study.id) if one.state in THERE]
         # vouched for at this step: an exam released for another reason has nothing missing accepted
         accepted = await was_recorded(session, exam.id, step=Step.CONFIRM, event="released")
-    async with work.effect("confirm:read_back", f"aurabox:{organization.id}"):
-        seen = await work.resources.aurabox(organization).study(subject.remote_id, study.remote_id)
+    async with work.effect("confirm:read_back", f"aurabox:{plan.organization.id}"):
+        shown = await work.resources.aurabox(plan.organization).study(subject.remote_id, study.remote_id)
+    if not accepted:
+        _refuse_another_uid(work, study, shown)
+    counted = await _count(work, plan, study, shown, sent)
+    unseen = 0
+    if counted is not None:
+        again, unseen = await _note_count(work, counted, accepted=accepted)
+        if again:
+            return Done(f"{again} images are not there any more and are sent again", to=Step.CONVERT)
+    problems = [capture for capture in captures if capture.problem_code]
+    if (problems or unseen) and not accepted:
+        raise _incomplete(captures, problems, unseen)
+    return Done(await _told(work))
+
+
+def _refuse_another_uid(work: Work, study: Study, shown: RemoteStudy) -> None:
     name = work.resources.settings.aurabox_study_fields.get("study_instance_uid")
-    shown = seen.fields.get(name) if name else None
-    if shown is not None and shown != study.study_instance_uid and not accepted:
+    uid: Any = shown.fields.get(name) if name else None
+    if uid is not None and uid != study.study_instance_uid:
         raise NeedsPerson("the study in Aurabox carries another UID than ours", code="study_uid_differs")
-    unseen: set[str] = set()
+
+
+async def _count(
+    work: Work, plan: Plan, study: Study, shown: RemoteStudy, sent: Sequence[Instance]
+) -> Counted | None:
+    """What is there of all that was sent for the study; None where nothing can be counted."""
     if plan.policy.images == Images.DICOMWEB:
-        unseen = await _unseen(work, organization, study, wait=not accepted)
-    await _keep(work, study, captures, without=set() if accepted else unseen)
-    missing = [capture for capture in captures if capture.problem_code]
-    if (missing or unseen) and not accepted:
-        raise _incomplete(captures, missing, unseen)
-    return Done(f"{len(captures) - len(missing)} of {len(captures)} captures")
+        async with work.effect("confirm:search_instances", f"dicomweb:{plan.organization.id}"):
+            listed = await work.resources.dicomweb(plan.organization).instance_uids(study.study_instance_uid)
+        missing = [one for one in sent if one.sop_instance_uid not in listed]
+        return Counted(
+            [one for one in sent if one.sop_instance_uid in listed], missing=len(missing), suspects=missing
+        )
+    held = count_in(work, shown.fields)
+    if plan.policy.images != Images.UPLOADER or held is None:
+        return None
+    if held >= len(sent):
+        return Counted(sent, missing=0, suspects=())
+    return Counted((), missing=len(sent) - held, suspects=sent)
 
 
-def _incomplete(captures: Sequence[Capture], missing: Sequence[Capture], unseen: set[str]) -> NeedsPerson:
+async def _note_count(work: Work, counted: Counted, *, accepted: bool) -> tuple[int, int]:
+    """Record a count: how many images are to be sent again, and how many are missing without that.
+
+    Raises TryLater while more may yet be listed. What was there before, or was sent by another submission, can be
+    sent again by one that has its capture; what this one sent and nobody ever saw, a person has to look into.
+    """
+    async with work.tx() as (session, exam):
+        await mark_seen(session, counted.seen)
+        exam.seen_count = sum(1 for one in counted.seen if one.exam_id == exam.id)
+    if not counted.missing:
+        return 0, 0
+    if not accepted and await work.count("looks") < LOOKS_TO_GIVE_UP:
+        raise TryLater(f"{counted.missing} images are not listed yet", upstream="dicomweb", code=NOT_LISTED)
+    async with work.tx() as (session, exam):
+        ours = {one.id for one in await instances_of(session, exam)}
+        if accepted:
+            # what a person has let go once is asked about no more
+            await mark_gone(session, [one for one in counted.suspects if one.id not in ours])
+            return 0, counted.missing
+        again = [one for one in counted.suspects if one.id in ours and _was_elsewhere(one, exam)]
+        await mark_gone(session, again)
+    return len(again), counted.missing
+
+
+def _was_elsewhere(instance: Instance, exam: Exam) -> bool:
+    return instance.state == InstanceState.SEEN or instance.exam_id != exam.id
+
+
+def _incomplete(captures: Sequence[Capture], missing: Sequence[Capture], unseen: int) -> NeedsPerson:
     """What a person has to know, in one line; the first captures stand for the rest of a long list."""
     parts = []
     if missing:
@@ -56,51 +139,16 @@ def _incomplete(captures: Sequence[Capture], missing: Sequence[Capture], unseen:
         )
         parts.append(f"{len(missing)} of {len(captures)} captures could not be delivered: {which}")
     if unseen:
-        parts.append(f"the image server took {len(unseen)} images but does not list them")
-    return NeedsPerson("; ".join(parts), code="captures_missing" if missing else "images_not_listed")
+        parts.append(f"the image server took {unseen} images but does not list them")
+    return NeedsPerson("; ".join(parts), code="captures_missing" if missing else NOT_LISTED)
 
 
-async def _unseen(work: Work, organization: Organization, study: Study, *, wait: bool) -> set[str]:
-    """The images that the server took and does not list; how many it does is recorded.
-
-    Raises TryLater while it may yet list them, if `wait`.
-    """
-    async with work.effect("confirm:search_instances", f"dicomweb:{organization.id}"):
-        listed = await work.resources.dicomweb(organization).instance_uids(study.study_instance_uid)
+async def _told(work: Work) -> str:
+    """What the history may say: that it is filed, and of images no more than is known."""
     async with work.tx() as (session, exam):
-        sent = await instances_of(session, exam.id)
-        unseen = {row.sop_instance_uid for row in sent} - listed
-        exam.seen_count = len(sent) - len(unseen)
-        tried = exam.attempts
-    if unseen and wait and tried + 1 < LOOKS_TO_GIVE_UP:
-        raise TryLater(
-            f"{len(unseen)} images are not listed yet", upstream="dicomweb", code="images_not_listed"
-        )
-    return unseen
-
-
-async def _keep(work: Work, study: Study, captures: Sequence[Capture], *, without: set[str]) -> None:
-    """The study holds these contents from now on: a later submission does not send them again."""
-    async with work.tx() as (session, exam):
-        at = await session.scalar(now().select())
-        made: dict[object, Instance] = {}
-        lost = set()
-        for row in await instances_of(session, exam.id):
-            if row.sop_instance_uid in without:
-                lost.add(row.capture_id)
-                continue
-            row.confirmed_at = at
-            made.setdefault(row.capture_id, row)
-        await keep_contents(
-            session,
-            [
-                {
-                    "study_id": study.id,
-                    "sha256": capture.sha256,
-                    "sop_instance_uid": made[capture.id].sop_instance_uid,
-                    "exam_id": exam.id,
-                }
-                for capture in captures
-                if capture.id in made and capture.id not in lost and not capture.problem_code
-            ],
-        )
+        images = await images_of(session, exam)
+    if not images.wanted:
+        return f"filed; {images.why or 'there are no images'}"
+    if images.seen is not None:
+        return f"filed; {images.seen} of {images.wanted} images seen there"
+    return f"filed; {images.accepted} of {images.wanted} images accepted"

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import structlog
 from sqlalchemy import select
@@ -14,28 +15,38 @@ from app.delivery.dicom_subject import dicom_subject, study_context
 from app.delivery.filing import Plan, plan_of
 from app.delivery.identity import day_of, exam_identity
 from app.delivery.mapping import keyed_digest
-from app.delivery.outcome import Done, NeedsPerson, Outcome, Wait
-from app.delivery.staged import leftovers, making, staged_dicom, staged_name
+from app.delivery.outcome import Done, NeedsPerson, Outcome, another_turn
+from app.delivery.staged import is_staged, leftovers, making, staged_dicom, staged_name
 from app.delivery.study import deidentify_key, studied_at
 from app.delivery.work import Work
 from app.imaging.convert import convert_capture
 from app.imaging.errors import CaptureProblem
 from app.imaging.subjects import ConvertedInstance, StudyContext, Subject
 from app.pool import ProcessDied
-from app.states import Reason, Step
+from app.states import Step
 from app.store.base import clock
 from app.store.captures import Capture, captures_of
-from app.store.exams import Exam, begin_sending
-from app.store.instances import Instance, delivered_elsewhere, instances_of
+from app.store.exams import Exam
+from app.store.instances import (
+    LEFT,
+    THERE,
+    Instance,
+    InstanceState,
+    contents_of,
+    delivered_before,
+    empty_upload,
+    forget_instances,
+    instances_of_study,
+    link_capture,
+    take_turn,
+)
 from app.store.organizations import BurnedIn
 from app.store.studies import Study
-from app.store.study_contents import StudyContent, contents_of
 from app.store.subjects import Mode
 from app.store.subjects import Subject as SubjectRow
+from app.store.uploads import Upload, UploadState, open_uploads
 
 log = structlog.get_logger(__name__)
-
-TURN_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,8 @@ class Conversion:
     study: Study
     subject: SubjectRow
     captures: Sequence[Capture]
-    made: Sequence[Instance]
-    contents: Mapping[str, StudyContent]
+    contents: Mapping[str, Sequence[Instance]]
+    uploads: Mapping[UUID, Upload]
 
 
 @dataclass(frozen=True)
@@ -57,18 +68,18 @@ class Making:
 
     context: StudyContext
     subject: Subject
-    study: Study
+    policy_version: int
 
 
 async def convert(work: Work) -> Outcome:
     """Done when every capture that can become an image is one, in staging and recorded.
 
-    Bytes that are gone from staging (another host had them) send the exam back to download. Another request of the
-    same study goes first if it began first: what it delivers is not sent again.
+    Bytes that are gone from staging (another host had them) send the exam back to download. Another submission of
+    the same study goes first if it began first: what it delivers is not sent again.
     """
     what = await _read(work)
     if what is None:
-        return Wait(Reason.SETTLING, TURN_SECONDS, message="another submission of this exam is being sent")
+        return another_turn()
     _refuse_unknown_pixels(what)
     for folder in leftovers(work):
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -81,15 +92,15 @@ async def convert(work: Work) -> Outcome:
         paths.append(path)
     made = await _convert_all(work, await _described(work, what), list(zip(todo, paths, strict=True)))
     await _forget_unmade(work)
-    return Done(f"{made} images from {len(todo)} captures")
+    return Done(f"{made} images made of {len(todo)} captures")
 
 
 async def _read(work: Work) -> Conversion | None:
-    """None while it is another request's turn."""
+    """None while it is another submission's turn."""
     async with work.tx() as (session, exam):
-        if not await begin_sending(session, exam):
-            return None
         plan = await plan_of(session, exam)
+        if not await take_turn(session, exam):
+            return None
         study = await session.get_one(Study, exam.study_id)
         return Conversion(
             exam=exam,
@@ -97,8 +108,8 @@ async def _read(work: Work) -> Conversion | None:
             study=study,
             subject=await session.get_one(SubjectRow, study.subject_id),
             captures=await captures_of(session, exam.id),
-            made=await instances_of(session, exam.id),
             contents=await contents_of(session, study.id),
+            uploads={one.upload_id: one for one in await open_uploads(session, exam_id=exam.id)},
         )
 
 
@@ -116,8 +127,12 @@ def _refuse_unknown_pixels(what: Conversion) -> None:
 
 
 async def _select(work: Work, what: Conversion) -> list[Capture]:
-    """The captures still to be converted: new content, once each; what the study has is marked as delivered."""
-    ready = await _ready(work, what)
+    """The captures still to be converted: new content, once each; the others stand for what the study has."""
+    ready = {
+        sha256: instances
+        for sha256, instances in what.contents.items()
+        if all([await _needs_no_file(work, what, one) for one in instances])
+    }
     seen: set[str] = set()
     todo: list[Capture] = []
     async with work.tx() as (session, exam):
@@ -125,24 +140,31 @@ async def _select(work: Work, what: Conversion) -> list[Capture]:
             if capture.problem_code or capture.sha256 is None:
                 continue
             row = await session.get_one(Capture, capture.id)
-            held = what.contents.get(capture.sha256)
-            if held is not None:
-                row.already_delivered = held.exam_id != exam.id
-                row.sop_instance_uid = held.sop_instance_uid
-            elif capture.sha256 not in seen and capture.sop_instance_uid not in ready:
+            if capture.sha256 in ready:
+                await _stands_for(session, exam, row, ready[capture.sha256])
+            elif capture.sha256 not in seen:
                 todo.append(capture)
             seen.add(capture.sha256)
     return todo
 
 
-async def _ready(work: Work, what: Conversion) -> set[str | None]:
-    """First objects of the captures that need no conversion: all that was made of them is sent, or in staging."""
-    unready = set()
-    for instance in what.made:
-        name = staged_dicom(instance.sop_instance_uid)
-        if instance.stored_at is None and await work.resources.staging.fetch(work.exam_id, name) is None:
-            unready.add(instance.capture_id)
-    return {instance.sop_instance_uid for instance in what.made if instance.capture_id not in unready}
+async def _needs_no_file(work: Work, what: Conversion, instance: Instance) -> bool:
+    """Whether an object is sent, or has nothing to wait for but to be: in an archive that is there, or in staging."""
+    if instance.state in THERE:
+        return True
+    if instance.state == InstanceState.IN_UPLOAD:
+        upload = what.uploads.get(instance.upload_id or work.exam_id)
+        if upload is not None and upload.state in {UploadState.SENT, UploadState.ASKED}:
+            return True
+    return instance.state != InstanceState.GONE and await is_staged(work, instance)
+
+
+async def _stands_for(
+    session: AsyncSession, exam: Exam, capture: Capture, instances: Sequence[Instance]
+) -> None:
+    await link_capture(session, capture.id, instances)
+    capture.sop_instance_uid = instances[0].sop_instance_uid
+    capture.already_delivered = delivered_before(exam, instances)
 
 
 async def _described(work: Work, what: Conversion) -> Making:
@@ -167,7 +189,7 @@ async def _described(work: Work, what: Conversion) -> Making:
         studied_at=studied_at(what.exam, policy),
         deidentify_key=key,
     )
-    return Making(context, subject, what.study)
+    return Making(context, subject, policy.version)
 
 
 async def _convert_all(work: Work, how: Making, todo: Sequence[tuple[Capture, Path]]) -> int:
@@ -178,7 +200,9 @@ async def _convert_all(work: Work, how: Making, todo: Sequence[tuple[Capture, Pa
     async def carry() -> None:
         nonlocal made
         for capture, path in left:
-            made += await _convert_one(work, how, capture, path)
+            # read after the wait: several of these run side by side
+            fresh = await _convert_one(work, how, capture, path)
+            made += fresh
 
     # one more than there are processes: while one is being recorded the processes have work
     tasks = [asyncio.create_task(carry()) for _ in range(min(len(todo), work.resources.pool.processes + 1))]
@@ -219,7 +243,7 @@ async def _convert_one(work: Work, how: Making, capture: Capture, path: Path) ->
         place.parent.mkdir(mode=0o700, exist_ok=True)
         instance.path.replace(place)
         await work.resources.staging.put(work.exam_id, name)
-    return await _record(work, how.study, capture, made)
+    return await _record(work, how, capture, made)
 
 
 async def _record_problem(work: Work, capture: Capture, code: str, message: str) -> None:
@@ -235,34 +259,60 @@ async def _alike(session: AsyncSession, capture: Capture) -> Sequence[Capture]:
     return (await session.scalars(same)).all()
 
 
-async def _record(work: Work, study: Study, capture: Capture, made: Sequence[ConvertedInstance]) -> int:
-    uids = [one.sop_instance_uid for one in made]
+async def _record(work: Work, how: Making, capture: Capture, made: Sequence[ConvertedInstance]) -> int:
+    """Put the objects into the study's outbox, and say of each capture of this content what it became.
+
+    How many of them are to be sent: an exported bundle is another file each time, though the objects in it are
+    the same.
+    """
     async with work.tx() as (session, exam):
-        known = {row.sop_instance_uid: row for row in await instances_of(session, exam.id)}
-        # an exported bundle is another file each time, though the objects in it are the same
-        there = await delivered_elsewhere(session, study_id=study.id, exam_id=exam.id, uids=uids)
-        for instance in made:
-            if instance.sop_instance_uid in there:
-                continue
-            row = known.get(instance.sop_instance_uid)
+        known = {row.sop_instance_uid: row for row in await instances_of_study(session, _study_id(exam))}
+        rows = []
+        for one in made:
+            row = known.get(one.sop_instance_uid)
             if row is None:
-                row = Instance(
-                    exam_id=exam.id, capture_id=capture.id, sop_instance_uid=instance.sop_instance_uid
-                )
+                row = Instance(study_id=_study_id(exam), sop_instance_uid=one.sop_instance_uid)
                 session.add(row)
-            row.sop_class_uid, row.series_uid = instance.sop_class_uid, instance.series_uid
-            row.transfer_syntax, row.frames = instance.transfer_syntax, instance.frames
-            row.bytes, row.sha256 = instance.bytes, instance.sha256
-        for row_of in await _alike(session, capture):
-            row_of.sop_instance_uid = uids[0]
-            row_of.already_delivered = len(there) == len(made)
-    return len(made) - len(there)
+            if row.state not in LEFT:
+                row.state, row.upload_id = InstanceState.PLANNED, None
+                _describe(row, one, exam=exam, policy_version=how.policy_version)
+            rows.append(row)
+        await session.flush()
+        for alike in await _alike(session, capture):
+            await _stands_for(session, exam, alike, rows)
+    return sum(1 for row in rows if row.state == InstanceState.PLANNED)
+
+
+def _describe(row: Instance, made: ConvertedInstance, *, exam: Exam, policy_version: int) -> None:
+    """The object as it was made just now, by whom and under which policy."""
+    row.exam_id, row.policy_version = exam.id, policy_version
+    row.sop_class_uid, row.series_uid = made.sop_class_uid, made.series_uid
+    row.transfer_syntax, row.frames = made.transfer_syntax, made.frames
+    row.bytes, row.sha256 = made.bytes, made.sha256
+
+
+def _study_id(exam: Exam) -> UUID:
+    if exam.study_id is None:
+        raise RuntimeError("an exam past the step study has a study")
+    return exam.study_id
 
 
 async def _forget_unmade(work: Work) -> None:
-    """Objects planned of content that is not there any more (changed or gone at Clarius) can't be sent."""
+    """Objects planned of content that is not there any more (changed or gone at Clarius) can't be sent.
+
+    An upload that was to bring one of them is emptied: it would not be what was announced.
+    """
     async with work.tx() as (session, exam):
-        for row in await instances_of(session, exam.id):
-            name = staged_dicom(row.sop_instance_uid)
-            if row.stored_at is None and await work.resources.staging.fetch(exam.id, name) is None:
-                await session.delete(row)
+        uploads = {
+            one.upload_id: one
+            for one in await open_uploads(session, exam_id=exam.id)
+            if one.state not in {UploadState.SENT, UploadState.ASKED}
+        }
+        unmade = []
+        for row in await instances_of_study(session, _study_id(exam)):
+            waits = row.state == InstanceState.PLANNED or row.upload_id in uploads
+            if row.exam_id == exam.id and waits and not await is_staged(work, row):
+                unmade.append(row)
+        for upload_id in {row.upload_id for row in unmade if row.upload_id is not None}:
+            await empty_upload(session, uploads[upload_id])
+        await forget_instances(session, unmade)

@@ -56,6 +56,14 @@ class GiveBack:
 Outcome = Done | Wait | Rest | GiveBack
 
 
+TURN_SECONDS = 2.0
+
+
+def another_turn() -> Wait:
+    """Another submission of the same study makes or sends its images just now."""
+    return Wait(Reason.SETTLING, TURN_SECONDS, message="another submission of this exam is being sent")
+
+
 class NeedsPerson(SonobridgeError):
     """A person has to decide; the exam goes to `review`. `reason`: what else would let it go on by itself."""
 

@@ -2,18 +2,20 @@
 
 from zoneinfo import ZoneInfo
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.work import Work
 from app.errors import GiveUp, LookFirst, SlowDown, TryLater
 from app.gate import Held
-from app.imaging.receipt import Receipt, render_receipt
+from app.imaging.receipt import Known, Receipt, render_receipt
 from app.imaging.subjects import US_MULTI_FRAME
-from app.store.captures import captures_of
-from app.store.instances import instances_of
+from app.store.exams import Exam
+from app.store.image_counts import images_of
+from app.store.instances import THERE, InstanceState, instances_of
 from app.store.organizations import Organization
 from app.store.studies import Study
 
-REPORT_NAME = "Delivered to Aurabox"
 REPORT_FILE = "receipt.pdf"
 SENDING = "sending"
 SENT = "sent"
@@ -28,36 +30,44 @@ async def report(work: Work) -> Outcome:
             return Done()
         if exam.report_state == SENDING:
             raise _unclear()
-        organization = await session.get_one(Organization, exam.organization_id)
-        study = await session.get_one(Study, exam.study_id)
-        captures = await captures_of(session, exam.id)
-        instances = await instances_of(session, exam.id)
-        delivered_at = exam.delivered_at or exam.updated_at
-    clips = {row.capture_id for row in instances if row.sop_class_uid == US_MULTI_FRAME}
-    whole = [capture for capture in captures if not capture.problem_code]
-    moving = [
-        capture for capture in whole if capture.id in clips or (not instances and capture.kind == "mp4")
-    ]
-    content = render_receipt(
-        Receipt(
-            delivered_at=delivered_at.astimezone(ZoneInfo(organization.timezone)),
-            stills=len(whole) - len(moving),
-            clips=len(moving),
-            study_uid=study.study_instance_uid,
-        )
-    )
-    await _upload(work, str(exam.request_uuid), content)
+        receipt = await _receipt(session, exam)
+    await _upload(work, str(exam.request_uuid), receipt)
     return Done("receipt sent")
 
 
-async def _upload(work: Work, request_uuid: str, content: bytes) -> None:
+async def _receipt(session: AsyncSession, exam: Exam) -> Receipt:
+    """What may be said of the exam: of its images those that are there, the others with their reasons."""
+    organization = await session.get_one(Organization, exam.organization_id)
+    study = await session.get_one(Study, exam.study_id)
+    images = await images_of(session, exam)
+    counted = images.seen is not None
+    there = [
+        one
+        for one in await instances_of(session, exam)
+        if one.state == InstanceState.SEEN or (not counted and one.state in THERE)
+    ]
+    clips = sum(1 for one in there if one.sop_class_uid == US_MULTI_FRAME)
+    known: Known = "seen" if counted else "accepted"
+    return Receipt(
+        delivered_at=(exam.delivered_at or exam.updated_at).astimezone(ZoneInfo(organization.timezone)),
+        stills=len(there) - clips,
+        clips=clips,
+        study_uid=study.study_instance_uid,
+        known=known if images.taken else "not_sent",
+        wanted=images.wanted,
+        missing=images.reasons,
+    )
+
+
+async def _upload(work: Work, request_uuid: str, receipt: Receipt) -> None:
+    content = render_receipt(receipt)
     await _note(work, SENDING)
     try:
         async with work.effect("report:upload_receipt", "clarius"):
             clarius = await work.resources.clarius()
             await clarius.upload_report(
                 request_uuid,
-                name=REPORT_NAME,
+                name=receipt.title,
                 filename=REPORT_FILE,
                 content=content,
                 content_type="application/pdf",

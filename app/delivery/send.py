@@ -1,27 +1,72 @@
-"""Step send: the exam's new images by the organisation's transport; nothing new means nothing is sent."""
+"""Step send: the exam's new images by the organisation's transport; what the study was given already is not sent again."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.delivery.filing import plan_of
-from app.delivery.outcome import Done, Outcome
+from app.delivery.outcome import Done, Outcome, another_turn
 from app.delivery.send_dicomweb import send_by_dicomweb
-from app.delivery.send_uploader import send_by_uploader
+from app.delivery.send_uploader import end_begun_uploads, send_by_uploader
 from app.delivery.work import Work
 from app.states import Step
-from app.store.instances import instances_of
+from app.store.captures import captures_of
+from app.store.exams import Exam
+from app.store.instances import (
+    InstanceState,
+    count_sent,
+    delivered_before,
+    instances_by_capture,
+    take_turn,
+)
 from app.store.organizations import Images
 
 
 async def send(work: Work) -> Outcome:
-    """Done when the transport has accepted every image. Files gone from staging send the exam back to convert."""
+    """Done when the transport has accepted every image of the exam, now or before.
+
+    Images that are not made yet, or not any more, send the exam back to convert. Another submission of the study
+    goes first if it began first.
+    """
     async with work.tx() as (session, exam):
         plan = await plan_of(session, exam)
-        instances = list(await instances_of(session, exam.id))
-        exam.sent_count = len(instances)
-    if plan.policy.images == Images.NONE:
-        return Done("this organisation takes no images any more")
-    waiting = [instance for instance in instances if instance.stored_at is None]
-    if not waiting:
-        return Done("nothing new to send" if not instances else "sent already")
-    sender = send_by_uploader if plan.policy.images == Images.UPLOADER else send_by_dicomweb
-    if not await sender(work, plan, waiting):
+        if plan.policy.images == Images.NONE:
+            return Done("this organisation takes no images any more")
+        if not await take_turn(session, exam):
+            return another_turn()
+        if await _unmade(session, exam):
+            return Done("images are to be made again", to=Step.CONVERT)
+    if plan.policy.images == Images.UPLOADER:
+        accepted = await send_by_uploader(work, plan)
+    else:
+        await end_begun_uploads(work, plan)
+        accepted = await send_by_dicomweb(work, plan)
+    await _note(work)
+    if accepted is None:
         return Done("the images are no longer in staging", to=Step.CONVERT)
-    return Done(f"{len(waiting)} images")
+    return Done(f"{accepted} images were accepted" if accepted else "nothing new to send")
+
+
+async def _unmade(session: AsyncSession, exam: Exam) -> bool:
+    """Whether a capture waits for objects: none was made of it, or another submission's, or they are gone."""
+    made = await instances_by_capture(session, exam)
+    for capture in await captures_of(session, exam.id):
+        if capture.problem_code or capture.sha256 is None:
+            continue
+        instances = made.get(capture.id, ())
+        planned = [one for one in instances if one.state == InstanceState.PLANNED]
+        if (
+            not instances
+            or any(one.exam_id != exam.id for one in planned)
+            or any(one.state == InstanceState.GONE for one in instances)
+        ):
+            return True
+    return False
+
+
+async def _note(work: Work) -> None:
+    """Record how many images this submission brought, and which of its captures another one had."""
+    async with work.tx() as (session, exam):
+        exam.sent_count = await count_sent(session, exam)
+        made = await instances_by_capture(session, exam)
+        for capture in await captures_of(session, exam.id):
+            if instances := made.get(capture.id):
+                capture.already_delivered = delivered_before(exam, instances)

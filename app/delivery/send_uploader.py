@@ -6,23 +6,33 @@ again with its upload id (aurabox.md, path 1).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import structlog
 
 from app.clients.aurabox.uploader import StudySummary, UploaderClient
 from app.clients.tus import Hooks, Target, send_file
 from app.delivery.archive import Staged, discard_archive, stage_archive
+from app.delivery.counting import images_held
 from app.delivery.filing import Plan
 from app.delivery.study import DESCRIPTION, studied_at
 from app.delivery.work import Work
 from app.errors import GiveUp, NotThere, SonobridgeError, TryLater
 from app.metrics import transferred
-from app.store.base import now
 from app.store.exams import Exam
-from app.store.instances import Instance
+from app.store.instances import (
+    LEFT,
+    Instance,
+    end_upload,
+    instances_in,
+    instances_of_study,
+    mark_stored,
+    plan_upload,
+    planned_by,
+)
 from app.store.studies import Study
 from app.store.subjects import Mode, Subject
-from app.store.uploads import Upload, UploadState, plan_again, upload_of
+from app.store.uploads import Upload, UploadState, open_uploads
 
 log = structlog.get_logger(__name__)
 
@@ -32,10 +42,14 @@ IMAGES_CHANGED = "images_changed"
 
 @dataclass(frozen=True)
 class Sending:
-    """One upload and with what it is made."""
+    """One upload, what its archive holds, and with what it is made."""
 
     work: Work
+    plan: Plan
     upload: Upload
+    images: Sequence[Instance]
+    study: Study
+    subject: Subject
     client: UploaderClient
     account: str
 
@@ -51,50 +65,111 @@ class Sending:
     async def reached(self, stage: UploadState) -> None:
         """Commit that it has."""
         async with self.work.tx() as (session, _):
-            (await session.get_one(Upload, self.work.exam_id)).state = stage
+            (await session.get_one(Upload, self.upload.upload_id)).state = stage
         self.upload.state = stage
 
 
-async def send_by_uploader(work: Work, plan: Plan, images: Sequence[Instance]) -> bool:
-    """True when Aurabox answered `complete`, False when an image is no longer in staging.
+async def send_by_uploader(work: Work, plan: Plan) -> int | None:
+    """How many images Aurabox accepted by answering `complete`; None when one is no longer in staging.
 
-    Raises from the error tree; the next run goes on from the row.
+    First the upload that was begun, with what its archive holds, then what else is planned. Raises from the error
+    tree; the next run goes on from the row.
     """
+    accepted = 0
+    while (sending := await _next(work, plan)) is not None:
+        if not sending.images or sending.upload.study_id != sending.study.id:
+            # what it was to bring has changed, or belongs into another study by now
+            await _abandon(sending, IMAGES_CHANGED)
+        elif await _carry(sending):
+            accepted += len(sending.images)
+        else:
+            return None
+    return accepted
+
+
+async def end_begun_uploads(work: Work, plan: Plan) -> None:
+    """The organisation has another transport by now: uploads of this exam that were begun come to nothing."""
+    async with work.tx() as (session, _):
+        begun = await open_uploads(session, exam_id=work.exam_id)
+    for _ in begun:
+        if (sending := await _next(work, plan)) is not None:
+            await _abandon(sending, IMAGES_CHANGED)
+
+
+async def _next(work: Work, plan: Plan) -> Sending | None:
+    """The upload to go on with; else a new one of what is planned, recorded together; None when nothing is."""
     async with work.tx() as (session, exam):
-        upload = await upload_of(session, exam.id)
-        if upload.state == UploadState.COMPLETE:
-            # an earlier one of this exam, without these images
-            await plan_again(session, exam.id)
-            upload = await upload_of(session, exam.id)
         study = await session.get_one(Study, exam.study_id)
+        begun = await open_uploads(session, exam_id=exam.id)
+        if begun:
+            upload, images = begun[0], await instances_in(session, begun[0])
+        else:
+            images = await planned_by(session, exam)
+            if not images:
+                return None
+            upload = await plan_upload(session, exam, images)
         subject = await session.get_one(Subject, study.subject_id)
-    sending = Sending(
-        work, upload, work.resources.uploader(plan.organization), f"uploader:{plan.organization.id}"
+    return Sending(
+        work=work,
+        plan=plan,
+        upload=upload,
+        images=images,
+        study=study,
+        subject=subject,
+        client=work.resources.uploader(plan.organization),
+        account=f"uploader:{plan.organization.id}",
     )
+
+
+async def _carry(sending: Sending) -> bool:
+    """Bring one upload to its end; False when an image of it is no longer in staging."""
+    work, upload = sending.work, sending.upload
+    # the answer to an earlier `complete` was lost: it may have been accepted
+    unclear = upload.state == UploadState.ASKED
     try:
         if sending.before(UploadState.SENT):
-            archive = await stage_archive(work, study, images, upload)
+            archive = await stage_archive(work, sending.study, sending.images, upload)
             if archive is None:
                 return False
             await _keep_size(sending, archive)
-            summary = _summary(exam, study, plan, images)
-            await _begin(sending, summary, patient_id=subject.remote_id)
+            await _begin(sending, _summary(await work.read(), sending))
             await _send_archive(sending, archive)
             await sending.reached(UploadState.SENT)
+        if not unclear:
+            await sending.reached(UploadState.ASKED)
         async with work.effect("send:complete_upload", sending.account):
             await sending.client.complete(upload.upload_id, sending.assembly_id)
-    except NotThere as error:
-        # Aurabox has forgotten the upload: the next run plans one with a new id
-        await _forget(sending)
-        raise TryLater(
-            error.message, upstream="aurabox", status=error.status, code="upload_forgotten"
-        ) from error
     except GiveUp as error:
-        await _abandon(sending, error.code)
-        raise
-    await _stored(work, images)
-    discard_archive(work)
+        if not (unclear and await _arrived(sending)):
+            await _given_up(sending, error, unclear=unclear)
+    await _stored(sending)
+    discard_archive(work, upload)
     return True
+
+
+async def _given_up(sending: Sending, error: GiveUp, *, unclear: bool) -> NoReturn:
+    """The upload is over; whether it is tried with another one depends on what is known of it."""
+    if isinstance(error, NotThere):
+        # Aurabox has forgotten it
+        await _forget(sending)
+        code = "upload_forgotten"
+    else:
+        await _abandon(sending, error.code)
+        code = "upload_unclear"
+        if not unclear:
+            raise error
+    # with another id, and the same UIDs: what did arrive is the same object again
+    raise TryLater(error.message, upstream="aurabox", status=error.status, code=code) from error
+
+
+async def _arrived(sending: Sending) -> bool:
+    """Whether the study shows as many images as it must have if the upload was accepted; False where none is shown."""
+    held = await images_held(
+        sending.work, sending.plan, sending.subject, sending.study, name="send:look_for_images"
+    )
+    async with sending.work.tx() as (session, _):
+        made = await instances_of_study(session, sending.study.id)
+    return held is not None and held >= sum(1 for one in made if one.state in LEFT)
 
 
 async def _keep_size(sending: Sending, archive: Staged) -> None:
@@ -105,15 +180,15 @@ async def _keep_size(sending: Sending, archive: Staged) -> None:
             "the images changed since the upload was begun", upstream="aurabox", code=IMAGES_CHANGED
         )
     async with sending.work.tx() as (session, _):
-        row = await session.get_one(Upload, sending.work.exam_id)
+        row = await session.get_one(Upload, sending.upload.upload_id)
         row.bytes, row.sha256 = archive.bytes, archive.sha256
 
 
-async def _begin(sending: Sending, summary: StudySummary, *, patient_id: str) -> None:
+async def _begin(sending: Sending, summary: StudySummary) -> None:
     upload_id = sending.upload.upload_id
     if sending.before(UploadState.ANNOUNCED):
         async with sending.work.effect("send:announce_upload", sending.account):
-            await sending.client.init(upload_id, [summary], patient_id=patient_id)
+            await sending.client.init(upload_id, [summary], patient_id=sending.subject.remote_id)
         await sending.reached(UploadState.ANNOUNCED)
     if sending.before(UploadState.STARTED):
         async with sending.work.effect("send:start_upload", sending.account):
@@ -121,8 +196,9 @@ async def _begin(sending: Sending, summary: StudySummary, *, patient_id: str) ->
         await sending.reached(UploadState.STARTED)
 
 
-def _summary(exam: Exam, study: Study, plan: Plan, images: Sequence[Instance]) -> StudySummary:
+def _summary(exam: Exam, sending: Sending) -> StudySummary:
     """What `init` is told of the study: counts and UIDs; who it is Aurabox knows by the patient id."""
+    plan, images = sending.plan, sending.images
     at = studied_at(exam, plan.policy)
     series: dict[str, dict[str, object]] = {}
     for uid in sorted({image.series_uid for image in images}):
@@ -130,7 +206,7 @@ def _summary(exam: Exam, study: Study, plan: Plan, images: Sequence[Instance]) -
         series[uid] = {"series_uid": uid, "modality": "US", "images": count}
     identified = plan.mode is Mode.IDENTIFIED
     return StudySummary(
-        study_uid=study.study_instance_uid,
+        study_uid=sending.study.study_instance_uid,
         study_date=f"{at:%Y%m%d}",
         study_time=f"{at:%H%M%S}",
         study_description=DESCRIPTION,
@@ -150,7 +226,8 @@ async def _send_archive(sending: Sending, archive: Staged) -> None:
 
     async def created(url: str) -> None:
         async with work.tx() as (session, _):
-            (await session.get_one(Upload, work.exam_id)).url_sealed = work.resources.seal_text(url)
+            row = await session.get_one(Upload, upload.upload_id)
+            row.url_sealed = work.resources.seal_text(url)
 
     async def progress(offset: int) -> None:
         if held:
@@ -191,13 +268,15 @@ async def _abandon(sending: Sending, why: str) -> None:
 
 async def _forget(sending: Sending) -> None:
     async with sending.work.tx() as (session, _):
-        await plan_again(session, sending.work.exam_id)
+        row = await session.get(Upload, sending.upload.upload_id)
+        if row is not None:
+            await end_upload(session, row)
+    discard_archive(sending.work, sending.upload)
 
 
-async def _stored(work: Work, images: Sequence[Instance]) -> None:
-    async with work.tx() as (session, _):
-        at = await session.scalar(now().select())
-        for image in images:
-            (await session.get_one(Instance, image.id)).stored_at = at
-        row = await session.get_one(Upload, work.exam_id)
+async def _stored(sending: Sending) -> None:
+    """Aurabox has what this upload's archive holds: that, and nothing else, is stored."""
+    async with sending.work.tx() as (session, _):
+        await mark_stored(session, sending.images)
+        row = await session.get_one(Upload, sending.upload.upload_id)
         row.state, row.url_sealed = UploadState.COMPLETE, None

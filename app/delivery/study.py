@@ -15,9 +15,9 @@ from app.delivery.filing import REFILE, Plan, plan_of
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.work import Work
 from app.imaging.uids import accession_number, study_uid
-from app.store.captures import captures_of
+from app.store.captures import Capture, captures_of
 from app.store.exams import Exam
-from app.store.organizations import Identity, PolicyFields
+from app.store.organizations import CaptureSource, Identity, Images, PolicyFields
 from app.store.studies import Study, studies_of_exam
 from app.store.subjects import Mode, Subject
 
@@ -40,7 +40,11 @@ async def study(work: Work) -> Outcome:
         others = await _of_same_mode(session, exam, plan)
     filed_as = uuid.uuid5(exam.exam_uuid, subject.patient_key.hex()) if others else exam.exam_uuid
     fields = study_fields(
-        exam, plan.policy, deidentify_key(work, plan), filed_as=filed_as, captures=len(captures)
+        exam,
+        plan.policy,
+        deidentify_key(work, plan),
+        filed_as=filed_as,
+        images=images_to_send(plan.policy, captures),
     )
     made = await create_once(work, _creation(work, plan, subject, exam, fields, filed_as=filed_as))
     async with work.tx() as (session, exam):
@@ -144,7 +148,7 @@ def _is_ours(found: RemoteStudy, keys: Mapping[str | None, Any]) -> bool:
 
 
 def study_fields(
-    exam: Exam, policy: PolicyFields, key: bytes | None, *, filed_as: UUID, captures: int
+    exam: Exam, policy: PolicyFields, key: bytes | None, *, filed_as: UUID, images: int | None
 ) -> dict[str, Any]:
     """The fields that Aurabox documents (A12) under our names; None is not sent.
 
@@ -158,11 +162,20 @@ def study_fields(
         "description": DESCRIPTION,
         "modality": MODALITY,
         "study_date": studied_at(exam, policy).date().isoformat(),
-        "number_of_images": captures,
+        "number_of_images": images,
         "source": SOURCE,
         "source_exam_uuid": None if deidentified else str(exam.exam_uuid),
         "source_request_uuid": None if deidentified else str(exam.request_uuid),
     }
+
+
+def images_to_send(policy: PolicyFields, captures: Sequence[Capture]) -> int | None:
+    """How many images the study will be sent, as far as can be told before they are made; None when it can't be."""
+    if policy.images == Images.NONE:
+        return 0
+    able = {capture.sha256 for capture in captures if capture.sha256 and not capture.problem_code}
+    # a bundle says only once it is opened how many are in it
+    return None if able and policy.source == CaptureSource.CLARIUS_DICOM else len(able)
 
 
 def studied_at(exam: Exam, policy: PolicyFields) -> datetime:

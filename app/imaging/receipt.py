@@ -1,10 +1,12 @@
 """The one-page PDF that goes onto the Clarius exam after delivery; it holds no patient data.
 
-It must not say more than when, how many and where, and the same delivery gives the same bytes.
+It must not say more than when, how many of how many, why the others are missing, and where; nor of any image more than
+is known: that it was counted, accepted, or never meant to be sent. The same delivery gives the same bytes.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from fpdf import FPDF
 from fpdf.enums import XPos, YPos
@@ -13,13 +15,25 @@ from app.imaging.uids import IMPLEMENTATION_VERSION_NAME
 
 LEFT_COLUMN_MM = 55
 LINE_MM = 8
+MOST_REASONS = 6
+REASON_CHARACTERS = 200
+
+Known = Literal["seen", "accepted", "not_sent"]
+SENTENCES: dict[Known, str] = {
+    "seen": "The images of this exam were sent to Aurabox and counted there afterwards.",
+    "accepted": "Aurabox accepted the images of this exam. It offers no way to count them afterwards.",
+    "not_sent": "This exam is filed in Aurabox. Its images are not sent there.",
+}
+NO_IMAGES = "This exam is filed in Aurabox. It has no images."
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What a receipt says. `delivered_at` is aware, in the organisation's time zone.
 
-    `study_link` is a page that opens the study, when the organisation's Aurabox has one.
+    `stills` and `clips` are those that are there, as far as it is `known`; `wanted` is how many there should be (None:
+    as many), `missing` says of the others why they are not. `study_link` is a page that opens the study, when the
+    organisation's Aurabox has one.
     """
 
     delivered_at: datetime
@@ -27,6 +41,19 @@ class Receipt:
     clips: int
     study_uid: str
     study_link: str = ""
+    known: Known = "accepted"
+    wanted: int | None = None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def there(self) -> int:
+        """How many images there are."""
+        return self.stills + self.clips
+
+    @property
+    def title(self) -> str:
+        """What it is called, also at Clarius: filed is not delivered."""
+        return "Filed in Aurabox" if self.known == "not_sent" or not self.there else "Delivered to Aurabox"
 
     def __post_init__(self) -> None:
         if self.delivered_at.tzinfo is None:
@@ -45,12 +72,12 @@ def render_receipt(receipt: Receipt) -> bytes:
     pdf.set_auto_page_break(auto=False)
     pdf.add_page()
     pdf.set_font("helvetica", "B", 20)
-    pdf.cell(0, 14, "Delivered to Aurabox", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+    pdf.cell(0, 14, receipt.title, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
     pdf.set_font("helvetica", "", 11)
     pdf.multi_cell(
         0,
         6,
-        "The images of this exam were received by Aurabox and read back to confirm that they arrived.",
+        _sentence(receipt),
         new_x=XPos.LMARGIN,
         new_y=YPos.NEXT,
     )
@@ -69,9 +96,30 @@ def render_receipt(receipt: Receipt) -> bytes:
 def _rows(receipt: Receipt) -> list[tuple[str, str]]:
     offset = receipt.delivered_at.strftime("%z")
     when = f"{receipt.delivered_at:%Y-%m-%d %H:%M} (UTC{offset[:3]}:{offset[3:5]})"
-    return [
-        ("Delivered", when),
-        ("Still images", str(receipt.stills)),
-        ("Clips", str(receipt.clips)),
-        ("Study UID", receipt.study_uid),
-    ]
+    rows = [("Filed" if receipt.known == "not_sent" else "Delivered", when)]
+    if receipt.known != "not_sent":
+        wanted = receipt.there if receipt.wanted is None else receipt.wanted
+        if wanted != receipt.there:
+            rows.append(("Images", f"{receipt.there} of {wanted}"))
+        rows += [("Still images", str(receipt.stills)), ("Clips", str(receipt.clips))]
+        rows += [("Missing", _printable(reason)) for reason in receipt.missing[:MOST_REASONS]]
+        if more := len(receipt.missing) - MOST_REASONS:
+            rows += [("Missing", f"and {more} more")] if more > 0 else []
+    return [*rows, ("Study UID", receipt.study_uid)]
+
+
+def _sentence(receipt: Receipt) -> str:
+    wanted = receipt.there if receipt.wanted is None else receipt.wanted
+    if receipt.known == "not_sent":
+        return SENTENCES["not_sent"]
+    if not wanted:
+        return NO_IMAGES
+    if receipt.there == wanted:
+        return SENTENCES[receipt.known]
+    verb = "counted" if receipt.known == "seen" else "accepted"
+    return f"This exam is filed in Aurabox. {receipt.there} of its {wanted} images were {verb} there."
+
+
+def _printable(text: str) -> str:
+    """The fonts that every reader has know Latin letters only."""
+    return text[:REASON_CHARACTERS].encode("latin-1", "replace").decode("latin-1")

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.store.captures import Capture
 from app.store.exam_events import ExamEvent
 from app.store.exams import Exam
+from app.store.image_counts import ImageCounts, images_of_all
 from app.store.organizations import Organization
 from app.store.studies import Study
 from app.store.subjects import Subject
@@ -34,6 +35,7 @@ async def describe_exams(session: AsyncSession, exams: Sequence[Exam]) -> list[d
         select(Capture).where(Capture.exam_id.in_(ids)).order_by(Capture.exam_id, Capture.index)
     ):
         captures[capture.exam_id].append(capture)
+    images = await images_of_all(session, exams)
     events: dict[UUID, list[ExamEvent]] = defaultdict(list)
     for event in await session.scalars(
         select(ExamEvent).where(ExamEvent.exam_id.in_(ids)).order_by(ExamEvent.id)
@@ -53,7 +55,8 @@ async def describe_exams(session: AsyncSession, exams: Sequence[Exam]) -> list[d
             "submitted_at": exam.submitted_at,
             "received_at": exam.received_at,
             "delivered_at": exam.delivered_at,
-            "captures": [_capture(capture) for capture in captures[exam.id]],
+            "captures": [_capture(capture, images[exam.id]) for capture in captures[exam.id]],
+            "images": images[exam.id].as_json(),
             "sent": exam.sent_count,
             "seen": exam.seen_count,
             "report": exam.report_state,
@@ -79,7 +82,7 @@ def _organization(organization: Organization | None) -> dict[str, Any] | None:
     return {"id": str(organization.id), "name": organization.name} if organization is not None else None
 
 
-def _capture(capture: Capture) -> dict[str, Any]:
+def _capture(capture: Capture, images: ImageCounts) -> dict[str, Any]:
     problem = {"code": capture.problem_code, "message": capture.problem_message}
     return {
         "index": capture.index,
@@ -88,6 +91,7 @@ def _capture(capture: Capture) -> dict[str, Any]:
         "sha256": capture.sha256,
         "sop_instance_uid": capture.sop_instance_uid,
         "already_delivered": capture.already_delivered,
+        "there": capture.id in images.there,
         "problem": problem if capture.problem_code else None,
     }
 

@@ -30,7 +30,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, aliased, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 from app.errors import Misuse
 from app.states import STAGED_STEPS, ExamState, Reason, Step, may_move
@@ -38,7 +38,6 @@ from app.store.base import Base, Constant, Leased, clock, in_seconds, now
 from app.store.claims import end_claims
 from app.store.exam_events import ExamEvent, record_event
 from app.store.organizations import Organization
-from app.store.studies import Study
 
 
 class Exam(Leased, Base):
@@ -91,7 +90,7 @@ class Exam(Leased, Base):
     submitted_at: Mapped[datetime | None]
     received_at: Mapped[datetime] = mapped_column(server_default=now())
     delivered_at: Mapped[datetime | None]
-    # captures handed to the image transport, and those read back there; None before that
+    # images that this submission handed to the image transport, and those of them that were counted there; None before
     sent_count: Mapped[int | None]
     seen_count: Mapped[int | None]
     report_state: Mapped[str | None]
@@ -437,27 +436,3 @@ async def forget_staging(session: AsyncSession, host: str) -> None:
             staging_host=None,
         )
     )
-
-
-async def begin_sending(session: AsyncSession, exam: Exam) -> bool:
-    """Whether this request may make and send images: one request of a study at a time, so that each sees what the
-    others have delivered.
-
-    One that has begun holds the others off until it rests. Locks the study's row until the commit.
-    """
-    await session.execute(select(Study.id).where(Study.id == exam.study_id).with_for_update())
-    other = aliased(Exam)
-    busy = await session.scalar(
-        select(func.count())
-        .select_from(other)
-        .where(
-            other.study_id == exam.study_id,
-            other.id != exam.id,
-            other.sent_count.is_not(None),
-            other.state.in_((ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING)),
-        )
-    )
-    if busy:
-        return False
-    exam.sent_count = exam.sent_count or 0
-    return True

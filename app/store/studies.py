@@ -26,6 +26,8 @@ class Study(Base):
     accession_number: Mapped[str]
     adopted: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(server_default=now())
+    # the submission that makes and sends images of it just now (`app.store.instances.take_turn`)
+    turn_exam_id: Mapped[UUID | None]
 
     __table_args__ = (UniqueConstraint("organization_id", "exam_uuid", "subject_id"),)
 

@@ -1,15 +1,20 @@
-"""Uploads by the uploader transport: the ids of one attempt and how far it came, so that a crash resumes it."""
+"""Uploads by the uploader transport: the ids of one attempt and how far it came, so that a crash resumes it.
+
+A study has several over time. Which objects the archive of an upload holds is fixed when the upload is planned
+(`Instance.upload_id`).
+"""
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, select
+from sqlalchemy import ForeignKey, Index, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.store.base import Base, Constant
+from app.store.base import Base, Constant, now
 from app.store.exams import Exam
 
 
@@ -20,51 +25,53 @@ class UploadState(StrEnum):
     ANNOUNCED = "announced"
     STARTED = "started"
     SENT = "sent"
+    #: `complete` was called, committed before the call: whether it was accepted may not be known
+    ASKED = "asked"
     COMPLETE = "complete"
 
 
 class Upload(Base):
-    """The upload of an exam request. `url_sealed`: where Tus goes on, stored before the first byte."""
+    """One upload of images of a study, by one exam request. `url_sealed`: where Tus goes on, stored before the
+    first byte.
+    """
 
-    __tablename__ = "uploads"
+    __tablename__ = "study_uploads"
 
-    exam_id: Mapped[UUID] = mapped_column(ForeignKey("exams.id", ondelete="CASCADE"), primary_key=True)
-    upload_id: Mapped[UUID]
+    upload_id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    study_id: Mapped[UUID] = mapped_column(ForeignKey("studies.id"))
+    exam_id: Mapped[UUID] = mapped_column(ForeignKey("exams.id"))
     state: Mapped[Constant] = mapped_column(default=UploadState.PLANNED)
     url_sealed: Mapped[bytes | None]
     bytes: Mapped[int | None]
     sha256: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+    __table_args__ = (
+        # few are open at a time, and they are looked for by study, by exam, and all of them
+        Index("ix_study_uploads_open", "study_id", "exam_id", postgresql_where=text("state <> 'complete'")),
+    )
 
 
-async def upload_of(session: AsyncSession, exam_id: UUID) -> Upload:
-    """The exam's upload, planned with a fresh id when there is none."""
-    known = (await session.scalars(select(Upload).where(Upload.exam_id == exam_id))).one_or_none()
-    if known is None:
-        known = Upload(exam_id=exam_id, upload_id=uuid.uuid4(), state=UploadState.PLANNED)
-        session.add(known)
-        await session.flush()
-    return known
-
-
-async def plan_again(session: AsyncSession, exam_id: UUID) -> None:
-    """Forget how far the upload came: the next one has a new id."""
-    known = await session.get(Upload, exam_id)
-    if known is not None:
-        await session.delete(known)
-        await session.flush()
+async def open_uploads(
+    session: AsyncSession, *, study_id: UUID | None = None, exam_id: UUID | None = None
+) -> Sequence[Upload]:
+    """Uploads of a study, or of an exam request, that are not complete; the oldest first."""
+    wanted = select(Upload).where(Upload.state != UploadState.COMPLETE)
+    if study_id is not None:
+        wanted = wanted.where(Upload.study_id == study_id)
+    if exam_id is not None:
+        wanted = wanted.where(Upload.exam_id == exam_id)
+    return (await session.scalars(wanted.order_by(Upload.created_at, Upload.upload_id))).all()
 
 
 async def abandoned_uploads(
-    session: AsyncSession, *, states: Sequence[str], limit: int
+    session: AsyncSession, *, under_way: Sequence[str], limit: int
 ) -> Sequence[tuple[Upload, Exam]]:
-    """Uploads that Aurabox was told of and whose exam rests in one of these states before they were complete."""
+    """Uploads that are not complete and whose exam is in none of these states, so that nobody goes on with them."""
     rows = await session.execute(
         select(Upload, Exam)
         .join(Exam, Exam.id == Upload.exam_id)
-        .where(
-            Upload.state.in_((UploadState.ANNOUNCED, UploadState.STARTED, UploadState.SENT)),
-            Exam.state.in_(states),
-        )
+        .where(Upload.state != UploadState.COMPLETE, Exam.state.not_in(under_way))
         .order_by(Exam.updated_at)
         .limit(limit)
     )

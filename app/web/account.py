@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.linking import list_links, unlink
 from app.accounts.sessions import Person
@@ -16,6 +17,7 @@ from app.errors import Misuse
 from app.resources import Resources
 from app.store.browser_sessions import living_browser_sessions
 from app.store.exams import Exam
+from app.store.image_counts import images_of_all
 from app.store.links import IN_FORCE
 from app.web.browser import FORM_IS_CHECKED, CheckedForm, SignedIn, VisitorDep, set_cookie
 from app.web.connect import FROM_CLARIUS
@@ -113,12 +115,14 @@ async def _page(
     links = await list_links(resources, organization_id=person.organization.id)
     async with resources.sessions() as session:
         sessions = await living_browser_sessions(session, person.user.id)
+        recent = await _recent_exams(session, person.organization.id)
+        images = await images_of_all(session, recent)
     context: dict[str, Any] = {
         "links": [(link, user, link_words(link.state)) for link, _, user in links],
         "in_force": IN_FORCE,
         "exams": [
-            (exam, exam_words(exam.state, exam.step, exam.reason))
-            for exam in await _recent_exams(resources, person.organization.id)
+            (exam, exam_words(exam.state, exam.step, exam.reason, images[exam.id].as_json()))
+            for exam in recent
         ],
         "sessions": sessions,
         "zone": person.organization.timezone,
@@ -130,14 +134,13 @@ async def _page(
     return render(request, "account.html", context, status=status)
 
 
-async def _recent_exams(resources: Resources, organization_id: UUID) -> Sequence[Exam]:
+async def _recent_exams(session: AsyncSession, organization_id: UUID) -> Sequence[Exam]:
     at = func.coalesce(Exam.submitted_at, Exam.received_at)
-    async with resources.sessions() as session:
-        return (
-            await session.scalars(
-                select(Exam)
-                .where(Exam.organization_id == organization_id)
-                .order_by(at.desc(), Exam.id)
-                .limit(RECENT_EXAMS)
-            )
-        ).all()
+    return (
+        await session.scalars(
+            select(Exam)
+            .where(Exam.organization_id == organization_id)
+            .order_by(at.desc(), Exam.id)
+            .limit(RECENT_EXAMS)
+        )
+    ).all()

@@ -1,12 +1,15 @@
 """Says in a clinician's words where an exam or a link stands; no code without an explanation."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from app.states import ExamState, LinkState, Reason, Step
 
 EXAM_WORDS: dict[str, tuple[str, str, str]] = {
     ExamState.QUEUED: ("under way", "In the queue", "It is next in line and needs nothing from you."),
     ExamState.RUNNING: ("under way", "On its way", "It is being worked on right now."),
     ExamState.WAITING: ("under way", "Waiting", "It goes on by itself."),
-    ExamState.DELIVERED: ("done", "In Aurabox", "The exam has arrived in Aurabox."),
+    ExamState.DELIVERED: ("done", "In Aurabox", "It is filed in Aurabox."),
     ExamState.REVIEW: ("stopped", "Needs a decision", "Your administrator has to decide how it is filed."),
     ExamState.UNVERIFIED: (
         "stopped",
@@ -42,7 +45,7 @@ STEP_WORDS: dict[str, str] = {
     Step.STUDY: "making the study",
     Step.CONVERT: "preparing the images",
     Step.SEND: "sending the images",
-    Step.CONFIRM: "checking that all arrived",
+    Step.CONFIRM: "checking what arrived",
     Step.REPORT: "sending a receipt to Clarius",
 }
 
@@ -54,14 +57,33 @@ LINK_WORDS: dict[str, tuple[str, str, str]] = {
 }
 
 
-def exam_words(state: str, step: str, reason: str | None) -> tuple[str, str, str]:
-    """(tone, label, explanation) of an exam; the tone is `done`, `under way` or `stopped`."""
+def exam_words(
+    state: str, step: str, reason: str | None, images: Mapping[str, Any] | None = None
+) -> tuple[str, str, str]:
+    """(tone, label, explanation) of an exam; the tone is `done`, `under way` or `stopped`.
+
+    `images` as the admin API has them: a delivered exam's explanation says of them what is known, and no more.
+    """
     tone, label, text = EXAM_WORDS.get(state, ("under way", state, ""))
     if state == ExamState.WAITING:
         text = WAITING_WORDS.get(reason or "", text)
     if state == ExamState.RUNNING and step in STEP_WORDS:
         text = f"Now {STEP_WORDS[step]}."
+    if state == ExamState.DELIVERED and images is not None:
+        text = f"{text} {image_words(images)}"
     return tone, label, text
+
+
+def image_words(images: Mapping[str, Any]) -> str:
+    """What is known of an exam's images, as a sentence."""
+    wanted, accepted, seen = images["wanted"], images["accepted"], images["seen"]
+    if not wanted:
+        return "Its images are not sent there." if images["why"] else "It has no images."
+    there, verb = (accepted, "accepted") if seen is None else (seen, "counted")
+    if there == wanted:
+        all_of = "Its image was" if wanted == 1 else f"All {wanted} images were"
+        return f"{all_of} {verb} there."
+    return f"{there} of {wanted} images were {verb} there."
 
 
 def link_words(state: str) -> tuple[str, str, str]:

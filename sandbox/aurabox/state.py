@@ -148,6 +148,8 @@ class AuraboxState:
     relative_location: bool = False
     # another Tus receiver to hand out instead of the sandbox's own: its endpoint and the token it wants
     lift_elsewhere: tuple[str, str] | None = None
+    # the field in which studies show how many images they hold, if they show it
+    image_count_field: str | None = None
     refused_instances: set[str] = field(default_factory=set)
     refuse_next_instances: int = 0
     _last_time: datetime = LONG_AGO

@@ -34,7 +34,7 @@ async def collection(request: Request) -> Response:
         needle = query.get("search", "").casefold()
         found = [s for s in person.studies.values() if not s.hidden.now() and _mentions(s, needle)]
         found.sort(key=lambda s: s.sequence, reverse=query.get("direction", "desc") == "desc")
-        return page_of(request, [s.as_json() for s in found])
+        return page_of(request, [_shown(request, s) for s in found])
     fields = {k: v for k, v in (await body_of(request)).items() if k not in OWN_FIELDS}
     if not fields:
         return not_valid({"study": ["The study field is required."]})
@@ -50,7 +50,7 @@ async def collection(request: Request) -> Response:
     )
     person.studies[study.id] = study
     _journal(request, "create", study)
-    return JSONResponse({"data": study.as_json()}, 201)
+    return JSONResponse({"data": _shown(request, study)}, 201)
 
 
 async def single(request: Request) -> Response:
@@ -67,7 +67,17 @@ async def single(request: Request) -> Response:
         study.fields |= {k: v for k, v in (await body_of(request)).items() if k not in OWN_FIELDS}
         study.updated_at = world_of(request).aurabox.now()
         _journal(request, "update", study)
-    return JSONResponse({"data": study.as_json()})
+    return JSONResponse({"data": _shown(request, study)})
+
+
+def _shown(request: Request, study: Study) -> dict[str, Any]:
+    """The study, with the number of its images where this Aurabox shows one."""
+    name = world_of(request).aurabox.image_count_field
+    if name is None:
+        return study.as_json()
+    uids = {str(value) for value in study.fields.values()}
+    held = sum(1 for one in team_of(request).instances.values() if one.study_instance_uid in uids)
+    return {**study.as_json(), name: held}
 
 
 def _mentions(study: Study, needle: str) -> bool:

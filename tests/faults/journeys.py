@@ -54,6 +54,22 @@ REFUSED = Journey(
         faults.answer(422, {"message": "refused"}), path="*/uploader/upload/complete", times=None
     ),
 )
+
+
+def _lose_complete(sandbox: Sandbox) -> None:
+    """`complete` is accepted and its answer lost, and then Aurabox knows nothing of the upload; it counts images."""
+    sandbox.aurabox.image_count_field = "images_held"
+    path = "*/uploader/upload/complete"
+    sandbox.faults.arm(faults.cut_after(), path=path)
+    sandbox.faults.arm(faults.answer(404, {"message": "Not found"}), path=path, nth=2, times=None)
+
+
+UNCLEAR = Journey(
+    options=UPLOADED.options,
+    settings={"aurabox_image_count_field": "images_held"},
+    made=UPLOADED.made,
+    arm=_lose_complete,
+)
 BUNDLED = Journey(
     options=lambda _: {"images": "uploader", "source": "clarius-dicom"},
     made={**MADE, "aurabox.instance.create": 2},

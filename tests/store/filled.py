@@ -26,7 +26,7 @@ from app.store.creates import Create, CreateState
 from app.store.exam_events import ExamEvent
 from app.store.exams import Exam
 from app.store.filings import Filing
-from app.store.instances import Instance
+from app.store.instances import CaptureInstance, Instance, InstanceState
 from app.store.links import Link
 from app.store.oidc_attempts import OidcAttempt
 from app.store.one_time_links import LinkKind, OneTimeLink, hash_token
@@ -36,7 +36,6 @@ from app.store.process_metrics import ProcessMetrics
 from app.store.runs import Run
 from app.store.secrets import Secret
 from app.store.studies import Study
-from app.store.study_contents import StudyContent
 from app.store.subjects import Mode, Subject, SubjectKind
 from app.store.throttles import Throttle
 from app.store.tokens import AdminToken, Scope
@@ -275,14 +274,16 @@ class _Filling:
                 "ended_at": None if n % 100 < len(LIVELY) else OLD,
             },
         )
-        captures = _ids(MANY)
+        captures, instances = _ids(MANY), _ids(MANY)
         await self._copy(Capture, MANY, lambda n: {"id": captures[n], "exam_id": made.exams[n], "index": 0})
         await self._copy(
             Instance,
             MANY,
             lambda n: {
+                "id": instances[n],
+                "study_id": made.studies[n % SOME],
                 "exam_id": made.exams[n],
-                "capture_id": captures[n],
+                "state": InstanceState.PLANNED if n % 100 == 4 else InstanceState.SEEN,
                 "sop_class_uid": "1.2",
                 "sop_instance_uid": f"2.25.{n}",
                 "series_uid": "1.3",
@@ -290,18 +291,11 @@ class _Filling:
                 "frames": 1,
                 "bytes": 1,
                 "sha256": f"{n:064x}",
-                "confirmed_at": OLD,
+                "seen_at": OLD,
             },
         )
         await self._copy(
-            StudyContent,
-            SOME,
-            lambda n: {
-                "study_id": made.studies[n],
-                "sha256": f"{n:064x}",
-                "sop_instance_uid": f"2.25.{n}",
-                "exam_id": made.exams[n],
-            },
+            CaptureInstance, MANY, lambda n: {"capture_id": captures[n], "instance_id": instances[n]}
         )
         await self._copy(
             ExamEvent, MANY, lambda n: {"exam_id": made.exams[n], "step": Step.MATCH, "event": "running"}
@@ -322,8 +316,9 @@ class _Filling:
             Upload,
             SOME,
             lambda n: {
-                "exam_id": made.exams[n],
                 "upload_id": made.exams[n],
+                "study_id": made.studies[n],
+                "exam_id": made.exams[n],
                 "state": UploadState.STARTED if n % 100 == 50 else UploadState.COMPLETE,
             },
         )

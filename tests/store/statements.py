@@ -4,7 +4,7 @@ By its nature a statement reads by an index: none of the tables that grow is rea
 that must be among those used; `reads_whole` says why a table is read whole all the same.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -26,6 +26,7 @@ from app.store import (
     exams,
     filings,
     holds,
+    image_counts,
     instances,
     links,
     oidc_attempts,
@@ -39,7 +40,6 @@ from app.store import (
     schema,
     secrets,
     studies,
-    study_contents,
     subjects,
     throttles,
     tokens,
@@ -64,6 +64,7 @@ SMALL = frozenset(
         "admin_tokens",
         "alembic_version",
         "organizations",
+        "policies",
         "process_metrics",
         "runs",
         "secrets",
@@ -134,8 +135,42 @@ async def _settle(session: AsyncSession, filled: Filled) -> None:
     )
 
 
-async def _begin_sending(session: AsyncSession, filled: Filled) -> None:
-    await exams.begin_sending(session, await _exam(session, filled, 4))
+def _of_exam(call: Callable[[AsyncSession, Exam], Awaitable[Any]]) -> Call:
+    """With an exam that is being sent."""
+
+    async def made(session: AsyncSession, filled: Filled) -> Any:
+        return await call(session, await _exam(session, filled, 4))
+
+    return made
+
+
+def _of_instances(call: Callable[[AsyncSession, Sequence[instances.Instance]], Awaitable[Any]]) -> Call:
+    """With what was made for a study."""
+
+    async def made(session: AsyncSession, filled: Filled) -> Any:
+        return await call(session, await instances.instances_of_study(session, filled.studies[4]))
+
+    return made
+
+
+def _of_upload(call: Callable[[AsyncSession, uploads.Upload], Awaitable[Any]]) -> Call:
+    """With an upload that is not over."""
+
+    async def made(session: AsyncSession, filled: Filled) -> Any:
+        return await call(session, await session.get_one(uploads.Upload, filled.exams[50]))
+
+    return made
+
+
+async def _link_capture(session: AsyncSession, filled: Filled) -> None:
+    (capture,) = await captures.captures_of(session, filled.exams[4])
+    made = await instances.instances_of_study(session, filled.studies[5])
+    await instances.link_capture(session, capture.id, made)
+
+
+async def _plan_upload(session: AsyncSession, filled: Filled) -> None:
+    made = await instances.instances_of_study(session, filled.studies[4])
+    await instances.plan_upload(session, await _exam(session, filled, 4), made)
 
 
 async def _next_page(session: AsyncSession, filled: Filled) -> None:
@@ -165,11 +200,6 @@ async def _mark_create(session: AsyncSession, filled: Filled) -> None:
     held = await _take_create(10)(session, filled)
     assert isinstance(held, Create)
     await creates.mark_create(session, held, CreateState.SENDING)
-
-
-def _keep_contents(session: AsyncSession, filled: Filled) -> Awaitable[None]:
-    row = {"study_id": filled.studies[0], "sop_instance_uid": "2.25.1", "exam_id": filled.exams[0]}
-    return study_contents.keep_contents(session, [row | {"sha256": "a"}, row | {"sha256": "b"}])
 
 
 def _keep_subject(session: AsyncSession, filled: Filled) -> Awaitable[None]:
@@ -304,7 +334,6 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     ),
     exams.staging_hosts: (Sends(lambda s, _: exams.staging_hosts(s), "ix_exams_state"),),
     exams.forget_staging: (Sends(lambda s, _: exams.forget_staging(s, HOST), "ix_exams_state"),),
-    exams.begin_sending: (Sends(_begin_sending, "ix_exams_study_id"),),
     exams.count_customer: (Sends(lambda s, w: exams.count_customer(s, w.hash(3), w.organizations[1])),),
     exams.wake_customer: (Sends(lambda s, w: exams.wake_customer(s, w.hash(3), w.organizations[1])),),
     exams.cancel: (Sends(_cancel),),
@@ -320,15 +349,25 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
         Sends(lambda s, w: holds.renew_hold(s, HoldKind.EXAM, w.exam_like(4), 0, seconds=60)),
         Sends(lambda s, w: holds.renew_hold(s, HoldKind.CREATE, w.exams[1], 1, seconds=60, marks=SENDING)),
     ),
-    instances.instances_of: (Sends(lambda s, w: instances.instances_of(s, w.exams[1])),),
-    instances.delivered_elsewhere: (
-        Sends(
-            lambda s, w: instances.delivered_elsewhere(
-                s, study_id=w.studies[1], exam_id=w.exams[1], uids=["2.25.1", "2.25.2001"]
-            ),
-            "ix_exams_study_id",
-        ),
-    ),
+    image_counts.images_of: (Sends(_of_exam(image_counts.images_of)),),
+    image_counts.images_of_all: (Sends(_of_exam(lambda s, exam: image_counts.images_of_all(s, [exam]))),),
+    instances.instances_by_capture: (Sends(_of_exam(instances.instances_by_capture)),),
+    instances.instances_of: (Sends(_of_exam(instances.instances_of)),),
+    instances.planned_by: (Sends(_of_exam(instances.planned_by)),),
+    instances.count_sent: (Sends(_of_exam(instances.count_sent), "ix_study_instances_exam_id"),),
+    instances.take_turn: (Sends(_of_exam(instances.take_turn)),),
+    instances.instances_of_study: (Sends(lambda s, w: instances.instances_of_study(s, w.studies[1])),),
+    instances.contents_of: (Sends(lambda s, w: instances.contents_of(s, w.studies[1])),),
+    instances.study_gone: (Sends(lambda s, w: instances.study_gone(s, w.studies[1])),),
+    instances.link_capture: (Sends(_link_capture),),
+    instances.forget_instances: (Sends(_of_instances(instances.forget_instances)),),
+    instances.mark_gone: (Sends(_of_instances(instances.mark_gone)),),
+    instances.mark_stored: (Sends(_of_instances(instances.mark_stored)),),
+    instances.mark_seen: (Sends(_of_instances(instances.mark_seen)),),
+    instances.plan_upload: (Sends(_plan_upload),),
+    instances.instances_in: (Sends(_of_upload(instances.instances_in)),),
+    instances.empty_upload: (Sends(_of_upload(instances.empty_upload)),),
+    instances.end_upload: (Sends(_of_upload(instances.end_upload)),),
     links.link_in_force: (
         Sends(lambda s, w: links.link_in_force(s, w.hash(2)), "uq_links_customer_hash_in_force"),
     ),
@@ -423,8 +462,6 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     studies.studies_of_exam: (
         Sends(lambda s, w: studies.studies_of_exam(s, w.organizations[1], w.exams[1])),
     ),
-    study_contents.contents_of: (Sends(lambda s, w: study_contents.contents_of(s, w.studies[1])),),
-    study_contents.keep_contents: (Sends(_keep_contents),),
     subjects.find_subject: (Sends(lambda s, w: subjects.find_subject(s, _keys(w))),),
     subjects.keep_subject: (Sends(_keep_subject),),
     subjects.lock_identity: (Sends(lambda s, w: subjects.lock_identity(s, _keys(w), "patient 1")),),
@@ -440,13 +477,16 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     throttles.take_back_attempt: (Sends(lambda s, w: throttles.take_back_attempt(s, w.hash(1), free=5)),),
     tokens.find_token: (Sends(lambda s, w: tokens.find_token(s, w.hash(1))),),
     tokens.touch_token: (Sends(_touch_token),),
-    uploads.upload_of: (Sends(lambda s, w: uploads.upload_of(s, w.exams[1])),),
-    uploads.plan_again: (Sends(lambda s, w: uploads.plan_again(s, w.exams[1])),),
+    uploads.open_uploads: (
+        Sends(lambda s, w: uploads.open_uploads(s, study_id=w.studies[50])),
+        Sends(lambda s, w: uploads.open_uploads(s, exam_id=w.exams[50])),
+    ),
     uploads.abandoned_uploads: (
         Sends(
             lambda s, _: uploads.abandoned_uploads(
-                s, states=(ExamState.FAILED, ExamState.CANCELLED), limit=50
-            )
+                s, under_way=(ExamState.QUEUED, ExamState.RUNNING), limit=50
+            ),
+            "ix_study_uploads_open",
         ),
     ),
     upstreams.upstream: (Sends(lambda s, _: upstreams.upstream(s, "aurabox:1")),),
@@ -472,6 +512,8 @@ NO_STATEMENT: dict[Callable[..., Any], str] = {
     base.literals: "a part of statements",
     base.now: "a part of statements",
     exams.in_lock_order: "a part of statements",
+    image_counts.count_images: "asks nothing",
+    instances.delivered_before: "asks nothing",
     filings.next_filing: "asks nothing",
     holds.is_held: "a part of statements",
     one_time_links.hash_token: "asks nothing",

@@ -73,9 +73,11 @@ ADMIN_TEXTS = {
 }
 
 
-def words_of_exam(state: str, step: str, reason: str | None) -> tuple[str, str, str]:
+def words_of_exam(
+    state: str, step: str, reason: str | None, images: Mapping[str, Any] | None = None
+) -> tuple[str, str, str]:
     """(tone, label, explanation) of an exam, to those who can do something about it."""
-    tone, label, text = exam_words(state, step, reason)
+    tone, label, text = exam_words(state, step, reason, images)
     return tone, label, ADMIN_TEXTS.get(ExamState(state), text)
 
 

@@ -35,9 +35,11 @@ EXAM_ITEM: dict[str, Any] = {
             "sha256": SHA256,
             "sop_instance_uid": "2.25.17358",
             "already_delivered": False,
+            "there": True,
             "problem": None,
         }
     ],
+    "images": {"wanted": 1, "accepted": 1, "seen": 1, "missing": 0, "why": None},
     "sent": 1,
     "seen": 1,
     "report": None,

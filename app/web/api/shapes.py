@@ -45,6 +45,7 @@ class CaptureItem(BaseModel):
     sha256: str | None
     sop_instance_uid: str | None
     already_delivered: bool
+    there: bool = Field(description="Whether its images are there, as far as is known (`images`).")
     problem: dict[str, str] | None = Field(None, description="Why this capture can't be delivered.")
 
 
@@ -62,6 +63,18 @@ class ErrorItem(BaseModel):
 
     code: str
     message: str | None
+
+
+class ImagesItem(BaseModel):
+    """How many images the exam has, and how many of them are there. That it is filed is another fact (`state`)."""
+
+    wanted: int = Field(description="How many should be there; 0 when the organisation takes no images.")
+    accepted: int = Field(
+        description="How many the image transport has taken, now or from an earlier submission."
+    )
+    seen: int | None = Field(description="How many were counted there; null where nothing can be counted.")
+    missing: int = Field(description="How many are not there, as far as is known.")
+    why: str | None = Field(description="Why they are missing, or why none are wanted.")
 
 
 class TimelineItem(BaseModel):
@@ -89,8 +102,11 @@ class ExamItem(BaseModel):
     received_at: datetime
     delivered_at: datetime | None
     captures: list[CaptureItem]
-    sent: int | None = Field(None, description="Captures handed to the image transport.")
-    seen: int | None = Field(None, description="Captures read back there.")
+    images: ImagesItem
+    sent: int | None = Field(
+        None, description="Images that this submission itself handed to the image transport."
+    )
+    seen: int | None = Field(None, description="Those of them that were counted there.")
     report: str | None = Field(None, description="What became of the receipt at Clarius.")
     aurabox: AuraboxRef
     error: ErrorItem | None

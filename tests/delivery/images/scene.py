@@ -11,14 +11,13 @@ from typing import Any
 import pydicom
 from pydantic import SecretStr
 from pydicom.dataset import Dataset
-from sqlalchemy import select
 
 from app.accounts.organizations import set_organization
 from app.settings import Settings
 from app.states import ExamState
 from app.store.captures import Capture, captures_of
 from app.store.exams import Exam
-from app.store.instances import Instance
+from app.store.instances import Instance, instances_of
 from app.store.organizations import Organization
 from sandbox import faults
 from sandbox.aurabox.state import Instance as Received
@@ -99,7 +98,7 @@ class Scene:
         """The exam's images as they are recorded."""
         exam = await self.bridge.exam(submitted.request_uuid)
         async with self.bridge.resources.sessions() as session:
-            return list(await session.scalars(select(Instance).where(Instance.exam_id == exam.id)))
+            return list(await instances_of(session, exam))
 
     async def change(self, **options: object) -> None:
         """`org set`."""

@@ -5,7 +5,7 @@ import pytest
 from app.delivery.actions import cancel_exam, retry_exam
 from app.settings import Settings
 from app.states import ExamState
-from app.store.uploads import Upload
+from app.store.uploads import open_uploads
 from sandbox import faults
 from sandbox.faults import Fault
 from tests.delivery.images.scene import Scene, image_scene
@@ -130,7 +130,7 @@ async def test_a_cancelled_exam_calls_its_upload_off(settings: Settings) -> None
         assert scene.received == []
         await scene.staging_is_empty()
         async with scene.bridge.resources.sessions() as session:
-            assert await session.get(Upload, exam.id) is None
+            assert await open_uploads(session, exam_id=exam.id) == []
         # taking it back begins from the start, with an upload of its own
         await retry_exam(scene.bridge.resources, exam.request_uuid, actor="test")
         await scene.reaches(submitted, ExamState.DELIVERED)
@@ -146,7 +146,7 @@ async def test_the_archive_is_made_once_however_often_it_is_tried(settings: Sett
         )
         submitted = await scene.submit("jpeg")
         exam = await scene.bridge.reaches(submitted.request_uuid, ExamState.WAITING)
-        zip_of = scene.bridge.resources.staging.path(exam.id, "upload.zip")
+        (zip_of,) = scene.bridge.resources.staging.folder(exam.id).glob("upload-*.zip")
         made = zip_of.stat()
         await until(lambda: held.hits >= 3)
         scene.sandbox.faults.clear()

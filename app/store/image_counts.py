@@ -1,0 +1,142 @@
+"""How many images an exam has and how many of them are where they belong; "filed" is another fact and not said here.
+
+No number claims more than is known: `accepted` are those that the image transport has taken, `seen` those that were
+counted afterwards, None where nothing can be counted.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.states import ExamState
+from app.store.captures import Capture
+from app.store.exams import Exam
+from app.store.filings import Filing
+from app.store.instances import THERE, CaptureInstance, Instance, InstanceState
+from app.store.organizations import Images, Organization, Policy
+
+NONE_WANTED = "images are not sent, by the organisation's policy"
+NAMED_REASONS = 5
+UNDER_WAY = frozenset({ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING})
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """`wanted`: what should be there. `missing` of them are not, as far as is known; `reasons` say why.
+
+    `taken`: whether the organisation takes images at all. `there`: captures of which all images are.
+    """
+
+    wanted: int = 0
+    accepted: int = 0
+    seen: int | None = None
+    missing: int = 0
+    reasons: tuple[str, ...] = ()
+    taken: bool = True
+    there: frozenset[UUID] = frozenset()
+
+    @property
+    def why(self) -> str | None:
+        """The reasons as one line, the first of a long list; also why none are wanted."""
+        if not self.taken:
+            return NONE_WANTED
+        shown = [*self.reasons[:NAMED_REASONS]]
+        if len(self.reasons) > NAMED_REASONS:
+            shown.append(f"and {len(self.reasons) - NAMED_REASONS} more")
+        return "; ".join(shown) or None
+
+    def as_json(self) -> dict[str, int | str | None]:
+        """As the admin API and the commands show it."""
+        return {
+            "wanted": self.wanted,
+            "accepted": self.accepted,
+            "seen": self.seen,
+            "missing": self.missing,
+            "why": self.why,
+        }
+
+
+async def images_of(session: AsyncSession, exam: Exam) -> ImageCounts:
+    """Of one exam."""
+    return (await images_of_all(session, [exam]))[exam.id]
+
+
+async def images_of_all(session: AsyncSession, exams: Sequence[Exam]) -> Mapping[UUID, ImageCounts]:
+    """Of these exams, with a fixed number of queries however many they are."""
+    ids = [exam.id for exam in exams]
+    captures: dict[UUID, list[Capture]] = defaultdict(list)
+    for capture in await session.scalars(
+        select(Capture).where(Capture.exam_id.in_(ids)).order_by(Capture.exam_id, Capture.index)
+    ):
+        captures[capture.exam_id].append(capture)
+    made: dict[UUID, list[Instance]] = defaultdict(list)
+    rows = await session.execute(
+        select(CaptureInstance.capture_id, Instance)
+        .join(Instance, Instance.id == CaptureInstance.instance_id)
+        .join(Capture, Capture.id == CaptureInstance.capture_id)
+        .join(Exam, Exam.id == Capture.exam_id)
+        .where(Exam.id.in_(ids), Instance.study_id == Exam.study_id)
+    )
+    for capture_id, instance in rows:
+        made[capture_id].append(instance)
+    transports = await _transports(session, ids)
+    return {exam.id: count_images(exam, transports.get(exam.id), captures[exam.id], made) for exam in exams}
+
+
+async def _transports(session: AsyncSession, ids: Sequence[UUID]) -> Mapping[UUID, str]:
+    """By which transport each exam's images go: that of its filing, or of its organisation before it has one."""
+    rows = await session.execute(
+        select(Exam.id, Organization.images, Policy.images)
+        .join(Organization, Organization.id == Exam.organization_id)
+        .outerjoin(Filing, (Filing.exam_id == Exam.id) & (Filing.number == Exam.filing))
+        .outerjoin(
+            Policy,
+            (Policy.organization_id == Filing.organization_id) & (Policy.version == Filing.policy_version),
+        )
+        .where(Exam.id.in_(ids))
+    )
+    return {exam_id: filed or now for exam_id, now, filed in rows}
+
+
+def count_images(
+    exam: Exam, transport: str | None, captures: Sequence[Capture], made: Mapping[UUID, Sequence[Instance]]
+) -> ImageCounts:
+    """What is known of an exam's images. A capture that became none yet, or never will, counts as one."""
+    if transport is None:
+        return ImageCounts()
+    if transport == Images.NONE:
+        return ImageCounts(taken=False)
+    objects = {one.id: one for capture in captures for one in made.get(capture.id, ())}
+    # the same bytes under two links are one image, whatever becomes of it
+    unmade = {capture.sha256 or str(capture.id) for capture in captures if not made.get(capture.id)}
+    wanted = len(objects) + len(unmade)
+    accepted = sum(1 for one in objects.values() if one.state in THERE)
+    seen = None
+    counts: Sequence[InstanceState] = THERE
+    if exam.seen_count is not None:
+        counts = (InstanceState.SEEN,)
+        seen = sum(1 for one in objects.values() if one.state in counts)
+    there = frozenset(
+        capture.id
+        for capture in captures
+        if made.get(capture.id) and all(one.state in counts for one in made[capture.id])
+    )
+    problems = [capture for capture in captures if capture.problem_code]
+    if exam.state in UNDER_WAY:
+        missing = len({capture.sha256 or str(capture.id) for capture in problems})
+    else:
+        missing = wanted - (accepted if seen is None else seen)
+    reasons = _reasons(problems, missing=missing, counted=seen is not None)
+    return ImageCounts(wanted, accepted, seen, missing, reasons, there=there)
+
+
+def _reasons(problems: Sequence[Capture], *, missing: int, counted: bool) -> tuple[str, ...]:
+    reasons = [f"capture {capture.index + 1}: {capture.problem_message}" for capture in problems]
+    others = missing - len({capture.sha256 or str(capture.id) for capture in problems})
+    if others > 0:
+        reasons.append(f"{others} were not counted there" if counted else f"{others} were not accepted")
+    return tuple(reasons)
