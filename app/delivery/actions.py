@@ -5,6 +5,7 @@ One by one by request UUID, or all that a filter finds. None of it calls anythin
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -96,6 +97,18 @@ async def decide(
         return True
 
     return await _act(resources, request_uuid, f"exam.decide.{chosen}", settle, actor=actor, address=address)
+
+
+async def decide_identity(
+    resources: Resources,
+    request_uuid: UUID,
+    choice: Literal["separate", "same"],
+    *,
+    actor: str,
+    address: str | None = None,
+) -> Exam:
+    """`decide` for an identity conflict alone, as scripts know it."""
+    return await decide(resources, request_uuid, choice, actor=actor, address=address)
 
 
 async def _settle(
