@@ -92,6 +92,26 @@ async def test_what_was_made_before_a_switch_leaves_without_a_name(
         assert home_of(scene, image.study_instance_uid).kind == "case"
 
 
+async def test_a_stricter_policy_after_images_left_is_a_persons_to_decide(settings: Settings) -> None:
+    async with image_scene(settings, "dicomweb") as scene:
+        rule = scene.sandbox.faults.arm(
+            faults.answer(503), server="aurabox", method="GET", path="/dicomweb/*", times=None
+        )
+        submitted = await scene.submit("jpeg", number=7)
+        await until(lambda: rule.hits >= 1, timeout=60)
+        await waits_at(scene, submitted, Step.CONFIRM)
+        await scene.change(identity="deidentified", burned_in="no")
+        scene.sandbox.faults.clear()
+        exam = await scene.reaches(submitted, ExamState.REVIEW, timeout=60)
+        assert exam.error_code == "policy_changed"
+        await decide(scene.bridge.resources, exam.request_uuid, "refile", actor="test")
+        await scene.reaches(submitted, ExamState.DELIVERED, timeout=60)
+        kinds = sorted(home_of(scene, one.study_instance_uid).kind for one in scene.received)
+        assert kinds == ["case", "patient"], (
+            "what left before stays, the rest is filed by the policy in force"
+        )
+
+
 async def test_exam_data_that_names_somebody_else_when_read_again(settings: Settings) -> None:
     async with image_scene(settings, "uploader") as scene:
         scene.sandbox.faults.arm(faults.answer(503), server="aurabox", path="*/upload/init", times=None)
