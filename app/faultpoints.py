@@ -14,6 +14,7 @@ ARMED_VARIABLE = "SONOBRIDGE_FAULT_POINT"
 EFFECTS: dict[str, str] = {
     "verify:poll": "the poll API is read for a customer (C1)",
     "fetch:read_exam_data": "exam data is read (C2)",
+    "fetch:look_again": "the poll API is read for an exam whose data is not there (C1)",
     "download:read_capture": "one capture is downloaded",
     "match:search_subject": "patients or cases are searched (A1, A6)",
     "match:create_patient": "a patient is created (A2)",

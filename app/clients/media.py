@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.clients.http import Call, Credentials, Http, Limits, Streamed, parse_url, same_origin
-from app.errors import DiskFull, GiveUp, LinkExpired, LocalTrouble, NotThere, TryLater, Upstream
+from app.clients.storage_errors import StorageError, read_storage_error
+from app.errors import DiskFull, GiveUp, LinkExpired, LocalTrouble, Rejected, TryLater, Upstream
 
 CHUNK_BYTES = 256 * 1024
 DISK_RESERVE_BYTES = 64 * 1024 * 1024
@@ -25,7 +26,10 @@ MEDIA_LIMITS = Limits(total_seconds=3600.0)
 
 OPERATION = "media"
 EXPIRED = frozenset({401, 403, 404, 410})
+# a link that ran out, or a request that is wrong: the storage's own word tells them apart
+BAD_REQUEST = 400
 RANGE_NOT_SATISFIABLE = 416
+ERROR_BODY_CAP_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +143,9 @@ async def download(
 ) -> Downloaded:
     """Fetch a URL into `dest`, at most `cap` bytes, going on from `resume` while the ETag is the same.
 
-    `credentials` go along only when the URL is on their own origin. `LinkExpired`: read the exam data again.
-    `TryLater`: cut, too slow or out of time; what came is kept, see `partial`. `GiveUp` with the code
-    `capture_too_large`: over the cap. `NotThere`: 404 on the credentials' origin. `DiskFull`: it would
+    `credentials` go along only when the URL is on their own origin. `LinkExpired`: read the exam data again; of
+    one that is fresh its `status` says whether the file is there no more. `TryLater`: cut, too slow or out of time;
+    what came is kept, see `partial`. `GiveUp` with the code `capture_too_large`: over the cap. `DiskFull`: it would
     not fit.
     """
     at_home = credentials is not None and same_origin(parse_url(url), parse_url(credentials.base))
@@ -157,21 +161,15 @@ async def download(
         pinned=False,
         headers=headers,
         # On Clarius's own origin a 401 speaks of the key and not of the link.
-        accept=(EXPIRED - {401} if at_home else EXPIRED) | {RANGE_NOT_SATISFIABLE},
+        accept=(EXPIRED - {401} if at_home else EXPIRED) | {BAD_REQUEST, RANGE_NOT_SATISFIABLE},
         media=True,
         # The cap is on the whole file, held bytes included, and is counted where the file is written.
         limits=replace(policy.limits, cap_bytes=sys.maxsize),
     )
     try:
         async with http.stream(call) as streamed:
-            if streamed.status in EXPIRED:
-                gone = at_home and streamed.status == 404
-                raise (NotThere if gone else LinkExpired)(
-                    f"{OPERATION}: the media link answered {streamed.status}",
-                    upstream=upstream,
-                    status=streamed.status,
-                    account=account,
-                )
+            if streamed.status in EXPIRED or streamed.status == BAD_REQUEST:
+                raise await _refused(streamed)
             if streamed.status != RANGE_NOT_SATISFIABLE:
                 return await _receive(streamed, dest, resume=resume, cap=cap, spare=policy.room(dest.parent))
     except OSError as error:
@@ -183,6 +181,21 @@ async def download(
             f"{OPERATION}: the media host answered 416", upstream=upstream, status=416, account=account
         )
     return await download(http, url, dest, cap=cap, credentials=credentials, account=account, policy=policy)
+
+
+async def _refused(streamed: Streamed) -> LinkExpired | Rejected:
+    """What a link's refusal means, with the storage's code for it."""
+    call, status = streamed.call, streamed.status
+    body = await streamed.read_some(ERROR_BODY_CAP_BYTES)
+    error: StorageError = read_storage_error(streamed.headers, body)
+    kind = LinkExpired if status in EXPIRED or error.expired else Rejected
+    told = f" ({error.code})" if error.code else ""
+    return kind(
+        f"{call.operation}: the media link answered {status}{told}",
+        upstream=call.upstream,
+        status=status,
+        account=call.account,
+    )
 
 
 async def _receive(

@@ -7,10 +7,11 @@ import structlog
 from app.clients.http import parse_url, same_origin
 from app.clients.media import Downloaded, download, partial
 from app.delivery.clarius_dicom import bundle_url
-from app.delivery.fetch import GONE, store_exam_data
+from app.delivery.fetch import store_exam_data
 from app.delivery.filing import plan_of
 from app.delivery.outcome import Done, Outcome
 from app.delivery.staged import staged_name
+from app.delivery.still_listed import exam_data_missing
 from app.delivery.work import Work
 from app.errors import BadAnswer, GiveUp, LinkExpired, LocalTrouble, NotThere
 from app.faultpoints import fault_point
@@ -48,7 +49,7 @@ async def download_captures(work: Work) -> Outcome:
             try:
                 await store_exam_data(work, exam)
             except NotThere:
-                return GONE
+                return await exam_data_missing(work, exam)
             # every link is a new one now, not only the one that had expired
             captures = await _captures(work)
         else:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.clients.clarius import CaptureLink, ExamData
 from app.delivery.filing import PATIENT_CHANGED, WRONG_ANSWER, file, identity_hash, policy_of
 from app.delivery.outcome import Done, NeedsPerson, Outcome, Rest
+from app.delivery.still_listed import exam_data_missing
 from app.delivery.work import Work
 from app.errors import GiveUp, NotThere, WrongShape
 from app.resources import Resources
@@ -24,18 +25,16 @@ MAX_CAPTURES = 2000
 # exam data that are JSON and no object so often are so for good
 WRONG_SHAPES = 3
 
-GONE = Rest(ExamState.GONE, "gone", "the exam was deleted at Clarius before it could be read")
-
 
 async def fetch(work: Work) -> Outcome:
-    """Done when the exam data is stored; no captures is a valid exam. Deleted at Clarius: the exam is gone."""
+    """Done when the exam data is stored; no captures is a valid exam. One that Clarius lists no more is gone."""
     exam = await work.read()
     if exam.exam_data_sealed is not None:
         return Done()
     try:
         count = await store_exam_data(work, exam)
     except NotThere:
-        return GONE
+        return await exam_data_missing(work, exam)
     if count > MAX_CAPTURES:
         return Rest(
             ExamState.FAILED, "too_many_captures", f"the exam names more than {MAX_CAPTURES} captures"
@@ -68,6 +67,7 @@ async def store_exam_data(work: Work, exam: Exam) -> int:
         await _file(session, row, named)
         row.exam_data_sealed = work.resources.seal_text(json.dumps(data.raw))
         row.exam_data_at = await session.scalar(now().select())
+        row.data_missing_since = None
         rows = {capture.index: capture for capture in await captures_of(session, row.id)}
         policy = await policy_of(session, row)
         if policy is not None and policy.source == CaptureSource.CLARIUS_DICOM:

@@ -62,6 +62,8 @@ class Exam(Leased, Base):
     first_look_at: Mapped[datetime | None]
     exam_data_sealed: Mapped[bytes | None]
     exam_data_at: Mapped[datetime | None]
+    # since when Clarius lists the exam and answers 404 when asked for its data
+    data_missing_since: Mapped[datetime | None]
     subject_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id"))
     study_id: Mapped[UUID | None] = mapped_column(ForeignKey("studies.id"), index=True)
     # the number of its newest filing: how it is filed, and who said so

@@ -13,7 +13,7 @@ from app.errors import (
     GiveUp,
     LinkExpired,
     LocalTrouble,
-    NotThere,
+    Rejected,
     RenewCredentials,
     SlowDown,
     TryLater,
@@ -133,7 +133,7 @@ async def test_a_presigned_link_expires(http, peer, tmp_path, status):
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [(401, RenewCredentials), (403, LinkExpired), (404, NotThere), (410, LinkExpired), (429, SlowDown)],
+    [(401, RenewCredentials), (403, LinkExpired), (404, LinkExpired), (410, LinkExpired), (429, SlowDown)],
 )
 async def test_a_link_on_clarius_own_origin_answers_for_the_key_and_the_exam(
     http, peer, tmp_path, status, expected
@@ -142,6 +142,19 @@ async def test_a_link_on_clarius_own_origin_answers_for_the_key_and_the_exam(
     with pytest.raises(expected):
         await download(http, f"{peer.url}/c", tmp_path / "c", cap=CAP, credentials=Credentials(peer.url, KEY))
     assert peer.seen[0].headers["authorization"] == KEY["Authorization"]
+
+
+async def test_the_storages_code_tells_a_link_that_ran_out_from_a_bad_request(http, peer, tmp_path):
+    body = "<Error><Code>{}</Code><Message>canary {}</Message></Error>"
+    peer.answer(Reply(400, body.format("ExpiredToken", peer.url).encode()))
+    with pytest.raises(LinkExpired) as expired:
+        await download(http, f"{peer.url}/c?sig=canary", tmp_path / "c", cap=CAP)
+    peer.answer(Reply(400, body.format("InvalidArgument", peer.url).encode()))
+    with pytest.raises(Rejected) as wrong:
+        await download(http, f"{peer.url}/c?sig=canary", tmp_path / "c", cap=CAP)
+    for caught, code in ((expired, "ExpiredToken"), (wrong, "InvalidArgument")):
+        assert str(caught.value) == f"media: the media link answered 400 ({code})"
+        assert "canary" not in repr(caught.value)
 
 
 async def test_a_presigned_link_gets_no_authorization_at_all(http, peer, other, tmp_path):

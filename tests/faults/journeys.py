@@ -88,6 +88,16 @@ CORRECTED = Journey(
     patient={**MISSPELT, "last_name": "Ashgrove"},
 )
 REPORTED = Journey(options=lambda _: {"report": True}, made=MADE)
+LAGGING = Journey(
+    made=MADE,
+    # Clarius lists it and does not give its data, as long as workers die; the last one gets it
+    arm=lambda sandbox: sandbox.faults.arm(
+        faults.answer(404, {"detail": "Not found."}),
+        server="clarius",
+        path="*/download-requests/*",
+        times=None,
+    ),
+)
 
 
 async def set_out(rig: Rig, journey: Journey, point: str) -> tuple[Running, str]:

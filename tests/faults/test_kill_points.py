@@ -11,6 +11,7 @@ from tests.faults.journeys import (
     BUNDLED,
     CASE,
     CORRECTED,
+    LAGGING,
     PATIENT,
     POLLED,
     REFUSED,
@@ -27,6 +28,7 @@ from tests.support.rig import open_rig
 CASES: dict[str, Journey] = {
     "verify:poll": PATIENT,
     "fetch:read_exam_data": PATIENT,
+    "fetch:look_again": LAGGING,
     "download:read_capture": PATIENT,
     "download:request_dicom": BUNDLED,
     "match:search_subject": PATIENT,

@@ -342,16 +342,43 @@ async def test_row_20_an_exam_deleted_before_it_is_read_is_gone(bridge: Bridge) 
     submitted = await bridge.sandbox.submit_exam(customer=customer)
     await until(lambda: held.waiting == 1)
     # it is listed in the answer that is on its way, and deleted by the time it is read
-    bridge.sandbox.faults.arm(
-        faults.answer(404, {"detail": "Not found."}),
-        server="clarius",
-        path="*/download-requests/*",
-        times=None,
-    )
+    reading = bridge.sandbox.faults.arm(faults.hold(), server="clarius", path="*/download-requests/*")
     held.release()
+    await until(lambda: reading.waiting == 1)
+    bridge.sandbox.delete_exam(submitted.request_uuid)
+    reading.release()
     exam = await bridge.reaches(submitted.request_uuid, ExamState.GONE)
     assert exam.error_code == "gone"
     await bridge.ends_well()
+
+
+async def test_row_38_exam_data_that_lag_behind_the_list_are_no_deletion(bridge: Bridge) -> None:
+    customer = await bridge.customer(await bridge.organization(images="none"))
+    lagging = bridge.sandbox.faults.arm(
+        faults.answer(404, {"detail": "Not found."}),
+        server="clarius",
+        path="*/download-requests/*",
+        times=3,
+    )
+    submitted = await bridge.sandbox.submit_exam(customer=customer, captures=())
+    exam = await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED)
+    assert lagging.hits == 3
+    assert exam.data_missing_since is None
+    await bridge.ends_well()
+
+
+async def test_row_38_exam_data_that_never_come_fail_and_say_so(settings: Settings) -> None:
+    async with opened(settings, clarius_verify_window=0.5, retry_budget_hours=0.0005) as bridge:
+        customer = await bridge.customer(await bridge.organization(images="none"))
+        bridge.sandbox.faults.arm(
+            faults.answer(404, {"detail": "Not found."}),
+            server="clarius",
+            path="*/download-requests/*",
+            times=None,
+        )
+        submitted = await bridge.sandbox.submit_exam(customer=customer, captures=())
+        exam = await bridge.reaches(submitted.request_uuid, ExamState.FAILED)
+        assert exam.error_code == "exam_data_not_there"
 
 
 async def test_row_20_an_exam_deleted_while_its_links_expire_is_gone(bridge: Bridge) -> None:
