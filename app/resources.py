@@ -28,6 +28,7 @@ from app.staging import Staging, open_staging
 from app.store import tables  # noqa: F401 - a mapping finds the tables it refers to only once all are known
 from app.store.organizations import Organization
 from app.store.secrets import CLARIUS_API_KEY, LOOKUP_KEY, keep_first_secret, read_secret
+from app.store.unsettled import Room
 
 
 class LookupKey:
@@ -64,6 +65,7 @@ class Resources:
     host: str
     worker_id: str
     lookup: LookupKey = field(repr=False)
+    room: Room = field(default_factory=Room, repr=False)
 
     async def hash_text(self, purpose: str, value: str) -> bytes:
         """A keyed hash for look-ups. Raises CannotUnseal while the sealing key of the look-up key is missing."""

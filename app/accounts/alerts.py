@@ -66,7 +66,7 @@ def conditions(seen: Overview, settings: Settings) -> dict[str, str]:
     if _reconcile_late(seen, settings):
         found["reconcile_late"] = "Clarius's list of exams has not been read for too long"
     # one condition for all of them: that there are some; how many changes all the time
-    if any(seen.states.get(state, 0) for state in STUCK):
+    if sum(seen.states.get(state, 0) for state in STUCK) > seen.expired:
         found["exams_stuck"] = "exams have failed or need a person's decision"
     if seen.gaps:
         found["gaps"] = "Clarius sent exams that Aurabox does not have"

@@ -21,6 +21,7 @@ from app.store.base import in_seconds, now
 from app.store.links import Link
 from app.store.organizations import hold_organization
 from app.store.release import AT_ONCE, RING_LIMIT, release_customer, release_rest, resume_held
+from app.store.unsettled import resume_expired
 
 ACCOUNT = "clarius"
 NOT_KNOWN = "Clarius does not know this connection request (any more)"
@@ -86,6 +87,7 @@ async def _confirmed(resources: Resources, link: Link) -> Sequence[tuple[UUID, i
         held = await resume_held(
             session, customer_hash=row.customer_hash, organization_id=row.organization_id
         )
+        expired = await resume_expired(session, customer_hash=row.customer_hash, limit=AT_ONCE)
         await audit(
             session,
             actor="system",
@@ -101,7 +103,7 @@ async def _confirmed(resources: Resources, link: Link) -> Sequence[tuple[UUID, i
         released=released,
     )
     log.info("link_confirmed", link_id=str(link.id), count=len(released) + more)
-    return [*held, *released][:RING_LIMIT]
+    return [*held, *released, *expired][:RING_LIMIT]
 
 
 async def _refused(resources: Resources, link: Link) -> None:

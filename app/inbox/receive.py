@@ -1,6 +1,8 @@
 """Takes a notification: one bounded insert-or-ignore, commit, ring. Asks nobody and believes nothing."""
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -16,9 +18,9 @@ from app.logs import current_request_id
 from app.resources import Resources
 from app.states import ExamState, Reason, Source, Step
 from app.store.base import now
-from app.store.claims import add_claim
+from app.store.claims import add_claim, make_room_for
 from app.store.exam_events import record_event
-from app.store.exams import Exam, count_unsettled, find_exam, move
+from app.store.exams import Exam, find_exam, move
 from app.store.links import confirmed_links
 
 COMMIT_SECONDS = 2.0
@@ -57,36 +59,65 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of a claim; `ring` names the exam to wake a worker for, if there is anything to do."""
+    """What became of a claim; `ring` names the exam to wake a worker for, if there is anything to do.
+
+    `made`: the request was not known before.
+    """
 
     verdict: Verdict
     ring: tuple[UUID, int] | None = None
+    made: bool = False
 
 
 async def receive(resources: Resources, claim: Notification) -> Receipt:
     """Commit the claim, then ring. Raises the database's errors: nothing was promised then."""
     customer = await resources.hash_customer(claim.customer_id)
-    async with resources.sessions() as session:
+    async with _place(resources) as place, resources.sessions() as session:
         await session.execute(text(f"SET LOCAL statement_timeout = {int(COMMIT_SECONDS * 1000)}"))
-        receipt = await _insert(session, claim, customer, limit=resources.settings.max_unverified)
+        receipt = await _insert(session, claim, customer, place=place)
         fault_point("inbox:before_commit")
         await session.commit()
+        place.used = receipt.made
     fault_point("inbox:between_commit_and_ring")
     if receipt.ring is not None:
         await resources.queue.ring("exam", *receipt.ring)
     return receipt
 
 
-async def _insert(session: AsyncSession, claim: Notification, customer: bytes, *, limit: int) -> Receipt:
+@dataclass
+class _Place:
+    """Room for one more row that waits for a link; `used` once the row is committed."""
+
+    resources: Resources
+    taken: bool = False
+    used: bool = False
+
+    async def take(self, session: AsyncSession) -> bool:
+        limit = self.resources.settings.max_unverified
+        self.taken = await self.resources.room.take(session, limit=limit)
+        return self.taken
+
+
+@asynccontextmanager
+async def _place(resources: Resources) -> AsyncIterator[_Place]:
+    place = _Place(resources)
+    try:
+        yield place
+    finally:
+        if place.taken and not place.used:
+            resources.room.give_back()
+
+
+async def _insert(session: AsyncSession, claim: Notification, customer: bytes, *, place: _Place) -> Receipt:
     linked = bool(await confirmed_links(session, [customer]))
     exam = await find_exam(session, claim.request_uuid, lock=True)
     if exam is None:
-        if not linked and await count_unsettled(session, up_to=limit) >= limit:
+        if not linked and not await place.take(session):
             return Receipt(Verdict.FULL)
         made = await insert_exam(session, claim, linked=linked)
         if made:
-            await _keep_claim(session, made, claim, customer)
-            return await _accepted(session, made, ring=linked)
+            await _keep_claim(session, made, claim, customer, linked=linked)
+            return replace(await _accepted(session, made, ring=linked), made=True)
         # another process inserted it between our look and our insert: ours is a claim beside it
         exam = await find_exam(session, claim.request_uuid, lock=True)
         if exam is None:
@@ -100,7 +131,7 @@ async def _beside(
     """A request we know of already: once verified a duplicate, before that perhaps another customer's claim."""
     if exam.verified_at is not None or exam.released_at is not None:
         return Receipt(Verdict.DUPLICATE)
-    if not await _keep_claim(session, exam.id, claim, customer):
+    if not await _keep_claim(session, exam.id, claim, customer, linked=linked):
         return Receipt(Verdict.DUPLICATE)
     # A claim settles nothing: whatever the earlier one came to, this one is checked in its own right.
     if exam.state == ExamState.UNVERIFIED:
@@ -150,7 +181,14 @@ async def insert_exam(
     return exam_id
 
 
-async def _keep_claim(session: AsyncSession, exam_id: UUID, claim: Notification, customer: bytes) -> bool:
+async def _keep_claim(
+    session: AsyncSession, exam_id: UUID, claim: Notification, customer: bytes, *, linked: bool
+) -> bool:
+    """Whether the claim is kept: new, and one of the request's five. A linked customer's is, if need be in place of
+    one by whom nobody is linked: five invented customers keep no true one waiting.
+    """
+    if linked:
+        await make_room_for(session, exam_id=exam_id, customer_hash=customer)
     return await add_claim(
         session,
         exam_id=exam_id,

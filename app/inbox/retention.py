@@ -20,11 +20,15 @@ from app.store.captures import Capture
 from app.store.exam_events import ExamEvent
 from app.store.exams import Exam
 from app.store.runs import begin_run, end_run
+from app.store.unsettled import expire_unlinked
 
 HOUR_SECONDS = 3600.0
 DAY_SECONDS = 24 * HOUR_SECONDS
 YEAR_SECONDS = 365.25 * DAY_SECONDS
 BATCH = 500
+# how long a claim is kept waiting for somebody to link its customer; Clarius's own list finds a true one after that
+CLAIM_DAYS = 14
+CLAIMS_AT_ONCE = 5000
 
 # what is over for good: nobody will ask for the bytes again
 OVER = (ExamState.DELIVERED, ExamState.CANCELLED, ExamState.GONE)
@@ -42,6 +46,7 @@ class Purged:
     capture_bytes: int = 0
     folders: int = 0
     exam_data: int = 0
+    expired_claims: int = 0
     events: int = 0
     audit_events: int = 0
 
@@ -74,6 +79,7 @@ async def purge(
     purged = Purged()
     await _captures(resources, purged, dry_run=dry_run, progress=progress)
     await _exam_data(resources, purged, dry_run=dry_run)
+    await _claims(resources, purged, dry_run=dry_run)
     await _events(resources, purged, dry_run=dry_run)
     found = any(purged.as_json().values())
     if not dry_run and (found or actor != "system"):
@@ -182,6 +188,23 @@ async def _exam_data(resources: Resources, purged: Purged, *, dry_run: bool) -> 
                 .values(url_sealed=None)
             )
         purged.exam_data = len(gone)
+
+
+async def _claims(resources: Resources, purged: Purged, *, dry_run: bool) -> None:
+    """Claims that nobody linked: their rows stay, but wait no more (and take no room at the webhook)."""
+    while True:
+        async with resources.sessions() as session:
+            some = await expire_unlinked(
+                session, after_seconds=CLAIM_DAYS * DAY_SECONDS, limit=CLAIMS_AT_ONCE
+            )
+            if dry_run:
+                # counted by doing it and not committing; that is a first batch, and there may be more
+                await session.rollback()
+            else:
+                await session.commit()
+        purged.expired_claims += some
+        if dry_run or some < CLAIMS_AT_ONCE:
+            return
 
 
 async def _events(resources: Resources, purged: Purged, *, dry_run: bool) -> None:

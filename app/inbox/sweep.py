@@ -12,6 +12,7 @@ from app.store.exam_events import record_event
 from app.store.exams import Exam, due_exams, expired_leases, forget_staging, move, staging_hosts
 from app.store.links import due_links
 from app.store.release import release_stragglers
+from app.store.unsettled import note_unsettled
 from app.store.workers import silent_hosts
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,8 @@ async def sweep(resources: Resources) -> dict[str, int]:
         async with resources.sessions.begin() as session:
             await forget_staging(session, host)
     await release_stragglers(resources.sessions, limit=RECOVER_LIMIT)
+    async with resources.sessions.begin() as session:
+        await note_unsettled(session, up_to=resources.settings.max_unverified)
     rung = await ring_due(resources)
     if expired:
         log.warning("leases_taken_back", count=len(expired))

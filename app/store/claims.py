@@ -5,12 +5,14 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint, func, select, update
+from sqlalchemy import ForeignKey, UniqueConstraint, delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.states import LinkState
 from app.store.base import Base, now
+from app.store.links import Link
 
 CLAIMS_PER_REQUEST = 5
 
@@ -58,6 +60,26 @@ async def add_claim(
         .returning(Claim.id)
     )
     return added.scalar_one_or_none() is not None
+
+
+async def make_room_for(session: AsyncSession, *, exam_id: UUID, customer_hash: bytes) -> None:
+    """When the request has its five claims and this customer has none of them, the newest goes whose customer is not
+    linked. The request's row must be locked.
+    """
+    linked = exists().where(Link.customer_hash == Claim.customer_hash, Link.state == LinkState.CONFIRMED)
+    rows = await session.execute(
+        select(Claim.id, Claim.customer_hash, linked.label("linked"))
+        .where(Claim.exam_id == exam_id)
+        .order_by(Claim.received_at.desc(), Claim.id)
+        .limit(CLAIMS_PER_REQUEST)
+    )
+    kept = rows.all()
+    if len(kept) < CLAIMS_PER_REQUEST or any(row.customer_hash == customer_hash for row in kept):
+        return
+    for row in kept:
+        if not row.linked:
+            await session.execute(delete(Claim).where(Claim.id == row.id))
+            return
 
 
 async def open_claims(session: AsyncSession, exam_id: UUID) -> Sequence[Claim]:

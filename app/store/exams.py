@@ -39,6 +39,9 @@ from app.store.claims import end_claims
 from app.store.exam_events import ExamEvent, record_event
 from app.store.organizations import Organization
 
+EXPIRED = "expired"
+"""Error code of a claim that waited too long for a link."""
+
 
 class Exam(Leased, Base):
     """One exam request (`request_uuid`); two requests of one `exam_uuid` meet in one study."""
@@ -209,6 +212,27 @@ async def queue_waiting(
     noted = insert(ExamEvent).from_select(["exam_id", "step", "event"], told).cte("noted")
     rows = await session.execute(select(moved.c.id, moved.c.lease_epoch).order_by(moved.c.id).add_cte(noted))
     return [(row.id, row.lease_epoch) for row in rows]
+
+
+async def expire_waiting(session: AsyncSession, which: Select[UUID]) -> int:
+    """The same for claims that waited too long: `unverified` with the code `expired`, if they still wait; how many."""
+    moved = (
+        update(Exam)
+        .where(Exam.id.in_(which), Exam.state == ExamState.WAITING)
+        .values(
+            state=ExamState.UNVERIFIED,
+            reason=None,
+            error_code=EXPIRED,
+            error_message="nobody has linked the Clarius account that was named",
+            due_at=None,
+            updated_at=now(),
+        )
+        .returning(Exam.id, Exam.step)
+        .cte("moved")
+    )
+    told = select(moved.c.id, moved.c.step, literal(EXPIRED))
+    noted = insert(ExamEvent).from_select(["exam_id", "step", "event"], told).cte("noted")
+    return (await session.execute(select(func.count()).select_from(moved).add_cte(noted))).scalar_one()
 
 
 async def find_exam(session: AsyncSession, request_uuid: UUID, *, lock: bool = False) -> Exam | None:

@@ -12,7 +12,7 @@ from app.states import ExamState, Reason
 from app.store.alerts import Alert, alerts_in_force
 from app.store.base import in_seconds, now
 from app.store.claims import last_claim_at
-from app.store.exams import DUE, Exam
+from app.store.exams import DUE, EXPIRED, Exam
 from app.store.organizations import Organization
 from app.store.runs import Run
 from app.store.upstreams import Upstream
@@ -28,6 +28,8 @@ class Overview:
     at: datetime
     states: dict[str, int]
     waiting: dict[str, int]
+    # of the unverified ones: nobody is to do anything about them
+    expired: int
     due: int
     oldest_due_seconds: float | None
     workers: Sequence[Worker]
@@ -80,11 +82,17 @@ class Overview:
 async def read_overview(session: AsyncSession) -> Overview:
     """Read it all in one transaction."""
     counts = (
-        await session.execute(select(Exam.state, Exam.reason, func.count()).group_by(Exam.state, Exam.reason))
+        await session.execute(
+            select(
+                Exam.state, Exam.reason, func.count(), func.count().filter(Exam.error_code == EXPIRED)
+            ).group_by(Exam.state, Exam.reason)
+        )
     ).all()
     states = {str(state): 0 for state in ExamState}
     waiting = {str(reason): 0 for reason in Reason}
-    for state, reason, count in counts:
+    expired = 0
+    for state, reason, count, old in counts:
+        expired += old if state == ExamState.UNVERIFIED else 0
         states[state] = states.get(state, 0) + count
         if state == ExamState.WAITING and reason is not None:
             waiting[reason] = waiting.get(reason, 0) + count
@@ -98,6 +106,7 @@ async def read_overview(session: AsyncSession) -> Overview:
         at=at,
         states=states,
         waiting=waiting,
+        expired=expired,
         due=due,
         oldest_due_seconds=float(oldest) if oldest is not None else None,
         workers=await living_workers(session),

@@ -161,3 +161,23 @@ async def test_the_time_of_submission_is_kept(resources: Resources) -> None:
     claim = notice()
     await receive(resources, claim)
     assert (await row(resources, claim)).submitted_at == datetime(2026, 3, 1, 10, tzinfo=UTC)
+
+
+async def test_a_linked_customers_claim_takes_the_place_of_one_that_nobody_is_linked_by(
+    resources: Resources,
+) -> None:
+    """Five invented customers, then the true one: it is looked at at once, and not when the poll comes by."""
+    claim = notice()
+    for number in range(CLAIMS_PER_REQUEST):
+        await receive(resources, claim.model_copy(update={"customer_id": f"an-invented-customer-{number}"}))
+    await add_link(resources, claim.customer_id, await add_clinic(resources))
+    receipt = await receive(resources, claim)
+    assert (receipt.verdict, receipt.ring is not None) == (Verdict.ACCEPTED, True)
+    assert (await row(resources, claim)).state == ExamState.QUEUED
+    assert await claims(resources) == CLAIMS_PER_REQUEST
+    async with resources.sessions() as session:
+        kept = set(await session.scalars(select(Claim.customer_hash)))
+    assert await resources.hash_customer(claim.customer_id) in kept
+    assert await resources.hash_customer("an-invented-customer-0") in kept
+    assert await resources.hash_customer(f"an-invented-customer-{CLAIMS_PER_REQUEST - 1}") not in kept
+    assert (await receive(resources, claim)).verdict is Verdict.DUPLICATE

@@ -43,6 +43,7 @@ from app.store import (
     subjects,
     throttles,
     tokens,
+    unsettled,
     uploads,
     upstreams,
     users,
@@ -271,6 +272,9 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
             )
         ),
     ),
+    claims.make_room_for: (
+        Sends(lambda s, w: claims.make_room_for(s, exam_id=w.exams[1], customer_hash=b"new")),
+    ),
     claims.open_claims: (Sends(lambda s, w: claims.open_claims(s, w.exams[1])),),
     claims.end_claims: (Sends(lambda s, w: claims.end_claims(s, w.exams[:3])),),
     claims.last_claim_at: (Sends(lambda s, _: claims.last_claim_at(s), "ix_claims_received_at"),),
@@ -307,6 +311,11 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
         Sends(lambda s, w: exams.find_exam(s, w.exams[1], lock=True)),
     ),
     exams.count_unsettled: (Sends(lambda s, _: exams.count_unsettled(s, up_to=1000), "ix_exams_unsettled"),),
+    exams.expire_waiting: (
+        Sends(
+            lambda s, w: exams.expire_waiting(s, exams.in_lock_order(Exam.id.in_(w.exams[:3]))), "pk_exams"
+        ),
+    ),
     exams.settle_verified: (Sends(_settle),),
     exams.claim_exam: (
         Sends(lambda s, w: exams.claim_exam(s, w.exam_like(0), owner="o", host=HOST, seconds=60), "pk_exams"),
@@ -488,6 +497,15 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
             ),
             "ix_study_uploads_open",
         ),
+    ),
+    unsettled.note_unsettled: (
+        Sends(lambda s, _: unsettled.note_unsettled(s, up_to=1000), "ix_exams_unsettled"),
+    ),
+    unsettled.expire_unlinked: (
+        Sends(lambda s, _: unsettled.expire_unlinked(s, after_seconds=1000, limit=10), "ix_exams_state"),
+    ),
+    unsettled.resume_expired: (
+        Sends(lambda s, w: unsettled.resume_expired(s, customer_hash=w.hash(1), limit=10)),
     ),
     upstreams.upstream: (Sends(lambda s, _: upstreams.upstream(s, "aurabox:1")),),
     upstreams.take_probe: (Sends(lambda s, _: upstreams.take_probe(s, "aurabox:1", seconds=60)),),
