@@ -18,10 +18,12 @@ from app.resources import Resources
 from app.states import ExamState, Reason
 from app.store.exams import Exam
 from app.store.organizations import Organization
-from app.store.runs import begin_run, end_run
+from app.store.runs import begin_run, end_run, try_again
 
 RUN_NAME = "gaps"
 DAY_SECONDS = 24 * 3600.0
+# a look that failed is not put off to the next day
+AGAIN_SECONDS = 3600.0
 # what one look reads at most; more than this is no list that a person goes through
 MOST = 50_000
 ROWS_AT_ONCE = 1000
@@ -59,7 +61,12 @@ async def find_gaps_when_due(resources: Resources) -> list[dict[str, Any]] | Non
     async with resources.sessions.begin() as session:
         if not await begin_run(session, RUN_NAME, every=DAY_SECONDS):
             return None
-    return await find_gaps(resources)
+    try:
+        return await find_gaps(resources)
+    except SonobridgeError:
+        async with resources.sessions.begin() as session:
+            await try_again(session, RUN_NAME, every=DAY_SECONDS, after=AGAIN_SECONDS)
+        raise
 
 
 async def find_gaps(resources: Resources) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ What Clarius lists is verified by that: the poll is the truth, also for a reques
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.clients.clarius import ExamNotice
 from app.faultpoints import fault_point
 from app.gate import calling
+from app.inbox.reading import RUN, Reading, ReadingUnderWay, Stretch, open_reading, pages_of
 from app.inbox.receive import Notification, insert_exam
 from app.resources import Resources
 from app.states import ExamState, Reason, Source, Step
@@ -23,14 +23,11 @@ from app.store.base import clock, now
 from app.store.claims import end_claims
 from app.store.exams import Exam, lock_exams, move, settle_verified
 from app.store.links import confirmed_links
-from app.store.runs import begin_run, end_run, last_run
+from app.store.runs import end_run
 
 log = structlog.get_logger(__name__)
 
-RUN = "reconcile"
 MAX_PAGES = 1000
-# how much further back than the last good run a reading goes: Clarius lists an exam some time after its submission
-OVERLAP = timedelta(minutes=10)
 
 Ring = tuple[UUID, int]
 
@@ -47,49 +44,77 @@ class _Listed:
 
 
 async def reconcile_when_due(resources: Resources) -> dict[str, int] | None:
-    """Reconcile if the last run began at least CLARIUS_POLL_INTERVAL ago, whoever made it; None otherwise."""
-    async with resources.sessions.begin() as session:
-        ours = await begin_run(session, RUN, every=resources.settings.clarius_poll_interval)
-    return await reconcile(resources) if ours else None
+    """Reconcile if the last run began at least CLARIUS_POLL_INTERVAL ago and nobody is at it; None otherwise."""
+    reading = await open_reading(resources, every=resources.settings.clarius_poll_interval)
+    return await _reconcile(resources, reading) if reading is not None else None
 
 
 async def reconcile(resources: Resources) -> dict[str, int]:
-    """Take in what is new: `{looked_at, new}`. Raises from the error tree, after recording the failure."""
-    async with resources.sessions.begin() as session:
-        last = await last_run(session, RUN)
-        back_to = last.finished_at - OVERLAP if last is not None and last.finished_at is not None else None
-        await begin_run(session, RUN, every=0)
-    looked_at = new = 0
+    """Take in what is new: `{looked_at, new}`.
+
+    Raises ReadingUnderWay beside another one, and from the error tree, after recording the failure.
+    """
+    reading = await open_reading(resources)
+    if reading is None:
+        raise ReadingUnderWay("Clarius's list is just being read: look at its result in a moment")
+    return await _reconcile(resources, reading)
+
+
+async def _reconcile(resources: Resources, reading: Reading) -> dict[str, int]:
+    result = {"looked_at": 0, "new": 0}
     try:
         async with calling(resources, "clarius"):
             fault_point("reconcile:before_poll")
-            clarius = await resources.clarius()
-            pages = 0
-            async for page in clarius.accessible_exam_pages():
-                taken = await take_in(resources, page)
-                looked_at, new, pages = looked_at + len(page), new + taken, pages + 1
-                if pages >= MAX_PAGES or (not taken and _reaches_back(page, back_to)):
-                    break
+            await _read(resources, reading, result)
             fault_point("reconcile:after_poll")
     except Exception as error:
         async with resources.sessions.begin() as session:
             await end_run(session, RUN, result=None, error=getattr(error, "code", type(error).__name__))
         raise
-    result = {"looked_at": looked_at, "new": new}
+    finally:
+        await reading.close()
     async with resources.sessions.begin() as session:
         await end_run(session, RUN, result=result)
-    log.info("reconciled", looked_at=looked_at, new=new)
+    log.info("reconciled", **result)
     return result
 
 
-def _reaches_back(page: Sequence[ExamNotice], back_to: datetime | None) -> bool:
-    """Whether a page that is known whole may end the reading: it lists exams from before the last good run.
+async def _read(resources: Resources, reading: Reading, result: dict[str, int]) -> None:
+    """What an earlier reading left, and then the list from the top to where the last good reading began."""
+    clarius = await resources.clarius()
+    pages = 0
+    if reading.left is not None:
+        # what is newest must not wait for a long history
+        async for page in clarius.accessible_exam_pages():
+            await _take(resources, page, result)
+            break
+        pages = await _read_stretch(resources, reading, reading.left, pages, result)
+    if pages < MAX_PAGES:
+        await _read_stretch(resources, reading, await reading.top(), pages, result)
 
-    A known page alone does not prove that the older ones are: webhooks may have failed for an hour and come again
-    since, and then the missed exams lie behind a page of known ones. Before there was any good run, all is read.
-    """
-    times = [notice.submitted_at for notice in page if notice.submitted_at is not None]
-    return back_to is not None and (not times or min(times) < back_to)
+
+async def _read_stretch(
+    resources: Resources, reading: Reading, stretch: Stretch, pages: int, result: dict[str, int]
+) -> int:
+    """Read a stretch to its end, noting each page, until `MAX_PAGES` were read in all; how many were."""
+    clarius = await resources.clarius()
+    async for reached, page in pages_of(clarius, stretch):
+        taken = await _take(resources, page, result)
+        pages += 1
+        if not taken and reached.ends_with(page):
+            break
+        await reading.note(reached)
+        if pages >= MAX_PAGES:
+            return pages
+    await reading.done(stretch)
+    return pages
+
+
+async def _take(resources: Resources, page: Sequence[ExamNotice], result: dict[str, int]) -> int:
+    taken = await take_in(resources, page)
+    result["looked_at"] += len(page)
+    result["new"] += taken
+    return taken
 
 
 async def take_in(resources: Resources, page: Sequence[ExamNotice], *, source: Source = Source.POLL) -> int:

@@ -24,6 +24,10 @@ class Run(Base):
     finished_at: Mapped[datetime | None]
     result: Mapped[dict[str, Any] | None]
     error: Mapped[str | None]
+    # work that takes long: one does it at a time, and goes on where the last one was broken off
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    place: Mapped[dict[str, Any] | None]
 
 
 async def begin_run(session: AsyncSession, name: str, *, every: float) -> bool:
@@ -46,6 +50,54 @@ async def end_run(
     if error is None:
         values |= {"finished_at": func.clock_timestamp(), "result": result}
     await session.execute(update(Run).where(Run.name == name).values(**values))
+
+
+async def hold_run(
+    session: AsyncSession, name: str, *, owner: str, seconds: float, every: float = 0.0
+) -> Run | None:
+    """Be the only one who does this work, for `seconds`; the row as it is then.
+
+    None while somebody else does it, or when the last one began less than `every` seconds ago.
+    """
+    await session.execute(insert(Run).values(name=name, started_at=text("'epoch'")).on_conflict_do_nothing())
+    taken = await session.scalars(
+        update(Run)
+        .where(
+            Run.name == name,
+            or_(Run.lease_until.is_(None), Run.lease_until < now()),
+            or_(Run.started_at.is_(None), Run.started_at <= in_seconds(-every)),
+        )
+        .values(lease_owner=owner, lease_until=in_seconds(seconds), started_at=now())
+        .returning(Run)
+    )
+    return taken.one_or_none()
+
+
+async def keep_place(
+    session: AsyncSession, name: str, *, owner: str, place: dict[str, Any], seconds: float
+) -> bool:
+    """Note from where the work goes on, and hold it for `seconds` more; False when it is somebody else's by now."""
+    kept = await session.execute(
+        update(Run)
+        .where(Run.name == name, Run.lease_owner == owner)
+        .values(place=place, lease_until=in_seconds(seconds))
+        .returning(Run.name)
+    )
+    return kept.scalar_one_or_none() is not None
+
+
+async def let_go_of_run(session: AsyncSession, name: str, *, owner: str) -> None:
+    """Let the next one begin."""
+    await session.execute(
+        update(Run)
+        .where(Run.name == name, Run.lease_owner == owner)
+        .values(lease_owner=None, lease_until=None)
+    )
+
+
+async def try_again(session: AsyncSession, name: str, *, every: float, after: float) -> None:
+    """What is done every so many seconds and failed is due again in `after` seconds."""
+    await session.execute(update(Run).where(Run.name == name).values(started_at=in_seconds(after - every)))
 
 
 async def last_run(session: AsyncSession, name: str) -> Run | None:

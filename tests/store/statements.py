@@ -464,6 +464,12 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
         Sends(lambda s, _: runs.end_run(s, "run 1", result=None, error="e")),
     ),
     runs.last_run: (Sends(lambda s, _: runs.last_run(s, "run 1")),),
+    runs.hold_run: (Sends(lambda s, _: runs.hold_run(s, "run 1", owner="w", seconds=60)),),
+    runs.keep_place: (
+        Sends(lambda s, _: runs.keep_place(s, "run 1", owner="w", place={"left": None}, seconds=60)),
+    ),
+    runs.let_go_of_run: (Sends(lambda s, _: runs.let_go_of_run(s, "run 1", owner="w")),),
+    runs.try_again: (Sends(lambda s, _: runs.try_again(s, "run 1", every=60, after=6)),),
     schema.schema_problem: (Sends(lambda s, _: schema.schema_problem(s)),),
     secrets.read_secret: (Sends(lambda s, _: secrets.read_secret(s, "secret 1")),),
     secrets.keep_first_secret: (Sends(lambda s, _: secrets.keep_first_secret(s, "secret 1", b"s")),),

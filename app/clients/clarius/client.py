@@ -68,10 +68,10 @@ class ClariusClient:
         return await self._http.request(self._call(operation, method, path, **more))
 
     async def accessible_exam_pages(
-        self, *, customer_id: str | None = None, limit: int = EXAMS_PER_PAGE
+        self, *, customer_id: str | None = None, limit: int = EXAMS_PER_PAGE, offset: int = 0
     ) -> AsyncIterator[list[ExamNotice]]:
-        """C1: the exams that may be downloaded, newest first, page by page."""
-        params: dict[str, str | int] = {"limit": limit, "offset": 0}
+        """C1: the exams that may be downloaded, newest first, page by page, beginning with the one at `offset`."""
+        params: dict[str, str | int] = {"limit": limit, "offset": offset}
         if customer_id is not None:
             params["customer_id"] = customer_id
         call = self._call("C1", "GET", "exams/accessible/", params=params)
