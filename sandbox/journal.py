@@ -7,12 +7,16 @@ exchange, whether or not it had an effect. Query values that are credentials are
 import hashlib
 import json
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
 SECRET_PARAMETERS = frozenset({"signature", "token", "key"})
+
+# when the request began that is being answered just now; a fault may hold it for long before it has its effect
+ASKED_AT: ContextVar[datetime | None] = ContextVar("asked_at", default=None)
 
 
 def digest_of(value: object) -> str:
@@ -25,10 +29,14 @@ def digest_of(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One thing that a vendor accepted. `who` is an Aurabox team's name, or a Clarius key's prefix."""
+    """One thing that a vendor accepted. `who` is an Aurabox team's name, or a Clarius key's prefix.
+
+    `asked_at`: when the request that had this effect came in.
+    """
 
     sequence: int
     at: datetime
+    asked_at: datetime
     kind: str
     who: str
     natural_key: str
@@ -79,9 +87,11 @@ class Journal:
         detail: Mapping[str, Any] | None = None,
     ) -> Effect:
         """Appends one accepted effect and returns it."""
+        at = datetime.now(UTC)
         effect = Effect(
             sequence=len(self.effects) + 1,
-            at=datetime.now(UTC),
+            at=at,
+            asked_at=ASKED_AT.get() or at,
             kind=kind,
             who=who,
             natural_key=natural_key,
@@ -181,5 +191,6 @@ def _home_of(owner: str) -> str:
 
 def _plain(entry: Effect | RequestSeen) -> dict[str, Any]:
     values = asdict(entry)
-    values["at"] = entry.at.isoformat()
-    return values
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()
+    }

@@ -6,13 +6,14 @@ It knows nothing of what the servers mean; a cut here is a broken TCP connection
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.exchange import Exchange
 from sandbox.faults import Fault, Faults, Kind, RequestFacts, Rule
-from sandbox.journal import Journal
+from sandbox.journal import ASKED_AT, Journal
 from sandbox.serving import Connections
 
 HIDE_SCOPE_KEY = "sandbox.hide"
@@ -59,6 +60,7 @@ class Wire:
         if scope["type"] != "http" or scope["path"].startswith(CONTROL_PREFIX):
             await self._app(scope, receive, send)
             return
+        ASKED_AT.set(datetime.now(UTC))
         exchange = Exchange(scope, receive, send)
         owners = self._owners(exchange)
         rule = await self._rule_for(exchange, owners)

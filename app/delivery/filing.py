@@ -255,7 +255,8 @@ def canonical(patient: Any) -> str:
     """The patient's own fields as Clarius wrote them, nothing else: what is compared when they are read again."""
     fields = patient if isinstance(patient, dict) else {}
     named = {name: fields.get(name) for name in PATIENT_FIELDS if fields.get(name) not in (None, "")}
-    return json.dumps(named, sort_keys=True, ensure_ascii=False, default=str)
+    # in ASCII, because half a character can be written there and not as UTF-8
+    return json.dumps(named, sort_keys=True, default=str)
 
 
 PATIENT_FIELDS = (

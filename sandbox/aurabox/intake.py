@@ -18,6 +18,7 @@ from sandbox.world import World
 MEMBER = re.compile(r"(?P<study>[0-9.]{1,64})/[^/\\]+\.dcm")
 HASH_CHUNK_BYTES = 1 << 20
 PIXELS_READ_BYTES = 8 << 20
+TEXTS = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR", "UT"})
 REQUIRED = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
@@ -70,10 +71,12 @@ def read_instance(file: Any, *, sha256: str, size_bytes: int) -> Instance:
         transfer_syntax_uid=str(read.file_meta.TransferSyntaxUID),
         patient_name=str(read.get("PatientName", "")),
         patient_id=str(read.get("PatientID", "")),
+        patient_birth_date=str(read.get("PatientBirthDate", "")),
         number_of_frames=int(read.get("NumberOfFrames", 1) or 1),
         sha256=sha256,
         pixel_sha256=_first_frame_digest(read) if small and "PixelData" in read else "",
         bytes=size_bytes,
+        words=tuple(str(e.value) for e in read.iterall() if e.VR in TEXTS and e.value),
     )
 
 
@@ -94,6 +97,9 @@ def take_in(world: World, team: Team, instance: Instance, *, via: str) -> bool:
             "study_id": study.id if study else None,
             "study_instance_uid": instance.study_instance_uid,
             "series_instance_uid": instance.series_instance_uid,
+            "patient_name": instance.patient_name,
+            "patient_id": instance.patient_id,
+            "patient_birth_date": instance.patient_birth_date,
             "sop_class_uid": instance.sop_class_uid,
             "transfer_syntax_uid": instance.transfer_syntax_uid,
             "pixel_sha256": instance.pixel_sha256,

@@ -71,7 +71,10 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One DICOM object that a team holds. `pixel_sha256` is of the first frame's bytes, padding removed."""
+    """One DICOM object that a team holds. `pixel_sha256` is of the first frame's bytes, padding removed.
+
+    `words`: every text that it holds but for UIDs, so that tests can look for what it must not name.
+    """
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -80,10 +83,12 @@ class Instance:
     transfer_syntax_uid: str
     patient_name: str
     patient_id: str
+    patient_birth_date: str
     number_of_frames: int
     sha256: str
     pixel_sha256: str
     bytes: int
+    words: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.accounts.organizations import set_organization
+from app.clients.aurabox import PatientFields
 from app.crypto import new_key
 from app.settings import Settings
 from app.states import ExamState, Reason, Step
@@ -98,23 +99,21 @@ async def test_row_12_server_errors_on_creates_are_looked_for_first(
 async def test_row_14_several_matches_go_to_review(bridge: Bridge) -> None:
     clinic = await bridge.organization(images="none")
     customer = await bridge.customer(clinic)
-    first = await bridge.sandbox.submit_exam(customer=customer, number=77)
-    await bridge.reaches(first.request_uuid, ExamState.DELIVERED)
-    team = bridge.sandbox.team()
-    patient = next(iter(team.people.values()))
-    # a person of the same name, birth date and sex, made by hand in Aurabox
-    twin = type(patient)(
-        **{**{name: getattr(patient, name) for name in patient.__slots__}, "id": "twin", "studies": {}}
+    told = SHAPES["complete"].patient(77)
+    # two people of one name, birth date and sex, made by hand in Aurabox
+    by_hand = PatientFields(
+        given_names=f"{told['first_name']} {told['middle_name']}",
+        family_name=told["last_name"],
+        date_of_birth=date.fromisoformat(told["date_of_birth"]),
+        sex=told["gender"],
     )
-    team.people["twin"] = twin
-    second = await bridge.sandbox.submit_exam(
-        customer=customer,
-        number=77,
-        patient={**SHAPES["complete"].patient(77), "identifier": "another identifier"},
-    )
-    exam = await bridge.reaches(second.request_uuid, ExamState.REVIEW)
+    client = bridge.resources.aurabox(clinic)
+    for _ in range(2):
+        await client.create_patient(by_hand)
+    submitted = await bridge.sandbox.submit_exam(customer=customer, patient=told)
+    exam = await bridge.reaches(submitted.request_uuid, ExamState.REVIEW)
     assert exam.error_code == "several_matches"
-    assert effects(bridge, "aurabox.patient.create") == 1
+    assert effects(bridge, CREATES) == 2
 
 
 # rows 4, 15 and 16

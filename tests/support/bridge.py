@@ -22,7 +22,8 @@ from app.store.links import Link
 from app.store.organizations import Organization
 from sandbox.aurabox.state import Team
 from sandbox.server import Sandbox
-from tests.support.checker import Scene, ends
+from tests.support.at_rest import Scene
+from tests.support.checker import ends
 from tests.support.ports import free_port
 from tests.support.wait import until
 from workers.main import run_worker

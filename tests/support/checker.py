@@ -1,13 +1,12 @@
 """Checks the invariants of a system at rest (faults.md, "Faults to survive") over database, journal, logs and staging.
 
-Each check is a function that yields one readable line for each violation; `violations` runs them all.
+Each check is a function that yields one readable line for each violation; `violations` runs them all. I10 and I11 are in
+`whose.py`, I12 and I13 in `trouble.py`.
 """
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -25,28 +24,17 @@ from app.store.organizations import CaptureSource, Organization
 from app.store.studies import Study
 from app.store.subjects import Subject
 from sandbox.server import Sandbox
+from tests.support import trouble, whose
+from tests.support.at_rest import Check, Scene
 
 # states in which nothing of an exam has to lie in staging any more
 STAGES_NOTHING = frozenset({ExamState.DELIVERED, ExamState.GONE, ExamState.UNVERIFIED, ExamState.CANCELLED})
 LEASE_GRACE_SECONDS = 5.0
 
 
-@dataclass
-class Scene:
-    """What is checked. `acknowledged`: request UUIDs that were answered 2xx and that Clarius has no record of."""
-
-    resources: Resources
-    sandbox: Sandbox
-    logs: Sequence[Path] = ()
-    acknowledged: Collection[str] = ()
-    canaries: Collection[str] = ()
-    exams: list[Exam] = field(default_factory=list)
-
-
 async def violations(scene: Scene) -> list[str]:
-    """Every breach of I1 to I9, as lines that begin with the invariant's name."""
-    async with scene.resources.sessions() as session:
-        scene.exams = list(await session.scalars(select(Exam).order_by(Exam.received_at)))
+    """Every breach of I1 to I13, as lines that begin with the invariant's name."""
+    await scene.read()
     return [line for check in CHECKS async for line in check(scene)]
 
 
@@ -189,8 +177,6 @@ async def no_lease_outlives_its_term(scene: Scene) -> AsyncIterator[str]:
             yield f"I9: {type(row).__name__.lower()} {row.id} is leased although its term ended {row.lease_until}"
 
 
-Check = Callable[[Scene], AsyncIterator[str]]
-
 CHECKS: tuple[Check, ...] = (
     every_acknowledged_notification_has_a_row,
     every_exam_rests,
@@ -201,6 +187,8 @@ CHECKS: tuple[Check, ...] = (
     bytes_are_those_that_were_served,
     staging_is_empty,
     no_lease_outlives_its_term,
+    *whose.CHECKS,
+    *trouble.CHECKS,
 )
 
 
