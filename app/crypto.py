@@ -21,16 +21,25 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
-from app.errors import SonobridgeError
+from app.errors import Blame, SonobridgeError
 
 LOOKUP_KEY_BYTES = 32
 KEY_FILE_NAME = "secret-keys"
 
 
 class CannotUnseal(SonobridgeError):
-    """None of the sealing keys opens a value: the key is missing, or the value was changed."""
+    """None of the sealing keys opens a value: the key is missing, or the value was changed.
+
+    It is about whatever the value belongs to (`blame`), an exam unless somebody says otherwise; for an account's
+    credentials `account` names the account.
+    """
 
     kind = "cannot_unseal"
+
+    def __init__(self, message: str, *, blame: Blame = Blame.EXAM, account: str | None = None) -> None:
+        super().__init__(message)
+        self.blame = blame
+        self.account = account
 
 
 class Sealer:

@@ -18,7 +18,7 @@ from app.clients.http import Answer, Call
 from app.clients.record import join
 from app.crypto import CannotUnseal
 from app.errors import SonobridgeError
-from app.gate import calling
+from app.gate import asking
 from app.resources import Resources
 from app.store.base import clock
 from app.store.organizations import Images, Organization, list_organizations
@@ -84,7 +84,7 @@ async def check_organization(resources: Resources, organization: Organization) -
     async def aurabox(_: Resources) -> Check:
         # opened before the account is entered: a key that is missing here is no reason to pause it for everybody
         client = resources.aurabox(organization)
-        async with calling(resources, f"aurabox:{organization.id}"):
+        async with asking(resources, f"aurabox:{organization.id}"):
             async for _patient in client.patients(per_page=1):
                 break
         return Check(f"aurabox of {organization.name}", ok=True, detail="the key is accepted")
@@ -93,12 +93,12 @@ async def check_organization(resources: Resources, organization: Organization) -
         name = f"images of {organization.name}"
         if organization.images == Images.UPLOADER:
             uploader = resources.uploader(organization)
-            async with calling(resources, f"uploader:{organization.id}"):
+            async with asking(resources, f"uploader:{organization.id}"):
                 lift = await uploader.lift()
             return Check(name, ok=True, detail=f"uploader, bucket {lift.bucket}")
         if organization.images == Images.DICOMWEB:
             dicomweb = resources.dicomweb(organization)
-            async with calling(resources, f"dicomweb:{organization.id}"):
+            async with asking(resources, f"dicomweb:{organization.id}"):
                 await dicomweb.check()
             return Check(name, ok=True, detail="the DICOMweb service answers")
         return Check(name, ok=True, detail="none: patients, cases and studies only")
@@ -229,7 +229,7 @@ async def _clarius(resources: Resources) -> list[Check]:
     """One call (C6) tells three things: whether the key works, what is registered, and what the time is there."""
     try:
         clarius = await resources.clarius()
-        async with calling(resources, "clarius"):
+        async with asking(resources, "clarius"):
             answer = await _ask_settings(resources, clarius)
         registered = answer.object()
     except SonobridgeError as error:

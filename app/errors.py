@@ -7,6 +7,7 @@ Codes are stable, snake_case, and start with the upstream's name when there is o
 """
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import ClassVar, Literal
 
 Upstream = Literal["clarius", "aurabox", "dicomweb", "media", "oidc", "alert"]
@@ -15,9 +16,24 @@ RETRY_AFTER_CAP_SECONDS = 3600.0
 WORDS_CAP_CHARACTERS = 2000
 
 
-class SonobridgeError(Exception):
-    """Root. `code` is stable and for machines; `str()` is one readable line for people."""
+class Blame(StrEnum):
+    """Whom an error is about, and so who waits, is paused or fails for it; nobody else does."""
 
+    #: an account's credentials: only this pauses the account, for everybody who uses it
+    CREDENTIAL = "credential"
+    #: a machine, the upstream's or this one: what fails there is tried again, and too much of it opens the breaker
+    HOST = "host"
+    ORGANIZATION = "organization"
+    #: one Clarius customer's link
+    LINK = "link"
+    EXAM = "exam"
+    CAPTURE = "capture"
+
+
+class SonobridgeError(Exception):
+    """Root. `code` is stable and for machines; `str()` is one readable line for people. `blame`: whom it is about."""
+
+    blame: Blame = Blame.EXAM
     kind: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
 
@@ -39,6 +55,7 @@ class Misuse(SonobridgeError):
 class LocalTrouble(SonobridgeError):
     """This host cannot work just now (disk, database): give the lease back, count no attempt."""
 
+    blame = Blame.HOST
     kind = "local_trouble"
     retryable = True
 
@@ -93,6 +110,7 @@ class UpstreamError(SonobridgeError):
 class TryLater(UpstreamError):
     """Transient and without effect: the same call may be made again, with backoff."""
 
+    blame = Blame.HOST
     kind = "unavailable"
     retryable = True
 
@@ -100,13 +118,25 @@ class TryLater(UpstreamError):
 class LinkExpired(TryLater):
     """The media link no longer serves: read the exam data (C2) again for a fresh one, then go on."""
 
+    blame = Blame.CAPTURE
     kind = "link_expired"
 
 
 class StillProcessing(TryLater):
     """Clarius has not finished with the exam (C18, C19: status 400): ask again later."""
 
+    blame = Blame.EXAM
     kind = "still_processing"
+
+
+class Forbidden(TryLater):
+    """The thing asked for was refused (403) while a neutral call with the same credentials passes.
+
+    It may be a firewall's moment, so it is asked for again some times; then it is the fault of that exam.
+    """
+
+    blame = Blame.EXAM
+    kind = "forbidden"
 
 
 class BadAnswer(TryLater):
@@ -126,6 +156,7 @@ class WrongShape(BadAnswer):
 class LookFirst(UpstreamError):
     """Ambiguous: a write may have had its effect. Look for it before doing it again."""
 
+    blame = Blame.HOST
     kind = "unclear"
     retryable = True
 
@@ -133,6 +164,7 @@ class LookFirst(UpstreamError):
 class SlowDown(UpstreamError):
     """429: the whole account waits `retry_after` seconds, or backs off when that is None. Nothing was created."""
 
+    blame = Blame.HOST
     kind = "throttled"
     retryable = True
 
@@ -140,6 +172,7 @@ class SlowDown(UpstreamError):
 class RenewCredentials(UpstreamError):
     """The credentials were refused: pause the account until new ones work. Nothing was created."""
 
+    blame = Blame.CREDENTIAL
     kind = "credentials"
 
 

@@ -35,6 +35,7 @@ EFFECTS: dict[str, str] = {
     "close:end_upload": "Aurabox is told that an upload is called off or failed (cancel, error)",
     "report:upload_receipt": "a receipt is put onto the Clarius exam (C5)",
     "reconcile:poll": "the poll API is read for everybody (C1)",
+    "probe:ask_account": "a neutral call asks whether an account's credentials work (C6, C17, A1, configuration, QIDO-RS)",
     "link:confirm_customer": "a customer is confirmed (C3)",
 }
 

@@ -1,10 +1,10 @@
 """Decides whether an account may be called now, and remembers what a call came to, for all workers at once."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
-from uuid import UUID
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,26 +12,26 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.crypto import CannotUnseal
 from app.errors import (
     RETRY_AFTER_CAP_SECONDS,
-    LinkExpired,
+    Blame,
+    Forbidden,
     LookFirst,
     NotThere,
     Rejected,
     RenewCredentials,
     SlowDown,
     SonobridgeError,
-    StillProcessing,
     TryLater,
-    UpstreamError,
 )
+from app.probes import Standing, ask_account, can_be_asked
 from app.resources import Resources
 from app.states import Reason
 from app.store.audit import audit
 from app.store.base import clock
 from app.store.exams import wake_account
-from app.store.organizations import Organization
 from app.store.upstreams import (
     BREAKER_OPEN_SECONDS,
     Upstream,
+    accounts_to_probe,
     count_call,
     end_throttling,
     refuse,
@@ -44,15 +44,29 @@ from app.store.upstreams import (
 log = structlog.get_logger(__name__)
 
 THROTTLE_BASE_SECONDS = 5.0
+# recurring work waits no longer for a neutral call
+PROBE_LIMIT_SECONDS = 10.0
+UNAUTHORIZED = 401
+FORBIDDEN = 403
 
 
 class Held(SonobridgeError):
     """The account may not be called now: `seconds` until it may be tried again. Nothing was sent."""
 
-    def __init__(self, reason: Reason, seconds: float, why: str) -> None:
+    def __init__(
+        self,
+        reason: Reason,
+        seconds: float,
+        why: str,
+        *,
+        blame: Blame = Blame.EXAM,
+        account: str | None = None,
+    ) -> None:
         super().__init__(why, code=f"account_{reason}")
         self.reason = reason
         self.seconds = seconds
+        self.blame = blame
+        self.account = account
 
 
 def backoff(attempts: int, *, base: float, cap: float, draw: float | None = None) -> float:
@@ -66,106 +80,151 @@ def backoff(attempts: int, *, base: float, cap: float, draw: float | None = None
 
 
 @asynccontextmanager
-async def calling(resources: Resources, account: str) -> AsyncIterator[None]:
+async def calling(resources: Resources, account: str, *, by_hand: bool = False) -> AsyncIterator[None]:
     """Surround one call on `account`. Raises Held before anything is sent when the account may not be called.
 
-    The caller must not hold a transaction.
+    Only evidence about the credentials pauses the account: a 401, or a 403 that a neutral call meets too. The caller
+    must not hold a transaction. `by_hand`: see `asking`.
     """
-    probing = await _enter(resources, account)
+    trying = await _enter(resources, account, by_hand=by_hand)
     try:
         yield
     except SlowDown as error:
         await _throttled(resources, account, error)
         raise
     except RenewCredentials as error:
-        if error.status == 403 and await _still_welcome(resources, account):
-            # the key works: the refusal speaks of this one thing, and only a person can change that
-            raise Rejected(
-                error.message,
-                upstream=error.upstream,
-                status=403,
-                account=account,
-                code=f"{error.upstream}_forbidden",
-            ) from error
-        if error.status == 401 and await _still_welcome(resources, account):
-            # the key was replaced while this call was on its way; the next call uses the new one
-            raise TryLater(
-                f"{error.message} (the key was just replaced)",
-                upstream=error.upstream,
-                status=401,
-                account=account,
-                code=f"{error.upstream}_key_replaced",
-            ) from error
-        await _refused(resources, account, error.message)
-        raise Held(Reason.PAUSED, resources.settings.credentials_probe_seconds, error.message) from error
+        judged = await _refusal(resources, error.account or account, error, by_hand=by_hand)
+        if judged is error:
+            raise
+        raise judged from error
     except CannotUnseal as error:
-        why = "no sealing key opens this account's credentials (SONOBRIDGE_SECRET_KEYS)"
-        await _refused(resources, account, why)
-        raise Held(Reason.PAUSED, resources.settings.credentials_probe_seconds, why) from error
-    except (LinkExpired, StillProcessing):
-        # the way things go there, and no sign of trouble
-        await _worked(resources, account, probing=probing)
-        raise
-    except (TryLater, LookFirst):
-        async with resources.sessions.begin() as session:
-            await count_call(session, account, failed=True)
+        if error.account is None or by_hand:
+            raise
+        raise await _paused(resources, error.account, error.message) from error
+    except (TryLater, LookFirst) as error:
+        if error.blame is Blame.HOST:
+            async with resources.sessions.begin() as session:
+                await count_call(session, account, failed=True)
+        else:
+            # the way things go there, and no sign of trouble
+            await _worked(resources, account, trying=trying)
         raise
     except (NotThere, Rejected):
         # an answer about the thing asked for: the account itself works
-        await _worked(resources, account, probing=probing)
+        await _worked(resources, account, trying=trying)
         raise
     else:
-        await _worked(resources, account, probing=probing)
+        await _worked(resources, account, trying=trying)
 
 
-async def _enter(resources: Resources, account: str) -> bool:
-    """Whether this call is the probe of a paused account. Raises Held when it may not be called."""
+def asking(resources: Resources, account: str) -> AbstractAsyncContextManager[None]:
+    """Surround a call that a person makes: it goes out although the account is paused or broken off.
+
+    When it succeeds, everybody's work goes on at once. When it fails for want of the installation's own key, nothing
+    changes: a shell without that key proves nothing about it.
+    """
+    return calling(resources, account, by_hand=True)
+
+
+async def _enter(resources: Resources, account: str, *, by_hand: bool) -> bool:
+    """Whether this call itself is to show that the account works again. Raises Held when it may not be called."""
     async with resources.sessions.begin() as session:
         known = await upstream(session, account)
-        if known is None:
-            return False
-        held = _held(known, await clock(session))
+        held = _held(known, await clock(session)) if known is not None else None
         if held is None:
             return False
-        if held.seconds <= 0 and await take_probe(
-            session, account, seconds=resources.settings.credentials_probe_seconds
-        ):
-            log.info("account_probe", account=account)
+        if by_hand and held.reason != Reason.THROTTLED:
             return True
+        due = held.seconds <= 0 and await take_probe(
+            session, account, seconds=resources.settings.credentials_probe_seconds
+        )
+    if due and not can_be_asked(account):
+        return True
+    if due and await probe(resources, account):
+        return False
     # a little apart, so that those who waited together do not come back together
-    raise Held(held.reason, max(held.seconds, 1.0) + random.random(), held.message)  # noqa: S311
+    seconds = max(held.seconds, 1.0) + random.random()  # noqa: S311
+    raise Held(held.reason, seconds, held.message, blame=held.blame, account=account)
+
+
+async def probe(resources: Resources, account: str) -> bool:
+    """One neutral call for a paused or broken account, never somebody's exam: whether it works and is open again."""
+    log.info("account_probe", account=account)
+    if await ask_account(resources, account) is not Standing.WELCOME:
+        return False
+    async with resources.sessions.begin() as session:
+        known = await upstream(session, account)
+        await lift(session, account, was_paused=known is not None and known.refused_since is not None)
+    return True
+
+
+async def probe_due_accounts(resources: Resources) -> int:
+    """Probe each account whose time has come; how many work again. No one of them holds the others up for long."""
+    async with resources.sessions.begin() as session:
+        due = [
+            account
+            for account in await accounts_to_probe(session)
+            if can_be_asked(account)
+            and await take_probe(session, account, seconds=resources.settings.credentials_probe_seconds)
+        ]
+    return sum(await asyncio.gather(*(_probe_briefly(resources, account) for account in due)))
+
+
+async def _probe_briefly(resources: Resources, account: str) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_LIMIT_SECONDS):
+            return await probe(resources, account)
+    except TimeoutError:
+        return False
 
 
 def _held(known: Upstream, at: datetime) -> Held | None:
     """Why the account may not be called at `at`, if so; `seconds` ≤ 0 says that a probe is due."""
     if known.throttled_until is not None and known.throttled_until > at:
         left = (known.throttled_until - at).total_seconds()
-        return Held(Reason.THROTTLED, left, "the account was told to slow down")
+        return Held(Reason.THROTTLED, left, "the account was told to slow down", blame=Blame.HOST)
     if known.refused_since is not None:
         left = (known.probe_at - at).total_seconds() if known.probe_at else 0.0
-        return Held(Reason.PAUSED, left, known.refused_why or "the credentials were refused")
+        why = known.refused_why or "the credentials were refused"
+        return Held(Reason.PAUSED, left, why, blame=Blame.CREDENTIAL)
     if known.open_since is not None:
         left = (known.open_until - at).total_seconds() if known.open_until else BREAKER_OPEN_SECONDS
-        return Held(Reason.RETRY, left, "most calls of the last minute failed")
+        return Held(Reason.RETRY, left, "most calls of the last minute failed", blame=Blame.HOST)
     return None
 
 
-async def _still_welcome(resources: Resources, account: str) -> bool:
-    """Whether the account's key still opens anything: a 403 may be about the one thing asked for (C6, A1)."""
-    kind, _, organization_id = account.partition(":")
-    try:
-        if kind == "clarius":
-            await (await resources.clarius()).settings()
-            return True
-        if kind == "aurabox":
-            async with resources.sessions() as session:
-                organization = await session.get_one(Organization, UUID(organization_id))
-            async for _patient in resources.aurabox(organization).patients(per_page=1):
-                break
-            return True
-    except UpstreamError:
-        return False
-    return False
+async def _refusal(
+    resources: Resources, account: str, error: RenewCredentials, *, by_hand: bool
+) -> SonobridgeError:
+    """What a refusal is about, as the error to raise: the credentials (then the account is paused), or the one thing."""
+    standing = Standing.REFUSED
+    if error.status in (UNAUTHORIZED, FORBIDDEN):
+        standing = await ask_account(resources, account)
+    if standing is Standing.WELCOME:
+        # a 401 so contradicted: the key was replaced while the call was on its way, and the next uses the new one
+        kind = "forbidden" if error.status == FORBIDDEN else "key_replaced"
+        await _worked(resources, account, trying=by_hand)
+        return Forbidden(
+            f"{error.message}; the credentials are accepted otherwise",
+            upstream=error.upstream,
+            status=error.status,
+            account=account,
+            code=f"{error.upstream}_{kind}",
+        )
+    if by_hand:
+        return error
+    if standing is Standing.UNKNOWN and error.status == FORBIDDEN:
+        async with resources.sessions.begin() as session:
+            await count_call(session, account, failed=True)
+        return TryLater(error.message, upstream=error.upstream, status=error.status, account=account)
+    return await _paused(resources, account, error.message)
+
+
+async def _paused(resources: Resources, account: str, why: str) -> Held:
+    """The account is paused now, for everybody; what the call that showed it ends in."""
+    await _refused(resources, account, why)
+    seconds = resources.settings.credentials_probe_seconds + random.random()  # noqa: S311 - apart from the others
+    return Held(Reason.PAUSED, seconds, why, blame=Blame.CREDENTIAL, account=account)
 
 
 async def _throttled(resources: Resources, account: str, error: SlowDown) -> None:
@@ -191,12 +250,12 @@ async def _refused(resources: Resources, account: str, why: str) -> None:
         log.error("account_paused", account=account)
 
 
-async def _worked(resources: Resources, account: str, *, probing: bool) -> None:
-    """Only a probe ends a pause: a call that was on its way before the pause proves nothing about it."""
+async def _worked(resources: Resources, account: str, *, trying: bool) -> None:
+    """Only a call that was made to see it ends a pause: one that was on its way before proves nothing about it."""
     async with resources.sessions.begin() as session:
-        if probing:
-            known = await upstream(session, account)
-            await lift(session, account, was_paused=known is not None and known.refused_since is not None)
+        known = await upstream(session, account) if trying else None
+        if known is not None and (known.refused_since is not None or known.open_since is not None):
+            await lift(session, account, was_paused=known.refused_since is not None)
         else:
             await end_throttling(session, account)
             await count_call(session, account, failed=False)

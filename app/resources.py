@@ -18,9 +18,9 @@ from app.clients.clarius import ClariusClient
 from app.clients.dicomweb import DicomWebClient, authorization
 from app.clients.http import Egress, Http
 from app.clients.observing import count_exchange
-from app.crypto import Sealer, keyed_hash, load_or_create_keys, new_lookup_key
+from app.crypto import CannotUnseal, Sealer, keyed_hash, load_or_create_keys, new_lookup_key
 from app.database import Watch, open_engine
-from app.errors import Misuse
+from app.errors import Blame, Misuse
 from app.pool import Pool
 from app.queue import Queue
 from app.settings import Settings
@@ -83,11 +83,32 @@ class Resources:
         """The inverse of `seal_text`. Raises CannotUnseal."""
         return self.sealer.unseal(sealed).decode()
 
+    def _credentials(self, account: str, sealed: bytes | None) -> str:
+        """What an account signs in with, "" when it has nothing. Raises CannotUnseal, about these credentials."""
+        try:
+            return self.unseal_text(sealed) if sealed else ""
+        except CannotUnseal:
+            raise CannotUnseal(
+                "no sealing key opens this account's credentials (SONOBRIDGE_SECRET_KEYS)",
+                blame=Blame.CREDENTIAL,
+                account=account,
+            ) from None
+
+    def pseudonym_key(self, organization: Organization) -> bytes:
+        """With which an organisation's pseudonyms are made. Raises CannotUnseal, about this organisation."""
+        try:
+            return self.sealer.unseal(organization.pseudonym_key_sealed)
+        except CannotUnseal:
+            raise CannotUnseal(
+                "no sealing key opens the organisation's key of pseudonyms (SONOBRIDGE_SECRET_KEYS)",
+                blame=Blame.ORGANIZATION,
+            ) from None
+
     async def clarius_key(self) -> SecretStr | None:
         """The service key in use: the one stored by a rotation, else CLARIUS_API_KEY."""
         async with self.sessions() as session:
             sealed = await read_secret(session, CLARIUS_API_KEY)
-        return SecretStr(self.unseal_text(sealed)) if sealed else self.settings.clarius_api_key
+        return SecretStr(self._credentials("clarius", sealed)) if sealed else self.settings.clarius_api_key
 
     async def clarius(self) -> ClariusClient:
         """A client of the Service API. Raises CannotUnseal."""
@@ -99,12 +120,13 @@ class Resources:
 
     def aurabox(self, organization: Organization) -> AuraboxClient:
         """A client of this organisation's Aurabox team. Raises CannotUnseal."""
-        key = self.unseal_text(organization.aurabox_key_sealed) if organization.aurabox_key_sealed else ""
+        account = f"aurabox:{organization.id}"
+        key = self._credentials(account, organization.aurabox_key_sealed)
         return AuraboxClient(
             self.http,
             base_url=organization.aurabox_url or self.settings.aurabox_base_url,
             api_key=SecretStr(key),
-            account=f"aurabox:{organization.id}",
+            account=account,
         )
 
     def uploader(self, organization: Organization) -> UploaderClient:
@@ -115,12 +137,13 @@ class Resources:
         if self.settings.aura_app_id is None or self.settings.aura_app_secret is None:
             raise Misuse("the uploader needs AURA_APP_ID and AURA_APP_SECRET", code="uploader_not_configured")
         sealed = organization.service_key_sealed or organization.aurabox_key_sealed
-        key = self.unseal_text(sealed) if sealed else ""
+        account = f"uploader:{organization.id}"
+        key = self._credentials(account, sealed)
         return UploaderClient(
             self.http,
             base_url=organization.aurabox_url or self.settings.aurabox_base_url,
             integration=Integration(self.settings.aura_app_id, self.settings.aura_app_secret, SecretStr(key)),
-            account=f"uploader:{organization.id}",
+            account=account,
             sign_ins=self.sign_ins,
         )
 
@@ -129,12 +152,13 @@ class Resources:
         if not organization.dicomweb_url:
             raise Misuse("this organisation has no DICOMweb address", code="dicomweb_not_configured")
         sealed = organization.dicomweb_token_sealed
-        secret = SecretStr(self.unseal_text(sealed)) if sealed else None
+        account = f"dicomweb:{organization.id}"
+        secret = SecretStr(self._credentials(account, sealed)) if sealed else None
         return DicomWebClient(
             self.http,
             base_url=organization.dicomweb_url,
             headers=authorization(user=organization.dicomweb_user, secret=secret),
-            account=f"dicomweb:{organization.id}",
+            account=account,
         )
 
 

@@ -80,6 +80,9 @@ MOVES: dict[ExamState, frozenset[ExamState]] = {
     S.GONE: frozenset({S.QUEUED, S.CANCELLED}),
 }
 
+# codes of exams that wait because no sealing key opens a value that they need begin so
+UNREADABLE = "unreadable_"
+
 FINAL = frozenset({S.DELIVERED, S.REVIEW, S.UNVERIFIED, S.FAILED, S.CANCELLED, S.GONE})
 NAMED_WAITS = frozenset(Reason)
 

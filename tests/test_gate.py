@@ -1,6 +1,7 @@
 """Whether an account may be called: throttled, refused, broken off; probes, and what makes it work again."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,29 +9,55 @@ from sqlalchemy import select, update
 
 from app import errors
 from app.crypto import CannotUnseal
-from app.gate import Held, calling, lift
+from app.gate import Held, calling, lift, probe_due_accounts
 from app.resources import Resources, open_resources
 from app.settings import Settings
 from app.states import ExamState, Reason, Step
 from app.store.audit import AuditEvent
 from app.store.base import in_seconds
 from app.store.upstreams import BREAKER_LEAST_CALLS, Upstream, upstream
+from sandbox import faults
+from sandbox.faults import Rule
+from sandbox.server import Sandbox
+from tests.support.bridge import settings_for
 from tests.support.exams import add_exam, reread
 
 ACCOUNT = "clarius"
+MEDIA = f"media:{uuid.UUID(int=7)}"
+REFUSED = errors.RenewCredentials("401")
+REFUSED_403 = errors.RenewCredentials("403", status=403)
 
 
 @pytest.fixture
-async def resources(settings: Settings) -> AsyncIterator[Resources]:
-    async with open_resources(settings.model_copy(update={"credentials_probe_seconds": 600})) as opened:
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+async def resources(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Resources]:
+    async with open_resources(settings_for(settings, sandbox, credentials_probe_seconds=600)) as opened:
         yield opened
 
 
-async def call(resources: Resources, error: Exception | None = None, account: str = ACCOUNT) -> str:
+@pytest.fixture
+def refusing(sandbox: Sandbox) -> Rule:
+    """Clarius refuses the key, whatever is asked."""
+    return sandbox.faults.arm(faults.answer(401), server="clarius", times=None)
+
+
+def asked(sandbox: Sandbox) -> int:
+    """How many neutral calls Clarius got (C6)."""
+    return len(sandbox.journal.requests_to("clarius", "GET", "*/services/settings/"))
+
+
+async def call(
+    resources: Resources, error: Exception | None = None, account: str = ACCOUNT, *, by_hand: bool = False
+) -> str:
     """One call that ends in `error`; "sent", or why it was held back."""
     sent = False
     try:
-        async with calling(resources, account):
+        async with calling(resources, account, by_hand=by_hand):
             sent = True
             if error is not None:
                 raise error
@@ -67,7 +94,7 @@ async def test_throttled_holds_the_whole_account_and_no_other(
     assert error.retry_after is not None
     assert error.retry_after > 0
     assert await call(resources) == "throttled"
-    assert await call(resources, account="media:x") == "sent"
+    assert await call(resources, account=MEDIA) == "sent"
     await let_time_pass(resources, "throttled_until")
     assert await call(resources) == "sent"
     assert (await known(resources)).throttles == 0
@@ -93,15 +120,21 @@ async def test_throttling_without_a_time_backs_off_further_each_time(resources: 
     assert waits[0] < waits[-1]
 
 
-@pytest.mark.parametrize("error", [errors.RenewCredentials("401"), CannotUnseal("no key")])
+UNREADABLE = CannotUnseal("no key", blame=errors.Blame.CREDENTIAL, account=ACCOUNT)
+
+
+@pytest.mark.parametrize("error", [errors.RenewCredentials("401", status=401), UNREADABLE])
 async def test_refused_credentials_pause_the_account_with_one_audit_row_and_one_probe(
-    resources: Resources, error: Exception
+    resources: Resources, sandbox: Sandbox, refusing: Rule, error: Exception
 ) -> None:
     assert await call(resources, error) == "sent, paused"
     assert await call(resources) == "paused"
+    before = asked(sandbox)
     await let_time_pass(resources, "probe_at")
-    outcomes = await asyncio.gather(*(call(resources, errors.RenewCredentials("401")) for _ in range(8)))
-    assert sorted(outcomes) == ["paused"] * 7 + ["sent, paused"]
+    outcomes = await asyncio.gather(*(call(resources) for _ in range(8)))
+    # the probe is a call of its own: no exam is sent to find out
+    assert outcomes == ["paused"] * 8
+    assert asked(sandbox) == before + 1
     assert await audited(resources) == ["account.pause"]
 
 
@@ -110,37 +143,122 @@ async def audited(resources: Resources) -> list[str]:
         return list(await session.scalars(select(AuditEvent.action).order_by(AuditEvent.id)))
 
 
-async def test_a_probe_that_works_lifts_the_pause_and_wakes_who_waited(resources: Resources) -> None:
+async def test_a_probe_that_works_lifts_the_pause_and_wakes_who_waited(
+    resources: Resources, sandbox: Sandbox
+) -> None:
     exam = await add_exam(
         resources, state=ExamState.WAITING, due_in=600, reason=Reason.PAUSED, step=Step.FETCH
     )
-    await call(resources, errors.RenewCredentials("401"))
+    await call(resources, REFUSED)
     await let_time_pass(resources, "probe_at")
     assert await call(resources) == "sent"
+    assert asked(sandbox) == 1
     assert (await known(resources)).refused_since is None
     assert (await reread(resources, exam.id)).due_at < exam.due_at
     assert await audited(resources) == ["account.pause", "account.resume"]
 
 
 async def test_new_credentials_lift_the_pause_without_a_probe(resources: Resources) -> None:
-    await call(resources, errors.RenewCredentials("401"))
+    await call(resources, REFUSED)
     async with resources.sessions.begin() as session:
         await lift(session, ACCOUNT)
     assert await call(resources) == "sent"
 
 
-@pytest.mark.parametrize("answer", [errors.NotThere("404"), errors.Rejected("422")])
+@pytest.mark.parametrize("answer", [404, 422])
 async def test_an_answer_of_any_sense_to_a_probe_shows_that_the_account_works(
-    resources: Resources, answer: Exception
+    resources: Resources, sandbox: Sandbox, answer: int
 ) -> None:
-    await call(resources, errors.RenewCredentials("401"))
+    await call(resources, REFUSED)
     await let_time_pass(resources, "probe_at")
-    await call(resources, answer)
+    sandbox.faults.arm(faults.answer(answer), server="clarius")
     assert await call(resources) == "sent"
 
 
+@pytest.mark.parametrize("answer", [500, 200], ids=["an outage", "a page"])
+async def test_a_probe_without_an_answer_lifts_nothing(
+    resources: Resources, sandbox: Sandbox, answer: int
+) -> None:
+    await call(resources, REFUSED)
+    await let_time_pass(resources, "probe_at")
+    sandbox.faults.arm(faults.answer(answer, "<html>"), server="clarius", times=None)
+    assert await call(resources) == "paused"
+
+
+async def test_recurring_work_probes_what_nobody_calls(resources: Resources, sandbox: Sandbox) -> None:
+    await call(resources, REFUSED)
+    await call(resources, errors.RenewCredentials("401"), account=MEDIA)
+    assert await probe_due_accounts(resources) == 0
+    await let_time_pass(resources, "probe_at")
+    assert await probe_due_accounts(resources) == 1
+    assert (await known(resources)).refused_since is None
+    assert (await known(resources, MEDIA)).refused_since is not None
+
+
+async def test_a_403_that_a_neutral_call_does_not_meet_is_about_the_thing(
+    resources: Resources, sandbox: Sandbox
+) -> None:
+    with pytest.raises(errors.Forbidden) as caught:
+        async with calling(resources, ACCOUNT):
+            raise errors.RenewCredentials("403", upstream="clarius", status=403)
+    assert (caught.value.code, caught.value.blame) == ("clarius_forbidden", errors.Blame.EXAM)
+    assert await call(resources) == "sent"
+    assert await audited(resources) == []
+
+
+async def test_a_403_that_a_neutral_call_meets_too_pauses_the_account(
+    resources: Resources, sandbox: Sandbox
+) -> None:
+    sandbox.faults.arm(faults.answer(403), server="clarius", times=None)
+    assert await call(resources, errors.RenewCredentials("403", status=403)) == "sent, paused"
+    assert await call(resources) == "paused"
+
+
+async def test_a_403_of_which_nothing_more_can_be_learned_is_tried_again(
+    resources: Resources, sandbox: Sandbox
+) -> None:
+    sandbox.faults.arm(faults.answer(500), server="clarius", times=None)
+    with pytest.raises(errors.TryLater):
+        async with calling(resources, ACCOUNT):
+            raise errors.RenewCredentials("403", status=403)
+    assert await call(resources) == "sent"
+
+
+async def test_a_refusal_pauses_the_account_whose_key_it_was(resources: Resources, refusing: Rule) -> None:
+    """A capture on Clarius's own origin counts for its organisation, but its key is Clarius's."""
+    error = errors.RenewCredentials("401", status=401, account=ACCOUNT)
+    assert await call(resources, error, account=MEDIA) == "sent, paused"
+    assert await call(resources) == "paused"
+    assert await call(resources, account=MEDIA) == "sent"
+
+
+async def test_a_persons_call_goes_out_and_lifts_the_pause_at_once(resources: Resources) -> None:
+    exam = await add_exam(
+        resources, state=ExamState.WAITING, due_in=600, reason=Reason.PAUSED, step=Step.FETCH
+    )
+    await call(resources, REFUSED)
+    assert await call(resources) == "paused"
+    assert await call(resources, by_hand=True) == "sent"
+    assert await call(resources) == "sent"
+    assert (await reread(resources, exam.id)).due_at < exam.due_at
+
+
+@pytest.mark.parametrize("error", [errors.RenewCredentials("no usable key is set"), REFUSED_403, UNREADABLE])
+async def test_a_persons_call_without_the_key_changes_nothing(
+    resources: Resources, refusing: Rule, error: Exception
+) -> None:
+    assert await call(resources, error, by_hand=True) == "sent"
+    assert await call(resources) == "sent"
+    assert await audited(resources) == []
+
+
+async def test_a_person_keeps_to_a_throttle(resources: Resources) -> None:
+    await call(resources, errors.SlowDown("slow", retry_after=600))
+    assert await call(resources, by_hand=True) == "throttled"
+
+
 async def test_the_breaker_opens_at_the_share_of_failures_and_closes_after_one_probe(
-    resources: Resources,
+    resources: Resources, sandbox: Sandbox
 ) -> None:
     for number in range(BREAKER_LEAST_CALLS):
         assert await call(resources, errors.TryLater("503") if number % 10 < 7 else None) == "sent"
@@ -149,12 +267,25 @@ async def test_the_breaker_opens_at_the_share_of_failures_and_closes_after_one_p
     # the tenth was a success: three of ten worked; one more failure tips it
     assert await call(resources, errors.LookFirst("500")) == "sent"
     assert await call(resources) == "retry"
+    away = sandbox.faults.arm(faults.answer(500), server="clarius", times=None)
     await let_time_pass(resources, "open_until")
-    assert await call(resources, errors.TryLater("503")) == "sent"
     assert await call(resources) == "retry"
+    sandbox.faults.clear()
+    assert away.hits > 0
     await let_time_pass(resources, "open_until")
     assert await call(resources) == "sent"
     assert (await known(resources)).open_since is None
+
+
+async def test_what_has_no_neutral_call_is_tried_by_the_next_call_itself(resources: Resources) -> None:
+    """The host of an organisation's media: there is nothing to ask it but for a capture."""
+    for _ in range(BREAKER_LEAST_CALLS):
+        await call(resources, errors.TryLater("503"), account=MEDIA)
+    assert await call(resources, account=MEDIA) == "retry"
+    await let_time_pass(resources, "open_until")
+    outcomes = await asyncio.gather(*(call(resources, account=MEDIA) for _ in range(4)))
+    assert outcomes.count("sent") >= 1
+    assert (await known(resources, MEDIA)).open_since is None
 
 
 @pytest.mark.parametrize("error", [errors.LinkExpired("expired"), errors.StillProcessing("busy")])

@@ -12,6 +12,7 @@ from app.accounts.purging import purge_accounts
 from app.crypto import CannotUnseal
 from app.delivery.closing import close_uploads_when_due, tidy_staging_when_due
 from app.errors import SonobridgeError
+from app.gate import probe_due_accounts
 from app.inbox.gaps import find_gaps_when_due
 from app.inbox.reconcile import reconcile_when_due
 from app.inbox.retention import purge_when_due
@@ -50,6 +51,7 @@ async def purge_accounts_when_due(resources: Resources) -> None:
 
 RECURRING: tuple[Callable[[Resources], Awaitable[object]], ...] = (
     sweep_when_due,
+    probe_due_accounts,
     reconcile_when_due,
     watch_when_due,
     keep_own_samples,

@@ -68,6 +68,8 @@ def conditions(seen: Overview, settings: Settings) -> dict[str, str]:
     # one condition for all of them: that there are some; how many changes all the time
     if sum(seen.states.get(state, 0) for state in STUCK) > seen.expired:
         found["exams_stuck"] = "exams have failed or need a person's decision"
+    if seen.unreadable:
+        found["unreadable"] = "exams wait for values that no sealing key opens (SONOBRIDGE_SECRET_KEYS)"
     if seen.gaps:
         found["gaps"] = "Clarius sent exams that Aurabox does not have"
     differing = (seen.runs["compare_tokens"].result or {}) if "compare_tokens" in seen.runs else {}

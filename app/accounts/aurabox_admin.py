@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from app.accounts.organizations import wanted_organization
 from app.clients.aurabox import AuraboxClient
-from app.gate import calling
+from app.gate import asking
 from app.resources import Resources
 from app.store.audit import audit
 
@@ -32,7 +32,7 @@ async def on_team(
     client = resources.aurabox(owner)
     result = "failed"
     try:
-        async with calling(resources, f"aurabox:{owner.id}"):
+        async with asking(resources, f"aurabox:{owner.id}"):
             given = await call(client)
         result = "done"
         return given

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.linking import hint_of
 from app.clients.clarius import Annotation, ApiKey, NewApiKey, NotificationRecord
 from app.errors import Misuse
-from app.gate import calling
+from app.gate import asking
 from app.resources import Resources
 from app.states import LinkState
 from app.store.audit import audit
@@ -77,7 +77,7 @@ class TokenPair:
 async def read_records(resources: Resources, *, skip: int, limit: int) -> list[Receipt]:
     """C8 beside our own rows, the newest first, from the `skip`-th on."""
     found: list[NotificationRecord] = []
-    async with calling(resources, ACCOUNT):
+    async with asking(resources, ACCOUNT):
         position = 0
         async for record in (await resources.clarius()).notification_records():
             position += 1
@@ -110,7 +110,7 @@ def _request_uuid(record: NotificationRecord) -> UUID | None:
 async def compare_tokens(resources: Resources) -> list[TokenPair]:
     """C4 beside our links: the customers that either side holds as confirmed, the differences first."""
     tokens: dict[bytes, str] = {}
-    async with calling(resources, ACCOUNT):
+    async with asking(resources, ACCOUNT):
         async for token in (await resources.clarius()).confirmed_tokens():
             tokens[await resources.hash_customer(token)] = hint_of(token)
     async with resources.sessions() as session:
@@ -135,7 +135,7 @@ async def compare_tokens(resources: Resources) -> list[TokenPair]:
 
 async def list_keys(resources: Resources) -> tuple[list[ApiKey], str | None]:
     """C9, and the prefix of the key in use (None when it is none of these)."""
-    async with calling(resources, ACCOUNT):
+    async with asking(resources, ACCOUNT):
         keys = await (await resources.clarius()).api_keys()
     return keys, in_use(keys, await _key_text(resources))
 
@@ -148,7 +148,7 @@ def in_use(keys: Sequence[ApiKey], secret: str) -> str | None:
 
 async def create_key(resources: Resources, name: str, *, by: Doer) -> NewApiKey:
     """C10: a key beside the one in use, which goes on being used."""
-    async with calling(resources, ACCOUNT):
+    async with asking(resources, ACCOUNT):
         made = await (await resources.clarius()).create_api_key(name)
     await _audit(resources, by, "clarius.key.create", subject=made.prefix)
     return made
@@ -156,7 +156,7 @@ async def create_key(resources: Resources, name: str, *, by: Doer) -> NewApiKey:
 
 async def revoke_key(resources: Resources, prefix: str, *, by: Doer) -> None:
     """C11. Clarius refuses that for the key in use (`Rejected`)."""
-    async with calling(resources, ACCOUNT):
+    async with asking(resources, ACCOUNT):
         await (await resources.clarius()).revoke_api_key(prefix)
     await _audit(resources, by, "clarius.key.revoke", subject=prefix)
 
@@ -165,7 +165,7 @@ async def set_annotations(
     resources: Resources, application: UUID, annotations: Sequence[Annotation], *, by: Doer
 ) -> None:
     """C15."""
-    async with calling(resources, ACCOUNT):
+    async with asking(resources, ACCOUNT):
         await (await resources.clarius()).customise_application(application, annotations)
     await _audit(
         resources,
@@ -178,7 +178,7 @@ async def set_annotations(
 
 async def remove_annotations(resources: Resources, application: UUID, *, by: Doer) -> None:
     """C16."""
-    async with calling(resources, ACCOUNT):
+    async with asking(resources, ACCOUNT):
         await (await resources.clarius()).remove_customisation(application)
     await _audit(resources, by, "clarius.application.remove", subject=str(application))
 
@@ -198,7 +198,7 @@ async def upload_report(
         known = await session.scalar(select(Exam.id).where(Exam.request_uuid == request_uuid))
     if known is None:
         raise Misuse("there is no exam with this request UUID", code="no_such_exam")
-    async with calling(resources, ACCOUNT):
+    async with asking(resources, ACCOUNT):
         await (await resources.clarius()).upload_report(
             request_uuid, name=name, filename=filename, content=content, content_type=content_type
         )

@@ -19,7 +19,7 @@ from sqlalchemy import delete, update
 from app.clients.clarius import ApiKey, ClariusClient, NewApiKey
 from app.errors import LookFirst, Misuse, NotThere, Rejected, RenewCredentials, SonobridgeError
 from app.faultpoints import fault_point
-from app.gate import calling, lift
+from app.gate import asking, lift
 from app.resources import Resources
 from app.store.audit import audit
 from app.store.base import in_seconds
@@ -81,7 +81,7 @@ async def use_key(resources: Resources, key: SecretStr, *, actor: str, address: 
 
 
 async def _rotate(resources: Resources) -> tuple[NewApiKey, str | None]:
-    async with calling(resources, ACCOUNT):
+    async with asking(resources, ACCOUNT):
         clarius = await resources.clarius()
         keys = await clarius.api_keys()
         old = await resources.clarius_key()
@@ -144,7 +144,7 @@ async def _revoke_retiring(resources: Resources) -> None:
     """C11 for every key that is still to be revoked; one that is gone already is as good."""
     async with resources.sessions() as session:
         waiting = _read_retiring(resources, await read_secret(session, RETIRING))
-    async with calling(resources, ACCOUNT):
+    async with asking(resources, ACCOUNT):
         clarius = await resources.clarius()
         for prefix in waiting:
             try:

@@ -21,11 +21,11 @@ from app.store.base import now
 from app.store.exams import Exam, in_lock_order
 from app.store.links import end_links_of
 from app.store.organizations import POLICY_FIELDS, Images, Organization, find_organization, keep_policy
-from app.store.upstreams import resume
+from app.store.upstreams import forget_accounts, resume
 from app.store.users import User
 
 UNDER_WAY = (ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING)
-ACCOUNTS = ("aurabox", "uploader", "dicomweb")
+ACCOUNTS = ("aurabox", "uploader", "dicomweb", "media")
 
 
 async def add_organization(
@@ -130,6 +130,8 @@ async def remove_organization(
             user.disabled_at = user.disabled_at or now()
             await end_credentials(session, user)
         organization.removed_at = now()
+        # nobody calls these any more, and nobody could mend them
+        await forget_accounts(session, [f"{account}:{organization.id}" for account in ACCOUNTS])
         organization.aurabox_key_sealed = None
         organization.service_key_sealed = None
         organization.dicomweb_token_sealed = None

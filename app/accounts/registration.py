@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from app.clients.clarius import ServiceSettings
-from app.gate import calling
+from app.gate import asking
 from app.resources import Resources
 from app.settings import Settings
 from app.store.audit import audit
@@ -44,7 +44,7 @@ def hide_secret(notification_url: str) -> str:
 
 async def registered_urls(resources: Resources) -> Urls:
     """What is registered now (C6). Raises from the error tree."""
-    async with calling(resources, ACCOUNT):
+    async with asking(resources, ACCOUNT):
         return _urls(await (await resources.clarius()).settings())
 
 
@@ -57,7 +57,7 @@ async def register(
     address: str | None = None,
 ) -> Urls:
     """Register URLs (C7): None leaves one as it is, "" clears it; what is registered afterwards."""
-    async with calling(resources, ACCOUNT):
+    async with asking(resources, ACCOUNT):
         clarius = await resources.clarius()
         after = _urls(
             await clarius.update_settings(

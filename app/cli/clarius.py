@@ -15,7 +15,7 @@ from app.cli import clarius_applications, clarius_research
 from app.cli.output import Json, progress_bar, show_json, show_one, show_table
 from app.cli.running import FAILED, actor, run
 from app.errors import Misuse
-from app.gate import calling
+from app.gate import asking
 from app.resources import Resources
 
 ACCOUNT = "clarius"
@@ -131,7 +131,7 @@ def exams(
 
     async def read(resources: Resources) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        async with calling(resources, ACCOUNT):
+        async with asking(resources, ACCOUNT):
             async for one in (await resources.clarius()).accessible_exams(customer_id=customer):
                 shown = {
                     "request_uuid": str(one.request_uuid),

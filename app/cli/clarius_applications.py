@@ -15,7 +15,7 @@ from app.cli.output import Json, show_json, show_one, show_table
 from app.cli.running import actor, run
 from app.clients.clarius import Annotation, ClariusClient, CustomisedApplication
 from app.errors import Misuse
-from app.gate import calling
+from app.gate import asking
 from app.resources import Resources
 
 ACCOUNT = "clarius"
@@ -35,7 +35,7 @@ def _show_list(found: list[dict[str, Any]], *columns: str, as_json: bool, nothin
 
 
 async def _with_clarius(resources: Resources, ask: Callable[[ClariusClient], Awaitable[T]]) -> T:
-    async with calling(resources, ACCOUNT):
+    async with asking(resources, ACCOUNT):
         return await ask(await resources.clarius())
 
 

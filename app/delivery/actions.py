@@ -22,6 +22,7 @@ from app.store.claims import Claim
 from app.store.exam_search import MOST, ExamFilter, count_exams, find_exams
 from app.store.exams import Exam, StaleMove, cancel, find_exam, move
 from app.store.filings import filing_of
+from app.store.organizations import Organization
 
 CAPTURES_MISSING = "captures_missing"
 
@@ -318,7 +319,10 @@ async def _cancel(session: AsyncSession, exam: Exam) -> bool:
 
 
 async def _go_on(session: AsyncSession, exam: Exam, *, at: Step, event: str) -> None:
-    """Queue it at a step with a clean slate."""
+    """Queue it at a step with a clean slate. Raises StaleMove when its organisation was removed, keys and all."""
+    organization = await session.get(Organization, exam.organization_id) if exam.organization_id else None
+    if organization is not None and organization.removed_at is not None:
+        raise StaleMove("its organisation was removed, so nothing more of it can be delivered")
     exam.step = at
     exam.begin_anew()
     exam.due_at = await clock(session)

@@ -45,8 +45,9 @@ async def close_uploads_when_due(resources: Resources) -> None:
 async def _close(resources: Resources, upload: Upload, exam: Exam) -> None:
     async with resources.sessions() as session:
         organization = await session.get(Organization, exam.organization_id)
-    # one that was only planned Aurabox knows nothing of
-    if organization is not None and upload.state != UploadState.PLANNED:
+    # of one that was removed nobody has the keys any more; one that was only planned Aurabox knows nothing of
+    removed = organization is None or organization.removed_at is not None
+    if organization is not None and not removed and upload.state != UploadState.PLANNED:
         try:
             await _tell(resources, upload, exam, organization)
         except GiveUp as error:

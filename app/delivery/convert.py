@@ -179,7 +179,7 @@ async def _described(work: Work, what: Conversion) -> Making:
         remote_id=what.subject.remote_id,
         key=what.subject.patient_key.hex(),
         distinct=what.subject.distinct,
-        digest=keyed_digest(work.resources.sealer.unseal(what.plan.organization.pseudonym_key_sealed)),
+        digest=keyed_digest(work.resources.pseudonym_key(what.plan.organization)),
     )
     policy, key = what.plan.policy, deidentify_key(work, what.plan)
     context = study_context(

@@ -117,7 +117,9 @@ async def _read(work: Work, exam: Exam, capture: Capture, url: str) -> Downloade
     clarius = await work.resources.clarius()
     ours = same_origin(parse_url(url), parse_url(clarius.credentials.base))
     dest = work.resources.staging.path(exam.id, staged_name(capture))
-    async with work.effect("download:read_capture", "clarius" if ours else f"media:{exam.organization_id}"):
+    # also on Clarius's own origin: one organisation's broken captures say nothing of the others' exams
+    account = f"media:{exam.organization_id}"
+    async with work.effect("download:read_capture", account):
         return await download(
             work.resources.http,
             url,
@@ -125,6 +127,8 @@ async def _read(work: Work, exam: Exam, capture: Capture, url: str) -> Downloade
             cap=work.resources.settings.max_capture_bytes,
             resume=partial(dest),
             credentials=clarius.credentials,
+            # but a key that is refused there is Clarius's
+            account="clarius" if ours else account,
         )
 
 

@@ -102,7 +102,7 @@ def plan_for(resources: Resources, wanted: Wanted, *, distinct: bool = False) ->
         hold_incomplete=policy.incomplete == Incomplete.HOLD and wanted.plan.choice != "as-case",
         animals_as_patients=policy.animals == Animals.PATIENT,
         keep_birth_date=policy.keep_birth_date,
-        digest=keyed_digest(resources.sealer.unseal(wanted.plan.organization.pseudonym_key_sealed)),
+        digest=keyed_digest(resources.pseudonym_key(wanted.plan.organization)),
     )
 
 

@@ -1,15 +1,21 @@
 """What a step may come to, and what an error means for the exam; pure, no I/O."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from app.errors import LocalTrouble, LookFirst, SlowDown, SonobridgeError, TryLater
+from app.errors import Forbidden, LocalTrouble, LookFirst, SlowDown, SonobridgeError, TryLater
 from app.gate import THROTTLE_BASE_SECONDS, Held, backoff
 from app.states import ExamState, Reason, Step
 
 # between two tries on a host in trouble: the first wait and the longest
 LOCAL_SECONDS = 15.0
 LOCAL_CAP_SECONDS = 600.0
+# by these names they are counted at an exam's step (`Exam.count`)
+GIVEN_BACK = "given_back"
+FORBIDDEN = "forbidden"
+# a firewall's moment is over sooner
+FORBIDDEN_TO_FAIL = 5
 
 
 @dataclass(frozen=True)
@@ -72,12 +78,15 @@ class NeedsPerson(SonobridgeError):
         self.reason = reason
 
 
-def decide(error: SonobridgeError, *, attempts: int, base: float, cap: float, given_back: int = 0) -> Outcome:
+def decide(
+    error: SonobridgeError, *, attempts: int, base: float, cap: float, counts: Mapping[str, int] | None = None
+) -> Outcome:
     """The table "Errors and what they do": what an error of one step means for its exam.
 
-    `attempts` and `given_back` are how many were counted before this one. What the account as a whole does (pause, breaker) is
+    `attempts` and `counts` are what was counted at this step before this error. What the account as a whole does (pause, breaker) is
     decided where it is called (`app.gate`, which turns refused credentials into `Held`).
     """
+    seen = counts or {}
     retry = partial(Wait, code=error.code, message=error.message)
     outcome: Outcome = Rest(ExamState.FAILED, error.code, error.message)
     if isinstance(error, Held):
@@ -86,8 +95,12 @@ def decide(error: SonobridgeError, *, attempts: int, base: float, cap: float, gi
         outcome = retry(
             Reason.THROTTLED, THROTTLE_BASE_SECONDS if error.retry_after is None else error.retry_after
         )
+    elif isinstance(error, Forbidden) and seen.get(FORBIDDEN, 0) + 1 >= FORBIDDEN_TO_FAIL:
+        # so often while the credentials were accepted otherwise: it is this exam that is refused
+        pass
     elif isinstance(error, LocalTrouble):
-        pause = max(LOCAL_SECONDS, backoff(given_back + 1, base=LOCAL_SECONDS, cap=LOCAL_CAP_SECONDS))
+        again = seen.get(GIVEN_BACK, 0) + 1
+        pause = max(LOCAL_SECONDS, backoff(again, base=LOCAL_SECONDS, cap=LOCAL_CAP_SECONDS))
         outcome = GiveBack(pause, error.code, error.message)
     elif isinstance(error, TryLater | LookFirst):
         # after LookFirst the step itself looks before it does anything again

@@ -13,16 +13,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import CannotUnseal
 from app.delivery.filing import policy_of
-from app.delivery.outcome import LOCAL_SECONDS, Done, GiveBack, Outcome, Rest, Wait, decide
+from app.delivery.outcome import (
+    FORBIDDEN,
+    GIVEN_BACK,
+    LOCAL_SECONDS,
+    Done,
+    GiveBack,
+    Outcome,
+    Rest,
+    Wait,
+    decide,
+)
 from app.delivery.steps import STEPS, following
 from app.delivery.work import LeaseLost, Work, heartbeat
-from app.errors import LocalTrouble, NotAllowed, SonobridgeError, upstream_words
+from app.errors import Forbidden, LocalTrouble, NotAllowed, SonobridgeError, upstream_words
 from app.faultpoints import fault_point
-from app.gate import calling
 from app.metrics import attempts as attempts_metric
 from app.metrics import steps as steps_metric
 from app.resources import Resources
-from app.states import ExamState, Step
+from app.states import UNREADABLE, ExamState, Reason, Step
 from app.store.audit import audit
 from app.store.base import clock, in_seconds
 from app.store.captures import captures_of
@@ -38,7 +47,6 @@ BUDGET_SECONDS = 60.0
 RELEASE_TRIES = 5
 # A host's own trouble is over, or another host has the exam, long before: so often at one step, it is the exam.
 GIVE_BACKS_TO_FAIL = 20
-GIVEN_BACK = "given_back"
 
 
 async def run_exam(resources: Resources, exam_id: UUID) -> bool:
@@ -94,10 +102,10 @@ async def _attempt(work: Work, step: Step) -> Outcome:
     structlog.contextvars.bind_contextvars(step=str(step))
     try:
         return await STEPS[step](work)
-    except CannotUnseal:
-        return await _cannot_unseal(work)
+    except CannotUnseal as error:
+        return _cannot_unseal(work, error)
     except SonobridgeError as error:
-        exam = await _note_error(work, error)
+        exam, counts = await _note_error(work, error)
         attempts_metric.labels(step=step, error=type(error).__name__).inc()
         log.info("step_not_done", code=error.code, error_type=type(error).__name__)
         return decide(
@@ -105,7 +113,7 @@ async def _attempt(work: Work, step: Step) -> Outcome:
             attempts=exam.attempts,
             base=settings.retry_base_seconds,
             cap=settings.retry_cap_seconds,
-            given_back=int(exam.counts.get(GIVEN_BACK, 0)),
+            counts=counts,
         )
     except LeaseLost:
         raise
@@ -116,16 +124,22 @@ async def _attempt(work: Work, step: Step) -> Outcome:
     except OSError as error:
         log.warning("local_trouble", error_type=type(error).__name__)
         trouble = LocalTrouble(f"this host met a {type(error).__name__}")
-        return decide(trouble, attempts=0, base=1, cap=1, given_back=await _given_back(work))
+        return decide(trouble, attempts=0, base=1, cap=1, counts=(await work.read()).counts)
     except Exception as error:  # noqa: BLE001 - whatever it is, a person sees it and the other exams go on
         return _our_mistake(step, error)
 
 
-async def _note_error(work: Work, error: SonobridgeError) -> Exam:
-    """The exam as it is, with the upstream's words sealed beside it; an address that our rules refused is audited."""
+async def _note_error(work: Work, error: SonobridgeError) -> tuple[Exam, dict[str, int]]:
+    """The exam and what was counted at its step before this error, which is noted beside it.
+
+    The upstream's words are sealed; an address that our own rules refused is put into the audit trail.
+    """
     words = upstream_words(error)
     async with work.tx() as (session, exam):
         exam.upstream_words_sealed = work.resources.seal_text(words) if words else None
+        counts = dict(exam.counts)
+        if isinstance(error, Forbidden):
+            exam.count(FORBIDDEN)
         if isinstance(error, NotAllowed):
             await audit(
                 session,
@@ -135,11 +149,7 @@ async def _note_error(work: Work, error: SonobridgeError) -> Exam:
                 result="refused",
                 detail=error.message,
             )
-        return exam
-
-
-async def _given_back(work: Work) -> int:
-    return int((await work.read()).counts.get(GIVEN_BACK, 0))
+        return exam, counts
 
 
 def _our_mistake(step: Step, error: Exception) -> Rest:
@@ -148,16 +158,14 @@ def _our_mistake(step: Step, error: Exception) -> Rest:
     return Rest(ExamState.FAILED, "internal", f"the step {step} met an unexpected {type(error).__name__}")
 
 
-async def _cannot_unseal(work: Work) -> Outcome:
-    """Credentials of this exam's account are sealed with a key that is not here: the account pauses."""
-    exam = await work.read()
-    account = f"aurabox:{exam.organization_id}" if exam.organization_id else "clarius"
-    try:
-        async with calling(work.resources, account):
-            raise CannotUnseal("no sealing key opens the credentials")
-    except SonobridgeError as held:
-        settings = work.resources.settings
-        return decide(held, attempts=0, base=settings.retry_base_seconds, cap=settings.retry_cap_seconds)
+def _cannot_unseal(work: Work, error: CannotUnseal) -> Wait:
+    """It waits, and whatever else shares the link or the organisation whose value it is; the account is not paused.
+
+    An account whose own credentials can't be opened is paused where it is called (`app.gate`).
+    """
+    log.warning("cannot_unseal", blame=str(error.blame))
+    seconds = work.resources.settings.credentials_probe_seconds * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
+    return Wait(Reason.PAUSED, seconds, code=f"{UNREADABLE}{error.blame}", message=error.message)
 
 
 async def record(work: Work, step: Step, outcome: Outcome, *, stop: bool = False) -> Step | None:

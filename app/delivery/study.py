@@ -188,4 +188,4 @@ def deidentify_key(work: Work, plan: Plan) -> bytes | None:
     """The key of the organisation's pseudonyms where the filing is pseudonymous, else None. Raises CannotUnseal."""
     if plan.mode is not Mode.PSEUDONYMOUS:
         return None
-    return work.resources.sealer.unseal(plan.organization.pseudonym_key_sealed)
+    return work.resources.pseudonym_key(plan.organization)

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from app.errors import SonobridgeError
-from app.gate import calling
+from app.gate import asking
 from app.inbox.reconcile import MAX_PAGES, take_in
 from app.resources import Resources
 from app.states import Source
@@ -38,7 +38,7 @@ async def import_exam(
 
 
 async def _take_in_listed(resources: Resources, request_uuid: UUID) -> None:
-    async with calling(resources, "clarius"):
+    async with asking(resources, "clarius"):
         clarius = await resources.clarius()
         pages = 0
         async for page in clarius.accessible_exam_pages():

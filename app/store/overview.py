@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.states import ExamState, Reason
+from app.states import UNREADABLE, ExamState, Reason
 from app.store.alerts import Alert, alerts_in_force
 from app.store.base import in_seconds, now
 from app.store.claims import last_claim_at
@@ -38,6 +38,8 @@ class Overview:
     upstreams: Sequence[Upstream]
     alerts: Sequence[Alert]
     organizations: dict[UUID, str]
+    # exams that wait because no sealing key opens what they need
+    unreadable: int = 0
 
     @property
     def paused(self) -> list[Upstream]:
@@ -102,8 +104,12 @@ async def read_overview(session: AsyncSession) -> Overview:
     due, at = queue[0], queue[2]
     # none is due: no age
     oldest: float | None = queue[1]
+    unreadable = select(func.count()).where(
+        Exam.state == ExamState.WAITING, Exam.reason == Reason.PAUSED, Exam.error_code.startswith(UNREADABLE)
+    )
     return Overview(
         at=at,
+        unreadable=(await session.execute(unreadable)).scalar_one(),
         states=states,
         waiting=waiting,
         expired=expired,

@@ -1,8 +1,9 @@
 """Accounts at the two clouds: whether they are paused or broken off, for every worker at once."""
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import case, func, or_, select, update
+from sqlalchemy import case, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -64,6 +65,17 @@ async def take_probe(session: AsyncSession, account: str, *, seconds: float) -> 
         .returning(Upstream.account)
     )
     return taken.scalar_one_or_none() is not None
+
+
+async def accounts_to_probe(session: AsyncSession) -> Sequence[str]:
+    """Paused and broken accounts whose next probe is due."""
+    due = or_(Upstream.probe_at <= now(), Upstream.open_until <= now())
+    return (await session.scalars(select(Upstream.account).where(due).order_by(Upstream.account))).all()
+
+
+async def forget_accounts(session: AsyncSession, accounts: Collection[str]) -> None:
+    """Nobody calls these any more: their pauses and throttles are over."""
+    await session.execute(delete(Upstream).where(Upstream.account.in_(accounts)))
 
 
 async def throttle(session: AsyncSession, account: str, *, seconds: float) -> None:

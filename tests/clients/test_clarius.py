@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from app.clients.clarius import ClariusClient, ExamData
 from app.errors import (
     BadAnswer,
+    Forbidden,
     LookFirst,
     Misuse,
     NotAllowed,
@@ -390,7 +391,7 @@ async def test_c18_and_c19_give_links(http, peer, recorded):
 @pytest.mark.parametrize("operation", ["C18", "C19"])
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [(400, StillProcessing), (403, Rejected), (404, NotThere), (401, RenewCredentials)],
+    [(400, StillProcessing), (403, Forbidden), (404, NotThere), (401, RenewCredentials)],
 )
 async def test_the_research_calls_tell_their_statuses_apart(http, peer, operation, status, expected):
     peer.answer(json_reply({"detail": "no"}, status))

@@ -58,7 +58,8 @@ def test_local_trouble_gives_the_exam_back(error):
 
 def test_the_more_often_an_exam_was_given_back_the_longer_it_waits():
     waits = [
-        decide(errors.LocalTrouble("x"), attempts=0, base=BASE, cap=CAP, given_back=n) for n in range(40)
+        decide(errors.LocalTrouble("x"), attempts=0, base=BASE, cap=CAP, counts={"given_back": n})
+        for n in range(40)
     ]
     assert all(LOCAL_SECONDS <= one.seconds <= LOCAL_CAP_SECONDS for one in waits)
     assert waits[0].seconds == LOCAL_SECONDS

@@ -60,6 +60,8 @@ BETWEEN: list[tuple[tuple[str, ...], Journey]] = [
     (("create:after_intent", "create:before_record"), CASE),
 ]
 KILLED_ELSEWHERE = {
+    "probe:before_ask_account",
+    "probe:after_ask_account",
     "inbox:before_commit",
     "inbox:between_commit_and_ring",
     "close:before_end_upload",

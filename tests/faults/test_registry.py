@@ -26,6 +26,7 @@ FILES = [
     *sorted((ROOT / "app/delivery").glob("*.py")),
     ROOT / "app/inbox/reconcile.py",
     ROOT / "app/accounts/confirm.py",
+    ROOT / "app/probes.py",
 ]
 
 

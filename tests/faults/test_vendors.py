@@ -227,6 +227,7 @@ READS = {
 GARBLED = {
     "a page": lambda: faults.answer(200, "<html><body>Just a moment…</body></html>"),
     "garbage": lambda: faults.answer(200, "\u0000\u0001\ufffd"),
+    "a firewall's 403": lambda: faults.answer(403, "<html><h1>Request blocked</h1></html>"),
     "half": lambda: faults.answer(
         200, '{"results": [{"uuid": "', headers={"Content-Type": "application/json"}
     ),
@@ -280,8 +281,12 @@ async def test_row_19_a_revoked_organisation_pauses_alone_and_resumes_with_a_new
     team.key = "aura_a-new-key-of-this-team"
     exams = [await sandbox.submit_exam(customer=revoked) for _ in range(3)]
     for one in exams:
-        paused = await bridge.reaches(one.request_uuid, ExamState.WAITING)
-        assert (paused.reason, paused.attempts) == (Reason.PAUSED, 0)
+
+        async def paused(request_uuid: str = one.request_uuid) -> bool:
+            exam = await bridge.exam(request_uuid)
+            return (exam.state, exam.reason, exam.attempts) == (ExamState.WAITING, Reason.PAUSED, 0)
+
+        await until(paused)
     working = await sandbox.submit_exam(customer=other)
     await bridge.reaches(working.request_uuid, ExamState.DELIVERED)
     await set_organization(bridge.resources, "Revoked", {"aurabox_key": team.key}, actor="test")

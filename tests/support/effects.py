@@ -9,7 +9,7 @@ import ast
 from collections.abc import Callable
 from pathlib import Path
 
-SURROUNDING = {"effect", "calling", "_calling"}
+SURROUNDING = {"effect", "calling", "_calling", "probing"}
 MAKERS = {"clarius", "aurabox", "uploader", "dicomweb", "research"}
 CLIENT_NAMES = ("Client", "Research")
 

@@ -17,6 +17,7 @@ FLOORS: dict[str, int] = {
     "app.resources": 3,
     "app.doctor": 4,
     "app.gate": 3,
+    "app.probes": 3,
     "app.clients": 2,
     "app.states": 2,
     "app.imaging": 1,

@@ -10,7 +10,7 @@ from app.clients.clarius.client import API_PATH
 from app.clients.clarius.models import RawCapture
 from app.clients.http import Answer, Call, Credentials, Http
 from app.clients.record import join, read_listed, segment
-from app.errors import Rejected, RenewCredentials, StillProcessing
+from app.errors import Forbidden, Rejected, RenewCredentials, StillProcessing
 
 ACCOUNT = "clarius-research"
 
@@ -81,7 +81,7 @@ async def login(http: Http, *, base_url: str, username: str, password: SecretStr
 
 
 class ClariusResearchClient:
-    """`token` comes from `login`. A 403 here speaks of one exam and not of the token: it is `Rejected`."""
+    """`token` comes from `login`. A 403 here speaks of one exam and not of the token: it is `Forbidden`."""
 
     def __init__(self, http: Http, *, base_url: str, token: SecretStr) -> None:
         self._http = http
@@ -106,6 +106,15 @@ class ClariusResearchClient:
         try:
             return await self._http.request(call)
         except Rejected as error:
+            if error.status == 403:
+                raise Forbidden(
+                    error.message,
+                    upstream="clarius",
+                    status=403,
+                    said=error.said,
+                    fields=error.fields,
+                    account=ACCOUNT,
+                ) from None
             # C19 answers 400 for wrong parameters too, and then names them.
             if error.status != 400 or error.fields:
                 raise
@@ -117,12 +126,12 @@ class ClariusResearchClient:
             ) from None
 
     async def raw_data(self, exam_id: UUID | str) -> list[RawCapture]:
-        """C18: raw data of each capture; the links live 7 days. `StillProcessing`, `NotThere`, `Rejected` (403)."""
+        """C18: raw data of each capture; the links live 7 days. `StillProcessing`, `NotThere`, `Forbidden` (403)."""
         answer = await self._ask("C18", "GET", f"exams/rawdata/{segment(exam_id)}")
         return read_listed(RawCapture, answer.array(), answer.call)
 
     async def dicom(self, exam_id: UUID | str, options: DicomOptions | None = None) -> str:
-        """C19: the URL (7 days) of the exam as DICOM. `StillProcessing`, `NotThere`, `Rejected` (403, parameters)."""
+        """C19: the URL (7 days) of the exam as DICOM. `StillProcessing`, `NotThere`, `Forbidden` (403), `Rejected` (parameters)."""
         body = (options or DicomOptions()).body()
         answer = await self._ask("C19", "POST", f"exams/dicom/{segment(exam_id)}", json=body)
         url = answer.object().get("download_url")

@@ -14,7 +14,7 @@ from app.accounts.clarius_admin import Doer
 from app.accounts.organizations import wanted_organization
 from app.clients.aurabox import AuraboxClient, CaseFields, PatientFields
 from app.errors import Misuse, SonobridgeError
-from app.gate import calling
+from app.gate import asking
 from app.resources import Resources
 from app.store.audit import audit
 from app.store.organizations import Organization, list_organizations
@@ -81,7 +81,7 @@ async def create(
     row = await _organization(resources, organization, kind)
     by = doer(person, visitor)
     try:
-        async with calling(resources, f"aurabox:{row.id}"):
+        async with asking(resources, f"aurabox:{row.id}"):
             made = await _create(resources.aurabox(row), kind, _fields(form, kind))
     except SonobridgeError as error:
         return await _list(request, resources, row, kind, by=by, form=form, problem=explained(error))
@@ -120,7 +120,7 @@ async def change(
     row = await _organization(resources, organization, kind)
     by = doer(person, visitor)
     try:
-        async with calling(resources, f"aurabox:{row.id}"):
+        async with asking(resources, f"aurabox:{row.id}"):
             await _update(resources.aurabox(row), kind, person_id, _fields(form, kind))
     except SonobridgeError as error:
         return await _one(
@@ -145,7 +145,7 @@ async def delete(
     back = f"/admin/aurabox/{row.id}/{kind}"
 
     async def doing() -> None:
-        async with calling(resources, f"aurabox:{row.id}"):
+        async with asking(resources, f"aurabox:{row.id}"):
             client = resources.aurabox(row)
             await (client.delete_patient if kind == "patients" else client.delete_case)(person_id)
 
@@ -167,7 +167,7 @@ async def _list(  # noqa: PLR0913 - all are named
     done: str | None = None,
 ) -> Response:
     async def read() -> list[Any]:
-        async with calling(resources, f"aurabox:{row.id}"):
+        async with asking(resources, f"aurabox:{row.id}"):
             client = resources.aurabox(row)
             listed: AsyncIterable[Any] = (
                 client.patients(search=q or None) if kind == "patients" else client.cases(search=q or None)
@@ -199,7 +199,7 @@ async def _one(  # noqa: PLR0913 - all are named
     done: str | None = None,
 ) -> Response:
     async def read() -> tuple[Any, list[Any]]:
-        async with calling(resources, f"aurabox:{row.id}"):
+        async with asking(resources, f"aurabox:{row.id}"):
             client = resources.aurabox(row)
             found = await (client.patient(person_id) if kind == "patients" else client.case(person_id))
             return found, await first(client.studies(person_id), SHOWN)

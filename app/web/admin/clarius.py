@@ -12,7 +12,7 @@ from app.accounts.clarius_keys import rotate_key
 from app.accounts.registration import our_urls, register, register_ours, registered_urls
 from app.clients.clarius import Annotation
 from app.errors import NotThere, SonobridgeError
-from app.gate import calling
+from app.gate import asking
 from app.resources import Resources
 from app.web.admin.common import AdminDep, admin_page, attempt, doer, explained
 from app.web.browser import CheckedForm, VisitorDep
@@ -220,7 +220,7 @@ async def _settings(request: Request, resources: Resources, **more: Any) -> Resp
 
 
 async def _applications(resources: Resources) -> tuple[list[Any], dict[UUID, Any]]:
-    async with calling(resources, "clarius"):
+    async with asking(resources, "clarius"):
         clarius = await resources.clarius()
         every = await clarius.applications()
         ours = await clarius.customised_applications()
@@ -230,7 +230,7 @@ async def _applications(resources: Resources) -> tuple[list[Any], dict[UUID, Any
 async def _annotations(resources: Resources, application: UUID) -> list[Annotation]:
     """C14; none when we have none for it."""
     try:
-        async with calling(resources, "clarius"):
+        async with asking(resources, "clarius"):
             return (await (await resources.clarius()).customised_application(application)).annotations
     except NotThere:
         return []

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.gate import lift
 from app.inbox.gaps import find_gaps
 from app.inbox.reconcile import reconcile
+from app.probes import Standing, ask_account, can_be_asked
 from app.resources import Resources
 from app.states import ExamState
 from app.store.audit import audit
@@ -77,18 +78,26 @@ async def run_reconcile(
 async def resume_account(
     resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, _form: CheckedForm, account: str
 ) -> Response:
-    """Lift the pause of an account, so that it is tried at once."""
+    """Look whether an account's credentials work by now, and let it go on at once when nothing says otherwise."""
     await _resume(resources, account, by_actor=doer(person, visitor).actor, address=visitor.address)
     return see_other("/admin?done=account")
 
 
 async def _resume(resources: Resources, account: str, *, by_actor: str, address: str | None) -> None:
-    async with resources.sessions.begin() as session:
+    async with resources.sessions() as session:
         seen = await read_overview(session)
         if account not in {known.account for known in seen.upstreams}:
             raise PageError(
                 404, "There is no such account", "It may work again already.", action=("Go back", "/admin")
             )
+    if can_be_asked(account) and await ask_account(resources, account) is Standing.REFUSED:
+        raise PageError(
+            409,
+            "The credentials are still refused",
+            "Give new ones; the account goes on by itself as soon as they work.",
+            action=("Go back", "/admin"),
+        )
+    async with resources.sessions.begin() as session:
         await lift(session, account)
         await audit(session, actor=by_actor, action="account.try", subject=account, address=address)
 

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from app.accounts.organizations import wanted_organization
 from app.errors import Misuse
-from app.gate import calling
+from app.gate import asking
 from app.resources import Resources
 from app.store.audit import audit
 from app.store.organizations import Organization
@@ -64,7 +64,7 @@ async def study(
     row, back = await _place(resources, organization, kind, person_id)
 
     async def read() -> Any:
-        async with calling(resources, f"aurabox:{row.id}"):
+        async with asking(resources, f"aurabox:{row.id}"):
             return await resources.aurabox(row).study(person_id, study_id)
 
     found = await attempt(read(), back=back)
@@ -95,7 +95,7 @@ async def create(
 
     async def doing() -> str:
         fields = read_lines(form.get("fields", ""))
-        async with calling(resources, f"aurabox:{row.id}"):
+        async with asking(resources, f"aurabox:{row.id}"):
             return (await resources.aurabox(row).create_study(person_id, fields)).id
 
     made = await attempt(doing(), back=back)
@@ -120,7 +120,7 @@ async def change(
 
     async def doing() -> None:
         fields = {} if deleting else read_lines(form.get("fields", ""))
-        async with calling(resources, f"aurabox:{row.id}"):
+        async with asking(resources, f"aurabox:{row.id}"):
             client = resources.aurabox(row)
             if deleting:
                 await client.delete_study(person_id, study_id)

@@ -12,7 +12,7 @@ from app.accounts.clarius_keys import rotate_key
 from app.accounts.registration import our_urls, register, register_ours, registered_urls
 from app.clients.clarius import Annotation
 from app.errors import Misuse
-from app.gate import calling
+from app.gate import asking
 from app.web.api.documents import problems
 from app.web.api.paging import DEFAULT, Cursor, Limit, pack, slice_page, unpack_or_none
 from app.web.api.routing import ApiRoute, Caller, CallerDep
@@ -153,7 +153,7 @@ async def applications(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> ApplicationPage:
     """All exam applications on Clarius Cloud (C12)."""
-    async with calling(resources, "clarius"):
+    async with asking(resources, "clarius"):
         found = await (await resources.clarius()).applications()
     page, following = slice_page(
         sorted(found, key=lambda one: str(one.uuid)),
@@ -171,7 +171,7 @@ async def customised(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> CustomisedPage:
     """The applications that we customised (C13)."""
-    async with calling(resources, "clarius"):
+    async with asking(resources, "clarius"):
         found = await (await resources.clarius()).customised_applications()
     page, following = slice_page(
         sorted(found, key=lambda one: str(one.uuid)),
@@ -187,7 +187,7 @@ async def customised(
 @router.get("/applications/{application}", responses=problems(NO_APPLICATION, upstream=True))
 async def show_application(resources: ResourcesDep, _: CallerDep, application: UUID) -> CustomisedItem:
     """One application with our annotations (C14)."""
-    async with calling(resources, "clarius"):
+    async with asking(resources, "clarius"):
         found = await (await resources.clarius()).customised_application(application)
     return CustomisedItem.model_validate(found.model_dump())
 

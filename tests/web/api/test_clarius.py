@@ -1,6 +1,9 @@
 """Clarius over the admin API, against the simulated Clarius: C4–C16 by their effects there."""
 
+import pytest
+
 from app.accounts.registration import our_urls
+from app.gate import Held, calling
 from sandbox.clarius.state import EXAM_APPLICATIONS
 from sandbox.faults import answer as answering
 from tests.support.ops import Ops
@@ -104,7 +107,11 @@ async def test_trouble_at_clarius_is_a_424_with_its_reason(ops: Ops):
     ops.sandbox.faults.clear()
     ops.sandbox.clarius.keys.clear()
     refused = await ops.read.get("clarius/settings")
-    assert (refused.status_code, refused.json()["code"]) == (424, "account_paused")
-    assert int(refused.headers["retry-after"]) > 0
+    assert (refused.status_code, refused.json()["code"]) == (424, "clarius_credentials")
+    # a person's look pauses nothing; the bridge's own calls do
+    assert (await ops.read.get("overview")).json()["paused"] == []
+    with pytest.raises(Held):
+        async with calling(ops.bridge.resources, "clarius"):
+            await (await ops.bridge.resources.clarius()).settings()
     paused = (await ops.read.get("overview")).json()["paused"]
     assert [one["account"] for one in paused] == ["clarius"]
