@@ -279,6 +279,13 @@ async def test_a_worker_killed_while_it_probes_leaves_the_probe_to_the_next(rig:
     refusing = rig.sandbox.faults.arm(faults.answer(401), server="aurabox", times=None)
     one = await rig.sandbox.submit_exam(customer=customer, captures=())
     await rig.worker("probe:before_ask_account").dies_by_kill()
+    living = rig.worker()
+
+    async def paused() -> bool:
+        return (await rig.exam(one.request_uuid)).reason == Reason.PAUSED
+
+    await until(paused)
+    await living.kill()
     assert refusing.hits > 0
     rig.sandbox.faults.clear()
     await rig.worker("probe:after_ask_account").dies_by_kill()
