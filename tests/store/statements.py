@@ -515,6 +515,8 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     ),
     upstreams.upstream: (Sends(lambda s, _: upstreams.upstream(s, "aurabox:1")),),
     upstreams.take_probe: (Sends(lambda s, _: upstreams.take_probe(s, "aurabox:1", seconds=60)),),
+    upstreams.accounts_to_probe: (Sends(lambda s, _: upstreams.accounts_to_probe(s)),),
+    upstreams.forget_accounts: (Sends(lambda s, _: upstreams.forget_accounts(s, ["aurabox:1", "media:1"])),),
     upstreams.throttle: (Sends(lambda s, _: upstreams.throttle(s, "aurabox:1", seconds=60)),),
     upstreams.end_throttling: (Sends(lambda s, _: upstreams.end_throttling(s, "aurabox:1")),),
     upstreams.refuse: (Sends(lambda s, _: upstreams.refuse(s, "aurabox:1", why="w", probe_seconds=60)),),
