@@ -5,6 +5,7 @@ Clarius is not asked here: that is a step under a lease (`app.accounts.confirm`)
 
 import re
 import uuid
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -20,7 +21,7 @@ from app.resources import Resources
 from app.states import LinkState
 from app.store.audit import audit
 from app.store.base import now
-from app.store.exams import cancel, count_customer, wake_customer
+from app.store.exams import cancel, count_customer, count_customers, wake_customer
 from app.store.links import IN_FORCE, Link, link_in_force
 from app.store.organizations import Organization, hold_organization
 from app.store.pending_connects import keep_pending_connect
@@ -28,6 +29,7 @@ from app.store.release import RING_LIMIT, release_customer, release_rest
 from app.store.users import User
 
 HINT_CHARACTERS = 4
+COUNTED_AT_ONCE = 1000
 TOKEN_SHAPE = re.compile(r"[A-Za-z0-9._~-]{16,255}")
 
 
@@ -39,6 +41,13 @@ class UnderWay(StrEnum):
     #: filed for the new organisation, unless images of it were sent
     REFILE = "refile"
     CANCEL = "cancel"
+
+
+WHAT_BECOMES: Mapping[UnderWay, str] = {
+    UnderWay.HOLD: "each waits in review until somebody files it again or cancels it",
+    UnderWay.REFILE: "each is filed for the new organisation, unless images of it were sent: those wait in review",
+    UnderWay.CANCEL: "each is cancelled; trying one again takes that back",
+}
 
 
 class LinkTaken(SonobridgeError):
@@ -248,6 +257,18 @@ async def exams_under_way(resources: Resources, link_id: UUID) -> int:
         return await count_customer(session, link.customer_hash, link.organization_id)
 
 
+async def count_under_way(resources: Resources, links: Sequence[Link]) -> Mapping[UUID, int]:
+    """`exams_under_way` of many links, by their ids; 0 for one that is not in force, which can't be moved."""
+    found: dict[tuple[bytes, UUID], int] = {}
+    moving = [link for link in links if link.state in IN_FORCE]
+    async with resources.sessions() as session:
+        for first in range(0, len(moving), COUNTED_AT_ONCE):
+            hashes = {link.customer_hash for link in moving[first : first + COUNTED_AT_ONCE]}
+            found |= await count_customers(session, hashes)
+    counts = {link.id: found.get((link.customer_hash, link.organization_id), 0) for link in moving}
+    return {link.id: counts.get(link.id, 0) for link in links}
+
+
 async def wanted_link(session: AsyncSession, link_id: UUID, *, organization_id: UUID | None = None) -> Link:
     """The link, locked; Misuse (`no_such_link`) when there is none, or none of this organisation."""
     wanted = select(Link).where(Link.id == link_id)
@@ -273,6 +294,14 @@ async def list_links(
         wanted = wanted.where(Link.organization_id == organization_id)
     async with resources.sessions() as session:
         return [(row[0], row[1], row[2]) for row in await session.execute(wanted)]
+
+
+async def describe_links(
+    resources: Resources, rows: Sequence[tuple[Link, Organization, User | None]]
+) -> list[dict[str, Any]]:
+    """Links as `list_links` gives them, each with how many exams of its account are under way."""
+    counts = await count_under_way(resources, [row[0] for row in rows])
+    return [describe_link(*row) | {"exams_under_way": counts[row[0].id]} for row in rows]
 
 
 def describe_link(link: Link, organization: Organization, user: User | None) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """`sonobridge exam …`: what became of each exam, and what a person can do about it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import typer
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli.output import Json, as_text, progress_bar, show_fields, show_json, show_one, show_table
 from app.cli.running import actor, run
@@ -21,12 +22,12 @@ from app.delivery.actions import (
     retry_matching,
 )
 from app.delivery.decisions import Choice
+from app.delivery.possible import OpenWay, acts_of, open_ways, show_exam, show_exams
 from app.errors import Misuse
 from app.inbox.imports import import_exam
 from app.resources import Resources
 from app.states import ExamState, Reason, Step
 from app.store.exam_search import USUAL, ExamFilter, find_exams, read_filter
-from app.store.exam_view import describe_exam, describe_exams
 from app.store.exams import Exam, find_exam
 
 app = typer.Typer(no_args_is_help=True, help="Exams: where each stands, and putting it right.")
@@ -42,7 +43,9 @@ OrgOption = Annotated[
     str | None, typer.Option("--organization", "--org", metavar="ID|NAME", help="Only of it.")
 ]
 SinceOption = Annotated[str | None, typer.Option(metavar="TIME", help="Only received since (ISO 8601, UTC).")]
-All = Annotated[bool, typer.Option("--all", help="Every failed, review and unverified exam.")]
+All = Annotated[
+    bool, typer.Option("--all", help="Every failed and review exam; unverified ones only by --state.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many there are.")]
 
 
@@ -77,7 +80,7 @@ def list_(
                 session, state=state, step=step, reason=reason, organization=organization, q=q, since=since
             )
             page, following = await find_exams(session, wanted, limit=limit, cursor=cursor)
-            return {"items": await describe_exams(session, page), "next_cursor": following}
+            return {"items": await show_exams(session, page), "next_cursor": following}
 
     found = run(read)
     if as_json:
@@ -103,31 +106,49 @@ def list_(
 
 @app.command("show")
 def show(request_uuid: One, as_json: Json = False) -> None:
-    """One exam with its captures and its history. Never shows who the patient is.
+    """One exam with its captures, its history, and what can be done about it. Never shows who the patient is.
 
     Example: sonobridge exam show 5c1e…
     """
 
-    async def read(resources: Resources) -> dict[str, Any]:
+    async def read(resources: Resources) -> tuple[dict[str, Any], Mapping[str, str]]:
         async with resources.sessions() as session:
-            exam = await find_exam(session, request_uuid)
-            if exam is None:
-                raise Misuse("there is no exam with this request UUID", code="no_such_exam")
-            return await describe_exam(session, exam)
+            exam = await _wanted(session, request_uuid)
+            return await show_exam(session, exam), acts_of(exam)
 
-    exam = run(read)
+    exam, acts = run(read)
     if as_json:
         show_json(exam)
         return
-    captures, timeline = exam.pop("captures"), exam.pop("timeline")
-    error = exam.pop("error")
-    aurabox = exam.pop("aurabox")
+    captures, timeline, ways, claims = (exam.pop(name) for name in ("captures", "timeline", "ways", "claims"))
+    error, mend, aurabox, filing = (exam.pop(name) for name in ("error", "mend", "aurabox", "filing"))
     said = f"{error['code']}: {error['message']}" if error else None
-    show_fields(exam | {f"aurabox_{name}": value for name, value in aurabox.items()} | {"error": said})
+    fields = exam | {f"aurabox_{name}": value for name, value in aurabox.items()}
+    fields |= {f"filing_{name}": value for name, value in (filing or {}).items()}
+    show_fields(fields | {"error": said} | ({"how_it_ends": mend} if mend else {}))
+    if claims:
+        typer.echo(
+            "\nWho announced it (Clarius does not list it; a release takes the first that has an organisation)"
+        )
+        _show_rows(claims, *claims[0])
+    typer.echo("\nWhat can be done")
+    can = [(f"decide … {way['decision']}{_naming(way['subjects'])}", way["says"]) for way in ways]
+    show_table(("exam", "what will happen"), [*can, *acts.items()], nothing="nothing")
     typer.echo("\nCaptures")
     _show_rows(captures, "index", "kind", "bytes", "sha256", "already_delivered", "problem")
     typer.echo("\nHistory")
     _show_rows(timeline, "at", "step", "event", "detail")
+
+
+def _naming(subjects: Sequence[str]) -> str:
+    return f" --subject {'|'.join(subjects)}" if subjects else ""
+
+
+async def _wanted(session: AsyncSession, request_uuid: UUID) -> Exam:
+    exam = await find_exam(session, request_uuid)
+    if exam is None:
+        raise Misuse("there is no exam with this request UUID", code="no_such_exam")
+    return exam
 
 
 def _show_rows(rows: list[dict[str, Any]], *columns: str) -> None:
@@ -182,6 +203,8 @@ def release(
 ) -> None:
     """Vouch for what stopped it: an unverified exam goes on without Clarius's word, one in review goes on as it is.
 
+    An unverified exam may be forged: `exam show` says who announced it and whose it would be.
+
     Example: sonobridge exam release 5c1e… --identity separate
     """
     if identity is not None:
@@ -189,7 +212,7 @@ def release(
             raise Misuse("identity: is decided one exam at a time; name its request UUID")
         choice: Literal["separate", "same"] = "same" if identity is Who.SAME else "separate"
 
-        _show_moved(run(lambda resources: _decided(resources, request_uuid, choice, None)), as_json=as_json)
+        _decide(request_uuid, choice, None, as_json=as_json)
         return
     given = _Given(request_uuid, every, state, step, reason, organization, since, dry_run)
     _act(given, release_exam, release_matching, "released", as_json=as_json)
@@ -208,15 +231,24 @@ def decide_(
 
     Example: sonobridge exam decide 5c1e… as-case
     """
-    _show_moved(run(lambda resources: _decided(resources, request_uuid, decision, subject)), as_json=as_json)
+    _decide(request_uuid, decision, subject, as_json=as_json)
 
 
-async def _decided(
-    resources: Resources, request_uuid: UUID, choice: str, subject: str | None
-) -> dict[str, Any]:
-    exam = await decide(resources, request_uuid, choice, actor=actor(), subject=subject)
-    async with resources.sessions() as session:
-        return await describe_exam(session, exam)
+def _decide(request_uuid: UUID, choice: str, subject: str | None, *, as_json: bool) -> None:
+    """Say what will happen, on standard error where standard output is for a program, and do it."""
+
+    async def act(resources: Resources) -> dict[str, Any]:
+        async with resources.sessions() as session:
+            exam = await _wanted(session, request_uuid)
+            ways: Sequence[OpenWay] = (await open_ways(session, [exam]))[exam.id]
+        for way in ways:
+            if way.choice == choice:
+                typer.echo(way.says, err=as_json)
+        exam = await decide(resources, request_uuid, choice, actor=actor(), subject=subject)
+        async with resources.sessions() as session:
+            return await show_exam(session, exam)
+
+    _show_moved(run(act), as_json=as_json)
 
 
 @app.command("cancel")
@@ -308,7 +340,7 @@ async def _acted(
 ) -> dict[str, Any]:
     exam = await act(resources, request_uuid, actor=actor())
     async with resources.sessions() as session:
-        return await describe_exam(session, exam)
+        return await show_exam(session, exam)
 
 
 def _show_moved(exam: dict[str, Any], *, as_json: bool) -> None:

@@ -5,7 +5,17 @@ from uuid import UUID
 
 import typer
 
-from app.accounts.linking import describe_link, list_links, retry_link, start_link, unlink
+from app.accounts.linking import (
+    WHAT_BECOMES,
+    UnderWay,
+    describe_links,
+    exams_under_way,
+    list_links,
+    move_link,
+    retry_link,
+    start_link,
+    unlink,
+)
 from app.accounts.organizations import wanted_organization
 from app.cli.output import Json, show_json, show_one, show_table
 from app.cli.running import actor, run
@@ -19,7 +29,7 @@ LinkId = Annotated[UUID, typer.Argument(metavar="ID", help="The link's id.", sho
 
 
 async def _all(resources: Resources) -> list[dict[str, Any]]:
-    return [describe_link(*row) for row in await list_links(resources)]
+    return await describe_links(resources, await list_links(resources))
 
 
 async def _one(resources: Resources, link_id: UUID) -> dict[str, Any]:
@@ -109,3 +119,36 @@ def revoke(link: LinkId, as_json: Json = False) -> None:
 
     done = run(act)
     show_one(done, as_json=as_json, said=f"Link {done['id']} is {done['state']}.")
+
+
+@app.command("move")
+def move(
+    link: LinkId,
+    organization: Annotated[
+        str, typer.Option("--org", metavar="ID|NAME", help="To which organisation.", show_default=False)
+    ],
+    under_way: Annotated[
+        UnderWay, typer.Option(help="What becomes of exams of the account that are not delivered yet.")
+    ] = UnderWay.HOLD,
+    as_json: Json = False,
+) -> None:
+    """Give a Clarius account to another organisation: the old link ends, a new one takes over.
+
+    What was delivered stays where it is. Exams that are under way are held for a decision (`hold`), filed for the new
+    organisation unless images of them were sent (`refile`), or cancelled (`cancel`; `exam retry` takes that back).
+
+    Example: sonobridge link move 7f2c… --org "Lakeside Clinic" --under-way refile
+    """
+
+    async def act(resources: Resources) -> dict[str, Any]:
+        count = await exams_under_way(resources, link)
+        says = f": {WHAT_BECOMES[under_way]}" if count else ""
+        typer.echo(f"{count} exam{'' if count == 1 else 's'} under way{says}.", err=as_json)
+        moved = await move_link(
+            resources, link, organization=organization, under_way=under_way, actor=actor()
+        )
+        return await _one(resources, moved.id)
+
+    done = run(act)
+    owner = done["organization"]["name"]
+    show_one(done, as_json=as_json, said=f"Link {done['id']} to {owner} is {done['state']}.")

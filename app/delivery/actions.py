@@ -31,6 +31,9 @@ CAPTURES_MISSING = "captures_missing"
 STUCK = (ExamState.FAILED, ExamState.REVIEW)
 RESTING = frozenset({*STUCK, ExamState.UNVERIFIED, ExamState.GONE, ExamState.CANCELLED})
 
+# by which name a decision says whom, or which study, it means
+NAMED = ("remote", "subject", "study")
+
 Act = Callable[[AsyncSession, Exam], Awaitable[bool]]
 Progress = Callable[[int, int], None]
 """Called with how many were done and how many there are."""
@@ -193,7 +196,7 @@ async def _act(
 
 
 async def _apply(session: AsyncSession, exam: Exam, doing: _Doing) -> bool:
-    was = exam.state
+    before = _where(exam)
     changed = await doing.act(session, exam)
     if changed:
         await audit(
@@ -201,10 +204,27 @@ async def _apply(session: AsyncSession, exam: Exam, doing: _Doing) -> bool:
             actor=doing.actor,
             action=doing.action,
             subject=str(exam.request_uuid),
-            detail=f"was {was}",
+            detail=f"was {before}{await _decided(session, exam, doing)}",
             address=doing.address,
         )
     return changed
+
+
+def _where(exam: Exam) -> str:
+    """Where an exam stands, as the audit trail says what was before an act."""
+    code = f" ({exam.error_code})" if exam.error_code else ""
+    filed = f", filing {exam.filing}" if exam.filing is not None else ""
+    return f"{exam.state}{code} at {exam.step}{filed}"
+
+
+async def _decided(session: AsyncSession, exam: Exam, doing: _Doing) -> str:
+    """What a decision made of the filing, if one was made: where to, and whom it was said to be."""
+    filing = await filing_of(session, exam.id, exam.filing)
+    if filing is None or not filing.decision or filing.decided_by != doing.actor:
+        return ""
+    named = next((filing.decision[name] for name in NAMED if filing.decision.get(name)), None)
+    whom = f", as {named}" if named else ""
+    return f"; now filing {filing.number}: {filing.decision['choice']} for organisation {filing.organization_id}{whom}"
 
 
 async def _act_on_all(
@@ -307,8 +327,8 @@ def _decision_needed(exam: Exam) -> str:
     ways = ways_of(exam)
     if ways:
         return f"this exam waits for a decision: {', or '.join(LABELS[choice] for choice in ways)}"
-    mend = MENDED.get(exam.error_code or "", "try it again, or cancel it")
-    return f"there is nothing to vouch for here: {mend}"
+    mend = MENDED.get(exam.error_code or "", "Try it again, or cancel it.")
+    return f"there is nothing to vouch for here. {mend}"
 
 
 async def _cancel(session: AsyncSession, exam: Exam) -> bool:

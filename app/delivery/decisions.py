@@ -61,6 +61,7 @@ class Way:
     says: str
 
 
+SEVERAL_MATCHES = "several_matches"
 S, SEPARATE_PERSON = Step, "They are two people. This exam gets a patient or case of its own."
 
 WAYS: Mapping[str, Mapping[Choice, Way]] = {
@@ -102,7 +103,7 @@ WAYS: Mapping[str, Mapping[Choice, Way]] = {
     "patient_archived": {
         Choice.SEPARATE: Way(S.MATCH, "A new patient or case is made beside the archived one."),
     },
-    "several_matches": {
+    SEVERAL_MATCHES: {
         Choice.SEPARATE: Way(S.MATCH, "None of them is taken: the exam gets a patient or case of its own."),
         Choice.SAME: Way(S.MATCH, "The exam is filed under the one that you name."),
     },
@@ -127,6 +128,9 @@ WAYS: Mapping[str, Mapping[Choice, Way]] = {
     },
 }
 
+# reviews because the account's link, or the policy of its organisation, is another one than the exam was filed by
+OF_THE_LINK = frozenset({LINK_CHANGED, POLICY_CHANGED})
+
 # what "release" means where a person need not say more
 RELEASES: Mapping[str, Choice] = {
     "patient_incomplete": Choice.AS_CASE,
@@ -138,16 +142,32 @@ RELEASES: Mapping[str, Choice] = {
 
 # reviews that end by mending what they tell of, and trying again
 MENDED: Mapping[str, str] = {
-    WRONG_ANSWER: "trying again asks Clarius anew; a forged notification is cancelled",
-    "burned_in_unknown": "say with `org set --burned-in` what Clarius burns in; trying again goes on",
-    "study_not_searchable": "name the fields of a study (AURABOX_STUDY_FIELDS); trying again goes on",
+    WRONG_ANSWER: "Trying again asks Clarius anew; a forged notification is cancelled.",
+    "burned_in_unknown": "Say of the organisation (`org set --burned-in`) what Clarius burns in; trying again goes on.",
+    "study_not_searchable": "Name the fields of a study (AURABOX_STUDY_FIELDS); trying again goes on.",
 }
+
+
+# of several studies that carry our UID; all else that is several is people
+OF_STUDIES: Mapping[Choice, Way] = {
+    Choice.SAME: Way(S.STUDY, "The exam goes into the study that you name. The others stay as they are.")
+}
+
+# words on one question, of which the last holds; a word on another holds beside it
+ABOUT_WHOM = frozenset({Choice.SEPARATE, Choice.SAME, Choice.UPDATE_PATIENT})
+
+
+def needs_data(way: Way) -> bool:
+    """Whether the exam is filed by its data once this is chosen, so that they have to be there."""
+    return way.step is Step.MATCH
 
 
 def ways_of(exam: Exam) -> Mapping[Choice, Way]:
     """What may be decided of this exam now, with what will happen; nothing unless it is in review."""
     if exam.state != ExamState.REVIEW:
         return {}
+    if exam.error_code == SEVERAL_MATCHES and (exam.question or {}).get("of") == "study":
+        return OF_STUDIES
     ways = WAYS.get(exam.error_code or "", {})
     if exam.error_code == PATIENT_CHANGED:
         # asked about a known patient, or about data that names somebody else than before
@@ -169,7 +189,7 @@ async def apply_choice(
         words = ", ".join(ways) or "nothing"
         raise StaleMove(f"this exam does not wait for that decision; it can be decided: {words}")
     step = ways[choice].step
-    if step is Step.MATCH and exam.exam_data_sealed is None:
+    if needs_data(ways[choice]) and exam.exam_data_sealed is None:
         raise Misuse(
             "the exam data are no longer kept, so nobody can be filed by them: try again, which reads them anew",
             code="no_exam_data",
@@ -179,10 +199,12 @@ async def apply_choice(
             session, exam, await session.get_one(Organization, exam.organization_id), identity_hash=None
         )
     decision: dict[str, Any] = {"choice": choice, "asked": exam.error_code, **(exam.question or {})}
+    decision |= await _held_before(session, exam, choice, begun_anew=step is Step.FETCH)
     if choice is Choice.SAME:
         decision |= await _whom(session, exam, subject)
+    exam.question = None
     changes: dict[str, Any] = {"decision": decision, "decided_by": by}
-    if exam.error_code in {LINK_CHANGED, POLICY_CHANGED}:
+    if exam.error_code in OF_THE_LINK:
         changes |= {**await in_force(session, exam), "decided_by": by}
     if step is Step.FETCH:
         changes |= {"identity_hash": None, "kind": None}
@@ -191,9 +213,24 @@ async def apply_choice(
     exam.organization_id = filing.organization_id
     if step in {Step.MATCH, Step.FETCH}:
         await start_over(resources, session, exam)
-    if choice is Choice.SAME and step is Step.STUDY:
+    if choice is Choice.SAME and exam.error_code == "study_of_other_subject":
         exam.subject_id = UUID(decision["subject"])
     return step
+
+
+async def _held_before(
+    session: AsyncSession, exam: Exam, choice: Choice, *, begun_anew: bool
+) -> dict[str, Any]:
+    """What of earlier decisions holds beside this one: who settles one question is not asked the one before again."""
+    filing = await filing_of(session, exam.id, exam.filing)
+    earlier = (filing.decision or {}) if filing is not None else {}
+    if not earlier or begun_anew or exam.error_code in OF_THE_LINK:
+        return {}
+    about_whom = choice in ABOUT_WHOM and ways_of(exam) is not OF_STUDIES
+    words = [earlier["choice"], *earlier.get("before", ())]
+    held = [word for word in words if word != choice and not (about_whom and word in ABOUT_WHOM)]
+    names = ("study",) if about_whom else ("subject", "remote", "study")
+    return {"before": held, **{name: earlier[name] for name in names if name in earlier}}
 
 
 async def _whom(session: AsyncSession, exam: Exam, named: str | None) -> dict[str, Any]:
@@ -204,7 +241,7 @@ async def _whom(session: AsyncSession, exam: Exam, named: str | None) -> dict[st
     if candidates := question.get("candidates", []):
         if named not in candidates:
             raise Misuse(f"name one of these ids of Aurabox: {', '.join(candidates)}", code="which_one")
-        return {"remote": named}
+        return {"study" if question.get("of") == "study" else "remote": named}
     conflicts = question.get("conflicts", [])
     if named is None and len(conflicts) == 1:
         return {"subject": conflicts[0]}

@@ -56,10 +56,14 @@ class Plan:
         """Whether what is filed names the person."""
         return Mode(self.filing.mode)
 
-    @property
-    def choice(self) -> str | None:
-        """What a person decided, if one did."""
-        return (self.filing.decision or {}).get("choice")
+    def decided(self, choice: str) -> bool:
+        """Whether a person said so of this exam: last, or before and of another question."""
+        decision = self.filing.decision or {}
+        return choice == decision.get("choice") or choice in decision.get("before", ())
+
+    def named(self, what: str) -> str | None:
+        """Whom (`subject` of ours, `remote` of Aurabox) or which `study` a person named with "same"."""
+        return (self.filing.decision or {}).get(what) if self.decided("same") else None
 
 
 class FileAgain(Exception):

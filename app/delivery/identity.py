@@ -45,7 +45,7 @@ class Wanted:
     @property
     def separate(self) -> bool:
         """A person said that this is nobody who is known."""
-        return self.plan.choice == "separate"
+        return self.plan.decided("separate")
 
 
 def day_of(at: datetime, policy: PolicyFields) -> date:
@@ -69,7 +69,7 @@ async def wanted_by(work: Work, exam: Exam, plan: Plan, *, today: date) -> Wante
     identity = exam_identity(work.resources, exam, plan.policy, today=today)
     words = key_text(identity, exam.exam_uuid)
     keys = await _keys(work.resources, plan, words, identity)
-    if plan.choice == "separate":
+    if plan.decided("separate"):
         async with work.tx() as (session, _):
             taken = await find_subject(session, keys)
         if taken is not None:

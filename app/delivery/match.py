@@ -25,7 +25,7 @@ async def match(work: Work) -> Outcome:
     async with work.tx() as (session, exam):
         plan = await plan_of(session, exam)
         today = day_of(await clock(session), plan.policy)
-        decided = (plan.filing.decision or {}).get("subject") if plan.choice == "same" else None
+        decided = plan.named("subject")
         same = await session.get(Subject, UUID(decided)) if decided else None
     if exam.subject_id is not None:
         return Done()
@@ -49,7 +49,7 @@ async def _correct(work: Work, wanted: Wanted, subject: Subject) -> None:
 
     What it says more of the same person is kept in our record for later comparison.
     """
-    if wanted.plan.choice in KEPT_AS_IT_IS:
+    if any(map(wanted.plan.decided, KEPT_AS_IT_IS)):
         return
     known = facts_of(work.resources, subject)
     changed = differs(known, wanted.identity)
@@ -57,7 +57,7 @@ async def _correct(work: Work, wanted: Wanted, subject: Subject) -> None:
     named = wanted.plan.mode is Mode.IDENTIFIED and subject.kind == SubjectKind.PATIENT
     if changed and named:
         policy = wanted.plan.policy.corrections == Corrections.UPDATE
-        if wanted.plan.choice != "update-patient" and not policy:
+        if not wanted.plan.decided("update-patient") and not policy:
             async with work.tx() as (_, exam):
                 exam.question = {"conflicts": [str(subject.id)]}
             fields = " and ".join(one.replace("_", " ") for one in changed)

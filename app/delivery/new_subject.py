@@ -99,7 +99,7 @@ def plan_for(resources: Resources, wanted: Wanted, *, distinct: bool = False) ->
         key=wanted.words,
         distinct=distinct,
         deidentified=wanted.plan.mode is Mode.PSEUDONYMOUS,
-        hold_incomplete=policy.incomplete == Incomplete.HOLD and wanted.plan.choice != "as-case",
+        hold_incomplete=policy.incomplete == Incomplete.HOLD and not wanted.plan.decided("as-case"),
         animals_as_patients=policy.animals == Animals.PATIENT,
         keep_birth_date=policy.keep_birth_date,
         digest=keyed_digest(resources.pseudonym_key(wanted.plan.organization)),
@@ -122,7 +122,7 @@ def _creation(work: Work, wanted: Wanted, plan: PatientPlan | CasePlan, *, disti
     account = f"aurabox:{organization.id}"
     limit = work.resources.settings.request_seconds
 
-    chosen = (wanted.plan.filing.decision or {}).get("remote") if wanted.plan.choice == "same" else None
+    chosen = wanted.plan.named("remote")
 
     async def search() -> Sequence[str]:
         if chosen is not None:
@@ -132,7 +132,8 @@ def _creation(work: Work, wanted: Wanted, plan: PatientPlan | CasePlan, *, disti
                 found = await _search_patients(work, wanted, plan, exact=exact)
             else:
                 found = await _search_cases(work, wanted, plan)
-        return await _nobody_elses(work, wanted, found)
+        of = SubjectKind.PATIENT if isinstance(plan, PatientPlan) else SubjectKind.CASE
+        return await _nobody_elses(work, wanted, found, of=of)
 
     async def send() -> str:
         client = work.resources.aurabox(organization)
@@ -185,7 +186,9 @@ async def _compare_at_the_write(
         )
 
 
-async def _nobody_elses(work: Work, wanted: Wanted, found: Sequence[str]) -> Sequence[str]:
+async def _nobody_elses(
+    work: Work, wanted: Wanted, found: Sequence[str], *, of: SubjectKind
+) -> Sequence[str]:
     """The matches that may be taken over: none that stands for another subject of ours. Raises NeedsPerson."""
     async with work.tx() as (session, exam):
         taken, against = await foreign_owners(work.resources, session, wanted, found)
@@ -193,7 +196,7 @@ async def _nobody_elses(work: Work, wanted: Wanted, found: Sequence[str]) -> Seq
         if against:
             exam.question = {"conflicts": [str(owner.id) for owner in against]}
         elif len(left) > 1:
-            exam.question = {"candidates": left}
+            exam.question = {"candidates": left, "of": of}
     if against:
         raise NeedsPerson(
             "a patient of this name, date of birth and sex is known under another identifier",

@@ -67,7 +67,7 @@ async def _take_study(session: AsyncSession, exam: Exam, plan: Plan) -> bool:
     if ours is not None:
         exam.study_id = ours.id
         return True
-    if plan.choice != REFILE and await _of_same_mode(session, exam, plan):
+    if not plan.decided(REFILE) and await _of_same_mode(session, exam, plan):
         raise NeedsPerson(
             "an earlier submission of this exam was filed under somebody else",
             code="study_of_other_subject",
@@ -102,7 +102,11 @@ def _creation(
     names = work.resources.settings.aurabox_study_fields
     sent = {names[ours]: value for ours, value in fields.items() if names.get(ours) and value is not None}
 
+    chosen = plan.named("study")
+
     async def search() -> Sequence[str]:
+        if chosen is not None:
+            return [chosen]
         keys = {names[ours]: fields[ours] for ours in KEY_FIELDS if names.get(ours)}
         if not keys:
             raise NeedsPerson(
@@ -111,7 +115,11 @@ def _creation(
             )
         async with work.effect("study:search_study", account):
             client = work.resources.aurabox(organization)
-            return await client.studies(subject.remote_id).find(lambda found: _is_ours(found, keys))
+            found = await client.studies(subject.remote_id).find(lambda one: _is_ours(one, keys))
+        if len(found) > 1:
+            async with work.tx() as (_, row):
+                row.question = {"candidates": list(found), "of": "study"}
+        return found
 
     async def send() -> str:
         limit = work.resources.settings.request_seconds

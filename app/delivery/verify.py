@@ -83,7 +83,9 @@ async def _file_under_link(session: AsyncSession, exam: Exam, customer: bytes | 
 async def _released(session: AsyncSession, exam: Exam) -> Outcome:
     """A person vouches for it: the first claim whose customer is linked counts, its URL included."""
     every = (
-        await session.scalars(select(Claim).where(Claim.exam_id == exam.id).order_by(Claim.received_at))
+        await session.scalars(
+            select(Claim).where(Claim.exam_id == exam.id).order_by(Claim.received_at, Claim.id)
+        )
     ).all()
     links = await confirmed_links(session, [claim.customer_hash for claim in every])
     for claim in every:

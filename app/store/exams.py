@@ -6,7 +6,7 @@ each other. Rows that a transaction itself inserts are nobody's to wait for unti
 """
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -41,6 +41,8 @@ from app.store.organizations import Organization
 
 EXPIRED = "expired"
 """Error code of a claim that waited too long for a link."""
+# not over: what a link that moves takes along, leaves held, or cancels
+UNDER_WAY = (ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING, ExamState.REVIEW)
 
 
 class Exam(Leased, Base):
@@ -406,7 +408,7 @@ def _of_customer(customer_hash: bytes, organization_id: UUID) -> ColumnElement[b
     return and_(
         Exam.customer_hash == customer_hash,
         Exam.organization_id == organization_id,
-        Exam.state.in_((ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING, ExamState.REVIEW)),
+        Exam.state.in_(UNDER_WAY),
     )
 
 
@@ -414,6 +416,26 @@ async def count_customer(session: AsyncSession, customer_hash: bytes, organizati
     """How many exams of this account are under way to the organisation."""
     counted = select(func.count()).select_from(Exam).where(_of_customer(customer_hash, organization_id))
     return (await session.execute(counted)).scalar_one()
+
+
+async def count_customers(
+    session: AsyncSession, hashes: Collection[bytes]
+) -> Mapping[tuple[bytes, UUID], int]:
+    """How many exams of these accounts are under way, by account and organisation; one of none is not in it."""
+    counted = (
+        select(Exam.customer_hash, Exam.organization_id, func.count())
+        .where(
+            Exam.customer_hash.in_(hashes),
+            Exam.organization_id.is_not(None),
+            Exam.state.in_(UNDER_WAY),
+        )
+        .group_by(Exam.customer_hash, Exam.organization_id)
+    )
+    return {
+        (customer, organization): count
+        for customer, organization, count in await session.execute(counted)
+        if customer is not None and organization is not None
+    }
 
 
 async def wake_customer(session: AsyncSession, customer_hash: bytes, organization_id: UUID) -> Sequence[Exam]:

@@ -344,6 +344,9 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     exams.staging_hosts: (Sends(lambda s, _: exams.staging_hosts(s), "ix_exams_state"),),
     exams.forget_staging: (Sends(lambda s, _: exams.forget_staging(s, HOST), "ix_exams_state"),),
     exams.count_customer: (Sends(lambda s, w: exams.count_customer(s, w.hash(3), w.organizations[1])),),
+    exams.count_customers: (
+        Sends(lambda s, w: exams.count_customers(s, [w.hash(3), w.hash(4)]), "ix_exams_customer_hash"),
+    ),
     exams.wake_customer: (Sends(lambda s, w: exams.wake_customer(s, w.hash(3), w.organizations[1])),),
     exams.cancel: (Sends(_cancel),),
     creates.drop_create: (Sends(_drop_create),),

@@ -1,11 +1,11 @@
-"""One exam: where it stands, its history, captures, the review of two identities, and every act on it.
+"""One exam: where it stands, how it is filed, its history and captures, what a person may decide, and every act on it.
 
 It shows who the patient is and what an upstream said of that, to an admin only; each such view is audited. The part that a script fetches again while the
 page is open does not hold that.
 """
 
 import hmac
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,17 +18,17 @@ from app.accounts.clarius_admin import Doer
 from app.crypto import CannotUnseal
 from app.delivery import actions
 from app.delivery.actions import cancel_exam, release_exam, retry_exam
-from app.delivery.decisions import LABELS, RELEASES, Choice, ways_of
+from app.delivery.decisions import LABELS, Choice
 from app.delivery.filing import policy_of
-from app.delivery.identity import day_of, exam_identity
+from app.delivery.identity import day_of, exam_identity, facts_of
 from app.delivery.mapping import Identity, contradicts
+from app.delivery.possible import acts_of, show_exam
 from app.errors import SonobridgeError
 from app.resources import Resources
 from app.states import ExamState
 from app.store.audit import audit
 from app.store.base import clock
 from app.store.captures import captures_of
-from app.store.exam_view import describe_exam
 from app.store.exams import Exam
 from app.store.subjects import Subject
 from app.web.admin.common import AdminDep, admin_page, attempt, doer, refusal
@@ -51,9 +51,8 @@ DONE = {
     "without-captures": "It is delivered without what is missing.",
     "report": "Clarius has taken the report.",
 }
-RESTING = frozenset(
-    {ExamState.FAILED, ExamState.REVIEW, ExamState.UNVERIFIED, ExamState.GONE, ExamState.CANCELLED}
-)
+# where the admin pages show what a review gives a choice of
+CANDIDATES = {"patient": "patients", "case": "cases"}
 SHOWN_INLINE = frozenset({"jpeg", "png", "mp4"})
 FIELDS = (
     ("identifier", "Identifier"),
@@ -70,23 +69,36 @@ router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True)
-class People:
-    """Who the exam says it is, and who its identifier was before."""
+class Known:
+    """One whom the exam may be: what stands for them in Aurabox, who they were until now, what contradicts the exam."""
 
-    claimed: Identity | None
-    known: Identity | None
+    kind: str
+    remote_id: str
+    identity: Identity
     why: str | None
 
+
+@dataclass(frozen=True)
+class People:
+    """Who the exam says it is, and those on record whom a review asks about."""
+
+    claimed: Identity
+    known: Sequence[Known]
+
     @property
-    def rows(self) -> list[tuple[str, str, str, bool]]:
-        """(field, known, claimed, differs) of every field that either has."""
+    def rows(self) -> list[tuple[str, str, list[tuple[str, bool]]]]:
+        """(field, this exam's, [(a known one's, whether it differs)]) of every field that any of them has."""
         found = []
         for name, label in FIELDS:
-            one = str(getattr(self.known, name, None) or "") if self.known else ""
-            other = str(getattr(self.claimed, name, None) or "") if self.claimed else ""
-            if one or other:
-                found.append((label, one, other, bool(self.known) and one != other))
+            ours = _text(self.claimed, name)
+            theirs = [_text(one.identity, name) for one in self.known]
+            if ours or any(theirs):
+                found.append((label, ours, [(other, other != ours) for other in theirs]))
         return found
+
+
+def _text(identity: Identity, name: str) -> str:
+    return str(getattr(identity, name, None) or "")
 
 
 @router.get("/admin/exams/{request_uuid}")
@@ -113,7 +125,7 @@ async def exam(
         else:
             await _note_view(resources, row, by=doer(person, visitor))
     async with resources.sessions() as session:
-        shown = await describe_exam(session, row)
+        shown = await show_exam(session, row)
         held = {
             one.index: one.downloaded_at is not None and one.purged_at is None and one.kind in SHOWN_INLINE
             for one in await captures_of(session, row.id)
@@ -123,8 +135,8 @@ async def exam(
         "people": people,
         "words": words,
         "locked": locked,
-        "ways": ways_of(row),
         "way_labels": LABELS,
+        "candidates_of": CANDIDATES.get((row.question or {}).get("of", "")),
         "acts": acts_of(row),
         "held": held,
         "attempts": row.attempts,
@@ -132,18 +144,6 @@ async def exam(
         "done": DONE.get(done),
     }
     return admin_page(request, "exam.html", context, tab="exams")
-
-
-def acts_of(row: Exam) -> frozenset[str]:
-    """What a person may do now."""
-    acts: set[str] = set()
-    if row.state in RESTING or row.state == ExamState.WAITING or row.report_state == "failed":
-        acts.add("retry")
-    if row.state == ExamState.UNVERIFIED or (row.state == ExamState.REVIEW and row.error_code in RELEASES):
-        acts.add("release")
-    if row.state not in {ExamState.DELIVERED, ExamState.CANCELLED}:
-        acts.add("cancel")
-    return frozenset(acts)
 
 
 @router.post("/admin/exams/{request_uuid}/decide")
@@ -249,16 +249,22 @@ async def capture(
         raise refusal(error, back=f"/admin/exams/{request_uuid}") from error
 
 
-async def _people(resources: Resources, row: Exam) -> People:
+async def _people(resources: Resources, row: Exam) -> People | None:
     """Raises CannotUnseal."""
     async with resources.sessions() as session:
         policy = await policy_of(session, row)
         at = await clock(session)
-        conflict = next(iter((row.question or {}).get("conflicts", [])), None)
-        other = await session.get(Subject, UUID(conflict)) if conflict else None
-    claimed = exam_identity(resources, row, policy, today=day_of(at, policy)) if policy is not None else None
-    known = Identity.from_facts(json.loads(resources.unseal_text(other.facts_sealed))) if other else None
-    return People(claimed, known, contradicts(known, claimed) if known and claimed else None)
+        asked = (row.question or {}).get("conflicts", []) if row.state == ExamState.REVIEW else []
+        found = [await session.get(Subject, UUID(one)) for one in asked]
+    if policy is None:
+        return None
+    claimed = exam_identity(resources, row, policy, today=day_of(at, policy))
+    known = []
+    for subject in found:
+        if subject is not None:
+            identity = facts_of(resources, subject)
+            known.append(Known(subject.kind, subject.remote_id, identity, contradicts(identity, claimed)))
+    return People(claimed, known)
 
 
 async def _note_view(resources: Resources, row: Exam, *, by: Doer) -> None:

@@ -5,7 +5,15 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.accounts.linking import list_links, move_link, retry_link, unlink
+from app.accounts.linking import (
+    WHAT_BECOMES,
+    UnderWay,
+    count_under_way,
+    list_links,
+    move_link,
+    retry_link,
+    unlink,
+)
 from app.store.links import IN_FORCE
 from app.store.organizations import list_organizations
 from app.web.admin.common import AdminDep, admin_page, attempt, doer
@@ -20,6 +28,8 @@ DONE = {
     "end": "The link has ended. New exams of that account wait.",
     "move": "The Clarius account belongs to the other organisation now.",
 }
+# what becomes of exams under way, as choices of the form
+CHOICES = {UnderWay.HOLD: "Hold them", UnderWay.REFILE: "File them again", UnderWay.CANCEL: "Cancel them"}
 
 router = APIRouter(include_in_schema=False)
 
@@ -28,6 +38,7 @@ router = APIRouter(include_in_schema=False)
 async def links(request: Request, resources: ResourcesDep, _: AdminDep, done: str = "") -> Response:
     """The page."""
     rows = await list_links(resources)
+    under_way = await count_under_way(resources, [row[0] for row in rows[:SHOWN]])
     async with resources.sessions() as session:
         organizations = await list_organizations(session)
     context = {
@@ -35,6 +46,8 @@ async def links(request: Request, resources: ResourcesDep, _: AdminDep, done: st
         "hidden": max(len(rows) - SHOWN, 0),
         "in_force": IN_FORCE,
         "organizations": organizations,
+        "under_way": under_way,
+        "choices": [(choice, label, WHAT_BECOMES[choice]) for choice, label in CHOICES.items()],
         "done": DONE.get(done),
     }
     return admin_page(request, "links.html", context, tab="links")
@@ -64,11 +77,16 @@ async def end(
 async def move(
     resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, form: CheckedForm, link_id: UUID
 ) -> Response:
-    """Give the Clarius account to another organisation."""
+    """Give the Clarius account to another organisation, and say what becomes of its exams that are under way."""
     by = doer(person, visitor)
     await attempt(
         move_link(
-            resources, link_id, organization=form.get("organization", ""), actor=by.actor, address=by.address
+            resources,
+            link_id,
+            organization=form.get("organization", ""),
+            under_way=form.get("under_way", UnderWay.HOLD),
+            actor=by.actor,
+            address=by.address,
         ),
         back=BACK,
     )

@@ -43,6 +43,19 @@ EXAM_ITEM: dict[str, Any] = {
     "sent": 1,
     "seen": 1,
     "report": None,
+    "filing": {
+        "organization": ORGANIZATION,
+        "policy_version": 3,
+        "link": "0e8c0f0a-5f0b-4e0d-8e43-1f8f5b2b7c11",
+        "customer_hint": "apMY",
+        "kind": "patient",
+        "mode": "identified",
+        "decided_by": "rules",
+        "decision": None,
+    },
+    "claims": [],
+    "ways": [],
+    "mend": None,
     "aurabox": {
         "kind": "patient",
         "patient_id": "b3f0",
@@ -61,6 +74,7 @@ LINK = {
     "created_at": AT,
     "confirmed_at": AT,
     "error": None,
+    "exams_under_way": 2,
 }
 ORGANIZATION_ITEM: dict[str, Any] = {
     **ORGANIZATION,

@@ -11,6 +11,8 @@ from fastapi.responses import FileResponse
 from app.accounts.clarius_admin import Doer, upload_report
 from app.delivery import actions
 from app.delivery.actions import cancel_exam, release_exam, retry_exam, retry_matching
+from app.delivery.possible import show_exam as shown_exam
+from app.delivery.possible import show_exams
 from app.delivery.staged import staged_name
 from app.errors import Misuse
 from app.inbox.imports import import_exam
@@ -19,12 +21,12 @@ from app.states import ExamState, Reason, Step
 from app.store.audit import audit
 from app.store.captures import Capture, captures_of
 from app.store.exam_search import find_exams, read_filter
-from app.store.exam_view import describe_exam, describe_exams
 from app.store.exams import Exam, find_exam
 from app.web.api.documents import problems
 from app.web.api.paging import DEFAULT, Cursor, Limit
 from app.web.api.routing import ApiRoute, CallerDep
 from app.web.api.shapes import (
+    DecideBody,
     ExamFilter,
     ExamItem,
     ExamPage,
@@ -44,6 +46,16 @@ MEDIA_TYPES = {
 }
 NO_SUCH_EXAM = {404: "`no_such_exam`"}
 STALE = {**NO_SUCH_EXAM, 409: "`stale_move`: the exam's state does not allow it"}
+RELEASED = {
+    **NO_SUCH_EXAM,
+    409: "`stale_move`: the exam's state does not allow it; `decision_needed`: a person has to say more, by `decide`",
+}
+DECIDED = {
+    **NO_SUCH_EXAM,
+    409: "`stale_move`: the exam does not wait for this decision; `no_exam_data`: what it would be filed by is no longer "
+    "kept, retry first; `not_linked`: its Clarius account is linked to nobody; `changed`: it was being changed",
+    422: "`invalid`: a value is missing or wrong; `which_one`: there are several, name one of the way's `subjects`",
+}
 
 router = APIRouter(route_class=ApiRoute, tags=["exams"])
 log = structlog.get_logger(__name__)
@@ -78,13 +90,13 @@ async def list_exams(  # noqa: PLR0913, PLR0917 - one parameter for each filter
             session, state=state, step=step, reason=reason, organization=organization, q=q, since=since
         )
         page, following = await find_exams(session, wanted, limit=limit, cursor=cursor)
-        items = await describe_exams(session, page)
+        items = await show_exams(session, page)
     return ExamPage.model_validate({"items": items, "next_cursor": following})
 
 
 @router.post("/exams/retry", responses=problems({404: "`no_such_organization`"}, writes=True))
 async def retry_many(resources: ResourcesDep, caller: CallerDep, body: ExamFilter) -> RetryCount:
-    """Retry all exams that the filter finds; without a state those that are failed, in review or unverified."""
+    """Retry all exams that the filter finds; without a state those that are failed or in review."""
     async with resources.sessions() as session:
         wanted = await read_filter(
             session,
@@ -125,9 +137,13 @@ async def retry(resources: ResourcesDep, caller: CallerDep, request_uuid: UUID) 
     )
 
 
-@router.post("/exams/{request_uuid}/release", responses=problems(STALE, writes=True))
+@router.post("/exams/{request_uuid}/release", responses=problems(RELEASED, writes=True))
 async def release(resources: ResourcesDep, caller: CallerDep, request_uuid: UUID) -> ExamItem:
-    """Vouch for an exam that is unverified or in review, so that it goes on."""
+    """Vouch for an exam that is unverified or in review, so that it goes on.
+
+    Of an unverified one `claims` says who announced it, where its data are said to lie, and for whom it would be filed:
+    Clarius does not list it, and it may be forged.
+    """
     return await _shown(
         resources, await release_exam(resources, request_uuid, actor=caller.actor, address=caller.address)
     )
@@ -141,7 +157,23 @@ async def cancel(resources: ResourcesDep, caller: CallerDep, request_uuid: UUID)
     )
 
 
-@router.post("/exams/{request_uuid}/identity", responses=problems(STALE, writes=True))
+@router.post("/exams/{request_uuid}/decide", responses=problems(DECIDED, writes=True))
+async def decide_one(
+    resources: ResourcesDep, caller: CallerDep, request_uuid: UUID, body: DecideBody
+) -> ExamItem:
+    """Settle what an exam in review waits for, by one of its `ways`; the same decision twice is one."""
+    exam = await actions.decide(
+        resources,
+        request_uuid,
+        body.decision,
+        actor=caller.actor,
+        address=caller.address,
+        subject=body.subject,
+    )
+    return await _shown(resources, exam)
+
+
+@router.post("/exams/{request_uuid}/identity", responses=problems(DECIDED, writes=True))
 async def decide(
     resources: ResourcesDep, caller: CallerDep, request_uuid: UUID, body: IdentityBody
 ) -> ExamItem:
@@ -263,5 +295,5 @@ def _why_absent(row: Capture, exam: Exam, resources: Resources) -> str:
 async def _shown(resources: Resources, exam: Exam) -> ExamItem:
     async with resources.sessions() as session:
         fresh = await session.get_one(Exam, exam.id)
-        shown: Mapping[str, Any] = await describe_exam(session, fresh)
+        shown: Mapping[str, Any] = await shown_exam(session, fresh)
     return ExamItem.model_validate(shown)

@@ -1,12 +1,11 @@
 """Links over the admin API: find, look, ask Clarius again, move, end."""
 
-from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from app.accounts.linking import describe_link, list_links, move_link, retry_link, unlink
+from app.accounts.linking import describe_links, list_links, move_link, retry_link, unlink
 from app.errors import Misuse
 from app.resources import Resources
 from app.store.links import Link
@@ -37,7 +36,8 @@ async def all_links(
     """Links, the newest first."""
     rows = sorted(await list_links(resources), key=lambda row: place(row[0]))
     page, following = slice_page(rows, key=lambda row: place(row[0]), limit=limit, cursor=cursor)
-    return LinkPage.model_validate({"items": [describe_link(*row) for row in page], "next_cursor": following})
+    items = await describe_links(resources, page)
+    return LinkPage.model_validate({"items": items, "next_cursor": following})
 
 
 @router.get("/links/{link_id}", responses=problems(NO_SUCH_LINK))
@@ -55,9 +55,19 @@ async def confirm(resources: ResourcesDep, caller: CallerDep, link_id: UUID) -> 
 
 @router.post("/links/{link_id}/move", responses=problems(ENDED, writes=True))
 async def move(resources: ResourcesDep, caller: CallerDep, link_id: UUID, body: MoveBody) -> LinkItem:
-    """Give a Clarius account to another organisation; the answer is the link that takes over."""
+    """Give a Clarius account to another organisation; the answer is the link that takes over.
+
+    `exams_under_way` of the link says how many exams it concerns, `under_way` what becomes of them: each waits in
+    `review` (`hold`, unless you say otherwise), is filed for the new organisation unless images of it were sent
+    (`refile`), or is cancelled.
+    """
     moved = await move_link(
-        resources, link_id, organization=body.organization, actor=caller.actor, address=caller.address
+        resources,
+        link_id,
+        organization=body.organization,
+        under_way=body.under_way,
+        actor=caller.actor,
+        address=caller.address,
     )
     return await _shown(resources, moved.id)
 
@@ -70,8 +80,7 @@ async def end(resources: ResourcesDep, caller: CallerDep, link_id: UUID) -> Resp
 
 
 async def _shown(resources: Resources, link_id: UUID) -> LinkItem:
-    for row in await list_links(resources):
-        if row[0].id == link_id:
-            shown: dict[str, Any] = describe_link(*row)
-            return LinkItem.model_validate(shown)
+    rows = [row for row in await list_links(resources) if row[0].id == link_id]
+    for shown in await describe_links(resources, rows):
+        return LinkItem.model_validate(shown)
     raise Misuse("there is no such link", code="no_such_link")

@@ -36,7 +36,10 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_REPORT_BYTES = 32 * 1024 * 1024
 FAILED_DEPENDENCY = 424
 CONFLICTS = frozenset(
-    {"name_taken", "email_taken", "link_taken", "link_ended", "busy", "changed", "decision_needed"}
+    {
+        *("name_taken", "email_taken", "link_taken", "link_ended", "busy", "changed"),
+        *("decision_needed", "no_exam_data", "not_linked"),
+    }
 )
 NOT_FOUND = frozenset(
     {"no_such_exam", "no_such_link", "no_such_user", "no_such_token", "no_such_capture", "not_listed"}

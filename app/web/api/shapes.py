@@ -6,7 +6,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from app.accounts.linking import UnderWay
 from app.accounts.policy import OrganizationOptions
+from app.delivery.decisions import Choice
 from app.states import ExamState, LinkState, Reason, Source, Step
 from app.store.tokens import Scope
 from app.store.users import Role
@@ -56,6 +58,40 @@ class AuraboxRef(BaseModel):
     patient_id: str | None
     study_id: str | None
     study_instance_uid: str | None
+
+
+class FilingItem(BaseModel):
+    """How the exam is filed: for whom, under which link and policy, as what, and who said so."""
+
+    organization: OrganizationRef | None
+    policy_version: int = Field(description="The version of the organisation's policy that the exam follows.")
+    link: UUID | None = Field(description="The link that it came by.")
+    customer_hint: str | None = Field(description="The last four characters of that link's Clarius token.")
+    kind: Literal["patient", "case"] | None = Field(description="What it is filed under; null before that.")
+    mode: Literal["identified", "pseudonymous"]
+    decided_by: str = Field(description="`rules`, or the person who decided.")
+    decision: Choice | None = Field(description="What that person decided.")
+
+
+class WayItem(BaseModel):
+    """A decision that `decide` takes now, and what will happen then."""
+
+    decision: Choice
+    says: str
+    subjects: list[str] = Field(
+        description="Where it is not empty, one of these ids of Aurabox has to be named as `subject`."
+    )
+
+
+class ClaimItem(BaseModel):
+    """Who announced an exam that Clarius does not list. A release takes the first one that has an organisation."""
+
+    customer_hint: str | None = Field(description="Of the account's link; null when it is linked to nobody.")
+    organization: OrganizationRef | None = Field(description="For whom a release would file the exam.")
+    host: str
+    path: str = Field(description="Where the exam data are said to lie, without the query.")
+    names_this_request: bool = Field(description="Where it does not, a release reads nothing from there.")
+    received_at: datetime
 
 
 class ErrorItem(BaseModel):
@@ -108,6 +144,10 @@ class ExamItem(BaseModel):
     )
     seen: int | None = Field(None, description="Those of them that were counted there.")
     report: str | None = Field(None, description="What became of the receipt at Clarius.")
+    filing: FilingItem | None = Field(None, description="Null until the exam data are known.")
+    claims: list[ClaimItem] = Field([], description="Of an unverified exam.")
+    ways: list[WayItem] = Field([], description="What can be decided now of an exam in review.")
+    mend: str | None = Field(None, description="How a review ends that no decision ends as it stands.")
     aurabox: AuraboxRef
     error: ErrorItem | None
     timeline: list[TimelineItem]
@@ -150,6 +190,20 @@ class IdentityBody(Body):
     choice: Literal["separate", "same"]
 
 
+class DecideBody(Body):
+    """A person's decision on an exam in review; the exam's `ways` say which can be taken, and what each does."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={"examples": [{"decision": "separate"}, {"decision": "same", "subject": "b3f0"}]},
+    )
+    decision: Choice
+    subject: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
+        None, description="Whom (or which study) `same` means where there are several: an id of Aurabox."
+    )
+
+
 class ReportReceipt(BaseModel):
     """A report that Clarius took."""
 
@@ -169,6 +223,10 @@ class LinkItem(BaseModel):
     created_at: datetime
     confirmed_at: datetime | None
     error: str | None
+    exams_under_way: int = Field(
+        0,
+        description="Exams of the account that are not delivered yet: what a move would hold, refile or cancel.",
+    )
 
 
 class LinkPage(BaseModel):
@@ -179,9 +237,15 @@ class LinkPage(BaseModel):
 
 
 class MoveBody(Body):
-    """To which organisation."""
+    """To which organisation, and what becomes of the account's exams that are under way."""
 
+    model_config = ConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={"example": {"organization": "Harbour Clinic", "under_way": "refile"}},
+    )
     organization: IdOrName
+    under_way: UnderWay = UnderWay.HOLD
 
 
 class OrganizationCreate(OrganizationOptions):
