@@ -95,6 +95,9 @@ class Settings(BaseModel):
     capture_retention_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 24
     """How long a capture is kept once delivered and confirmed."""
     exam_retention_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30
+    """How long exam data are kept, and the captures of an exam that failed."""
+    review_retention_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 90
+    """How long both are kept of an exam that waits for a person's decision."""
     event_retention_years: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 7
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

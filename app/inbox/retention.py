@@ -1,7 +1,8 @@
 """Deletes what has been kept long enough: captures, exam data, events (security.md, "At rest"); says what it did.
 
-Captures go once delivered and confirmed (SONOBRIDGE_CAPTURE_RETENTION_HOURS), exam data after
-SONOBRIDGE_EXAM_RETENTION_DAYS, events after SONOBRIDGE_EVENT_RETENTION_YEARS. Rows of exams stay: they are history.
+Captures go once delivered and confirmed (SONOBRIDGE_CAPTURE_RETENTION_HOURS); exam data, and the captures of what failed,
+after SONOBRIDGE_EXAM_RETENTION_DAYS; both of an exam that waits for a person's decision only after
+SONOBRIDGE_REVIEW_RETENTION_DAYS; events after SONOBRIDGE_EVENT_RETENTION_YEARS. Rows of exams stay: they are history.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, case, delete, func, or_, select, update
 
 from app.resources import Resources
 from app.states import FINAL, ExamState
@@ -18,7 +19,7 @@ from app.store.audit import AuditEvent, audit
 from app.store.base import in_seconds, now
 from app.store.captures import Capture
 from app.store.exam_events import ExamEvent
-from app.store.exams import Exam
+from app.store.exams import Exam, in_lock_order
 from app.store.runs import begin_run, end_run
 from app.store.unsettled import expire_unlinked
 
@@ -26,12 +27,17 @@ HOUR_SECONDS = 3600.0
 DAY_SECONDS = 24 * HOUR_SECONDS
 YEAR_SECONDS = 365.25 * DAY_SECONDS
 BATCH = 500
+LINES_AT_ONCE = 10_000
 # how long a claim is kept waiting for somebody to link its customer; Clarius's own list finds a true one after that
 CLAIM_DAYS = 14
 CLAIMS_AT_ONCE = 5000
 
 # what is over for good: nobody will ask for the bytes again
 OVER = (ExamState.DELIVERED, ExamState.CANCELLED, ExamState.GONE)
+
+# what may be tried again, for a while
+GIVEN_UP = (ExamState.FAILED, ExamState.UNVERIFIED)
+DECIDABLE = "The exam data and captures were deleted after their time: try again, so that they are read anew."
 
 Progress = Callable[[int, int], None]
 
@@ -116,12 +122,25 @@ async def _captures(
 
 async def _exams_with_files(resources: Resources) -> Sequence[UUID]:
     """Exams whose files this host can delete and nobody needs: with a bucket any, with a folder those in it."""
-    kept_seconds = resources.settings.capture_retention_hours * HOUR_SECONDS
+    settings = resources.settings
     over = (
-        Exam.state.in_(OVER),
         # a delivered one that is due still has its receipt to send
         Exam.due_at.is_(None),
-        func.coalesce(Exam.delivered_at, Exam.updated_at) <= in_seconds(-kept_seconds),
+        or_(
+            and_(
+                Exam.state.in_(OVER),
+                func.coalesce(Exam.delivered_at, Exam.updated_at)
+                <= in_seconds(-settings.capture_retention_hours * HOUR_SECONDS),
+            ),
+            and_(
+                Exam.state.in_(GIVEN_UP),
+                Exam.updated_at <= in_seconds(-settings.exam_retention_days * DAY_SECONDS),
+            ),
+            and_(
+                Exam.state == ExamState.REVIEW,
+                Exam.updated_at <= in_seconds(-settings.review_retention_days * DAY_SECONDS),
+            ),
+        ),
     )
     async with resources.sessions() as session:
         if resources.staging.shared:
@@ -153,6 +172,7 @@ async def _exams_with_files(resources: Resources) -> Sequence[UUID]:
 async def _exam_data(resources: Resources, purged: Purged, *, dry_run: bool) -> None:
     """What Clarius said of the patient, and what an upstream said to it. A later retry reads it from Clarius again."""
     kept_seconds = resources.settings.exam_retention_days * DAY_SECONDS
+    review_seconds = resources.settings.review_retention_days * DAY_SECONDS
     due: tuple[ColumnElement[bool], ...] = (
         or_(
             and_(
@@ -167,27 +187,41 @@ async def _exam_data(resources: Resources, purged: Purged, *, dry_run: bool) -> 
             ),
         ),
         Exam.state.in_(FINAL),
+        # a decision without data is none
+        or_(Exam.state != ExamState.REVIEW, Exam.updated_at < in_seconds(-review_seconds)),
     )
-    async with resources.sessions.begin() as session:
-        if dry_run:
+    if dry_run:
+        async with resources.sessions() as session:
             counted = await session.execute(select(func.count()).select_from(Exam).where(*due))
             purged.exam_data = counted.scalar_one()
-            return
+        return
+    while (some := await _forget_some(resources, due)) > 0:
+        purged.exam_data += some
+
+
+async def _forget_some(resources: Resources, due: tuple[ColumnElement[bool], ...]) -> int:
+    """Delete the exam data of a batch, in a transaction of its own; how many."""
+    in_review = Exam.state == ExamState.REVIEW
+    async with resources.sessions.begin() as session:
         gone = (
             await session.scalars(
                 update(Exam)
-                .where(*due)
-                .values(exam_data_sealed=None, upstream_words_sealed=None)
+                .where(Exam.id.in_(in_lock_order(*due).limit(BATCH)))
+                .values(
+                    exam_data_sealed=None,
+                    upstream_words_sealed=None,
+                    error_message=case(
+                        (in_review, func.concat_ws(" ", Exam.error_message, DECIDABLE)),
+                        else_=Exam.error_message,
+                    ),
+                    # the time from which its files are kept is that of what happened to it last
+                    updated_at=Exam.updated_at,
+                )
                 .returning(Exam.id)
             )
         ).all()
-        for start in range(0, len(gone), BATCH):
-            await session.execute(
-                update(Capture)
-                .where(Capture.exam_id.in_(gone[start : start + BATCH]))
-                .values(url_sealed=None)
-            )
-        purged.exam_data = len(gone)
+        await session.execute(update(Capture).where(Capture.exam_id.in_(gone)).values(url_sealed=None))
+    return len(gone)
 
 
 async def _claims(resources: Resources, purged: Purged, *, dry_run: bool) -> None:
@@ -214,11 +248,16 @@ async def _events(resources: Resources, purged: Purged, *, dry_run: bool) -> Non
 
 
 async def _delete(resources: Resources, model: Any, due: ColumnElement[bool], *, dry_run: bool) -> int:
-    async with resources.sessions.begin() as session:
-        if dry_run:
-            counted: int = (
-                await session.execute(select(func.count()).select_from(model).where(due))
-            ).scalar_one()
-            return counted
-        done = await session.execute(delete(model).where(due))
-        return done.rowcount if isinstance(done, CursorResult) else 0
+    if dry_run:
+        async with resources.sessions() as session:
+            counted = await session.execute(select(func.count()).select_from(model).where(due))
+            return int(counted.scalar_one())
+    count = 0
+    while True:
+        async with resources.sessions.begin() as session:
+            some = select(model.id).where(due).limit(LINES_AT_ONCE)
+            done = await session.execute(delete(model).where(model.id.in_(some)))
+        deleted = done.rowcount if isinstance(done, CursorResult) else 0
+        count += deleted
+        if deleted < LINES_AT_ONCE:
+            return count
