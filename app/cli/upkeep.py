@@ -42,7 +42,7 @@ def gaps(as_json: Json = False) -> None:
     show_table(
         columns,
         [[one[column] for column in columns] for one in found],
-        nothing="There are no gaps: Aurabox has every exam that Clarius sent.",
+        nothing="There are no gaps: every exam that Clarius sent was delivered.",
     )
 
 

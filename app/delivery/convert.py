@@ -186,7 +186,7 @@ async def _described(work: Work, what: Conversion) -> Making:
         what.study,
         policy,
         organization_name=what.plan.organization.name,
-        studied_at=studied_at(what.exam, policy),
+        studied_at=studied_at(what.exam, policy, what.study),
         deidentify_key=key,
     )
     return Making(context, subject, policy.version)

@@ -221,13 +221,15 @@ async def _record_done(session: AsyncSession, exam: Exam, step: Step, outcome: D
     await record_event(session, exam.id, step=step, event="done", detail=outcome.detail)
     exam.begin_anew()
     following_step = outcome.to or following(step, await policy_of(session, exam))
-    if step is Step.CONFIRM:
+    # confirm may send it back instead: what was there is not there any more
+    delivered = step is Step.CONFIRM and outcome.to is None
+    if delivered:
         await _record_delivery(session, exam)
     if following_step is None:
         exam.due_at = None
         return None
     exam.step = following_step
-    if step is Step.CONFIRM:
+    if delivered:
         # the receipt is its own run: whatever becomes of it, the exam is delivered
         exam.due_at = await session.scalar(select(in_seconds(0)))
         return None

@@ -199,7 +199,7 @@ async def _begin(sending: Sending, summary: StudySummary) -> None:
 def _summary(exam: Exam, sending: Sending) -> StudySummary:
     """What `init` is told of the study: counts and UIDs; who it is Aurabox knows by the patient id."""
     plan, images = sending.plan, sending.images
-    at = studied_at(exam, plan.policy)
+    at = studied_at(exam, plan.policy, sending.study)
     series: dict[str, dict[str, object]] = {}
     for uid in sorted({image.series_uid for image in images}):
         count = sum(image.series_uid == uid for image in images)

@@ -136,6 +136,7 @@ def _creation(
             study_instance_uid=fields["study_instance_uid"],
             accession_number=fields["accession_number"],
             adopted=made.adopted,
+            studied_at=exam.submitted_at or exam.received_at,
         )
         session.add(record)
 
@@ -186,9 +187,12 @@ def images_to_send(policy: PolicyFields, captures: Sequence[Capture]) -> int | N
     return None if able and policy.source == CaptureSource.CLARIUS_DICOM else len(able)
 
 
-def studied_at(exam: Exam, policy: PolicyFields) -> datetime:
-    """When the exam was submitted, in the organisation's time zone: the nearest that Clarius tells to the scan."""
-    at = exam.submitted_at or exam.received_at
+def studied_at(exam: Exam, policy: PolicyFields, study: Study | None = None) -> datetime:
+    """When the exam was submitted, in the organisation's time zone: the nearest that Clarius tells to the scan.
+
+    With the `study`, of the submission that it was made for: another one adds to it and dates nothing anew.
+    """
+    at = (study.studied_at if study is not None else None) or exam.submitted_at or exam.received_at
     return at.astimezone(UTC).astimezone(ZoneInfo(policy.timezone))
 
 

@@ -28,6 +28,8 @@ class Study(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=now())
     # the submission that makes and sends images of it just now (`app.store.instances.take_turn`)
     turn_exam_id: Mapped[UUID | None]
+    # of the submission that it was made for: all its objects carry the same date and time
+    studied_at: Mapped[datetime | None]
 
     __table_args__ = (UniqueConstraint("organization_id", "exam_uuid", "subject_id"),)
 

@@ -16,6 +16,7 @@ from app.accounts.organizations import set_organization
 from app.settings import Settings
 from app.states import ExamState
 from app.store.captures import Capture, captures_of
+from app.store.exam_view import describe_exam
 from app.store.exams import Exam
 from app.store.instances import Instance, instances_of
 from app.store.organizations import Organization
@@ -99,6 +100,21 @@ class Scene:
         exam = await self.bridge.exam(submitted.request_uuid)
         async with self.bridge.resources.sessions() as session:
             return list(await instances_of(session, exam))
+
+    async def shown(self, submitted: Submitted) -> dict[str, Any]:
+        """The exam as pages, commands and the admin API have it."""
+        exam = await self.bridge.exam(submitted.request_uuid)
+        async with self.bridge.resources.sessions() as session:
+            return await describe_exam(session, exam)
+
+    async def images(self, submitted: Submitted) -> dict[str, Any]:
+        """What is said of its images."""
+        shown: dict[str, Any] = (await self.shown(submitted))["images"]
+        return shown
+
+    async def told(self, submitted: Submitted) -> list[str]:
+        """What its history says."""
+        return [line["detail"] for line in (await self.shown(submitted))["timeline"] if line["detail"]]
 
     async def change(self, **options: object) -> None:
         """`org set`."""

@@ -1,8 +1,10 @@
 """The receipt on the Clarius exam (C5): it comes once, and whatever becomes of it the exam is delivered."""
 
+import re
+
 import pytest
 
-from app.delivery.actions import retry_exam
+from app.delivery.actions import release_exam, retry_exam
 from app.settings import Settings
 from app.states import ExamState
 from app.store.exams import Exam
@@ -68,3 +70,50 @@ async def test_a_refusal_is_shown_and_may_be_retried(settings: Settings) -> None
         exam = await reported(scene, submitted, "sent")
         assert exam.error_code is None
         assert scene.effects("clarius.report") == 1
+
+
+async def receipt_of(scene: Scene, submitted: Submitted) -> tuple[str, str]:
+    """The name under which Clarius shows it, and what it says."""
+    await reported(scene, submitted, "sent")
+    (report,) = scene.sandbox.clarius.reports
+    lines = re.findall(rb"\(((?:[^()\\]|\\.)*)\) Tj", report.content)
+    return report.name, " ".join(line.decode("latin-1") for line in lines)
+
+
+async def test_without_images_it_says_filed_and_claims_none(settings: Settings) -> None:
+    async with image_scene(settings, images="none", report=True) as scene:
+        submitted, _ = await scene.delivered("jpeg", "png", "mp4")
+        name, text = await receipt_of(scene, submitted)
+        assert name == "Filed in Aurabox"
+        assert "Its images are not sent there." in text
+        for claim in ("received", "read back", "Still images", "Clips", "accepted", "counted"):
+            assert claim not in text
+        assert scene.received == []
+
+
+async def test_it_says_how_many_of_how_many_and_why_the_others_are_missing(settings: Settings) -> None:
+    async with image_scene(settings, report=True) as scene:
+        submitted = await scene.submit("jpeg", "jpeg-truncated", "png", "empty", "html")
+        exam = await scene.reaches(submitted, ExamState.REVIEW)
+        await release_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await scene.reaches(submitted, ExamState.DELIVERED)
+        _, text = await receipt_of(scene, submitted)
+        assert "2 of 5" in text
+        for capture in (2, 4, 5):
+            assert f"capture {capture}: " in text
+
+
+@pytest.mark.parametrize(
+    ("transport", "word", "never"),
+    [("uploader", "accepted", "counted there"), ("dicomweb", "counted there", "accepted")],
+)
+async def test_only_what_was_counted_is_called_counted(
+    settings: Settings, transport: str, word: str, never: str
+) -> None:
+    async with image_scene(settings, transport, report=True) as scene:
+        submitted, _ = await scene.delivered("jpeg", "mp4")
+        name, text = await receipt_of(scene, submitted)
+        assert name == "Delivered to Aurabox"
+        assert word in text
+        assert never not in text
+        assert "read back" not in text
