@@ -1,11 +1,16 @@
 """`org`, `user`, `token`, `link` by command: the names of the interface, secrets from stdin, nothing secret shown."""
 
+from uuid import UUID
+
 from sqlalchemy import select
 
 from app.resources import Resources
+from app.states import ExamState
 from app.store.audit import AuditEvent
+from app.store.exams import Exam
 from sandbox.server import Sandbox
 from tests.cli.conftest import Cli
+from tests.support.exams import add_exam
 
 KEY = "aura-key-0123456789"
 
@@ -118,3 +123,32 @@ def test_links(bridge: Cli, clinic: str, sandbox: Sandbox) -> None:
     assert bridge.right("link", "revoke", made["id"])["state"] == "disconnected"
     assert bridge.right("link", "show", made["id"])["state"] == "disconnected"
     assert "starts again from Clarius" in bridge.wrong("link", "confirm", made["id"])
+
+
+def test_a_link_is_moved_and_the_exams_under_way_are_counted_first(
+    bridge: Cli, clinic: str, sandbox: Sandbox
+) -> None:
+    token = sandbox.add_customer()
+    made = bridge.right("link", "add", "--org", clinic, "--token-stdin", given=token)
+    bridge.right("org", "add", "--name", "Lakeside Clinic", "--aurabox-key-stdin", given="invented")
+
+    async def under_way(resources: Resources) -> Exam:
+        return await add_exam(
+            resources,
+            state=ExamState.REVIEW,
+            due_in=None,
+            customer_hash=await resources.hash_customer(token),
+            organization_id=UUID(clinic),
+        )
+
+    exam = bridge.within(under_way)
+    assert bridge.right("link", "show", made["id"])["exams_under_way"] == 1
+    moving = ("link", "move", made["id"], "--org", "Lakeside Clinic")
+    assert "'burn'" in bridge.wrong(*moving, "--under-way", "burn")
+    done = bridge(*moving, "--under-way", "cancel")
+    assert done.status == 0, done.err
+    first, second = done.out.splitlines()
+    assert first == "1 exam under way: each is cancelled; trying one again takes that back."
+    assert second.endswith("to Lakeside Clinic is pending.")
+    assert bridge.right("exam", "show", str(exam.request_uuid))["state"] == "cancelled"
+    assert "in force" in bridge.wrong(*moving)

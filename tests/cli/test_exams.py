@@ -194,6 +194,65 @@ def test_an_identity_conflict_is_decided_by_name(cli: Cli, choice: str) -> None:
     assert cli.right("exam", "release", request, "--identity", choice)["state"] == "queued", "twice is once"
 
 
+def test_what_can_be_decided_is_shown_with_what_it_does_and_said_again_before_it_is_done(cli: Cli) -> None:
+    exam = _add(
+        cli,
+        state=ExamState.REVIEW,
+        step=Step.MATCH,
+        error_code="several_matches",
+        error_message="Aurabox has 2 that match",
+        question={"candidates": ["pat-1", "pat-2"], "of": "patient"},
+        exam_data_sealed=b"sealed",
+        organization_id=_organization(cli),
+    )
+    request = str(exam.request_uuid)
+    shown = cli("exam", "show", request).out
+    for words in (
+        "decide … separate",
+        "None of them is taken",
+        "same --subject pat-1|pat-2",
+        "retry",
+        "cancel",
+    ):
+        assert words in shown, words
+    ways = {way["decision"]: way["subjects"] for way in cli.right("exam", "show", request)["ways"]}
+    assert ways == {"separate": [], "same": ["pat-1", "pat-2"]}
+    assert "pat-1, pat-2" in cli.wrong("exam", "decide", request, "same")
+    assert "separate, same" in cli.wrong("exam", "decide", request, "as-case")
+    done = cli("exam", "decide", request, "same", "--subject", "pat-2")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.splitlines()[0] == "The exam is filed under the one that you name."
+    assert done.out.splitlines()[1] == f"{request} is queued at match."
+    filing = cli.right("exam", "show", request)["filing"]
+    assert (filing["decision"], filing["decided_by"].partition(":")[0]) == ("same", "cli")
+    assert cli.within(_audited) == [("exam.decide.same", request)]
+
+
+def test_an_unverified_exam_is_shown_with_who_announced_it_and_left_out_of_all(cli: Cli) -> None:
+    exam = _add(cli, state=ExamState.UNVERIFIED, step=Step.VERIFY)
+
+    async def claim(resources: Resources) -> None:
+        async with resources.sessions.begin() as session:
+            session.add(
+                Claim(
+                    exam_id=exam.id,
+                    customer_hash=b"h",
+                    exam_uuid=exam.exam_uuid,
+                    download_url="https://clarius.example/somewhere/?signature=secret",
+                )
+            )
+
+    cli.within(claim)
+    shown = cli("exam", "show", str(exam.request_uuid)).out
+    assert "clarius.example" in shown
+    assert "/somewhere/" in shown
+    assert "secret" not in shown
+    assert "you vouch for it" in shown
+    for act in ("retry", "release", "cancel"):
+        assert cli.right("exam", act, "--all", "--dry-run")["matched"] == 0
+    assert cli.right("exam", "cancel", "--state", "unverified", "--dry-run")["matched"] == 1
+
+
 def test_cancelling_fences_the_worker_that_has_it(cli: Cli) -> None:
     exam = _add(cli, due_in=0.0)
 
