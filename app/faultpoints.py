@@ -20,6 +20,8 @@ EFFECTS: dict[str, str] = {
     "match:create_patient": "a patient is created (A2)",
     "match:create_case": "a case is created (A7)",
     "match:update_patient": "a patient's corrected details are written (A4)",
+    "study:read_subject": "a patient or case on record is read (A3, A8)",
+    "study:read_study": "a study on record is read before it is used (A13)",
     "study:search_study": "studies of a patient are listed (A11)",
     "study:create_study": "a study is created (A12)",
     "download:request_dicom": "Clarius is asked for the exam as DICOM (C17, C19)",

@@ -12,8 +12,9 @@ from app.clients.aurabox import Study as RemoteStudy
 from app.delivery.counting import count_in
 from app.delivery.filing import Plan, plan_of
 from app.delivery.outcome import Done, NeedsPerson, Outcome
+from app.delivery.remote import study_missed, study_seen
 from app.delivery.work import Work
-from app.errors import TryLater
+from app.errors import NotThere, TryLater
 from app.states import Step
 from app.store.captures import Capture, captures_of
 from app.store.exam_events import was_recorded
@@ -60,8 +61,12 @@ async def confirm(work: Work) -> Outcome:
         sent = [one for one in await instances_of_study(session, study.id) if one.state in THERE]
         # vouched for at this step: an exam released for another reason has nothing missing accepted
         accepted = await was_recorded(session, exam.id, step=Step.CONFIRM, event="released")
-    async with work.effect("confirm:read_back", f"aurabox:{plan.organization.id}"):
-        shown = await work.resources.aurabox(plan.organization).study(subject.remote_id, study.remote_id)
+    try:
+        async with work.effect("confirm:read_back", f"aurabox:{plan.organization.id}"):
+            shown = await work.resources.aurabox(plan.organization).study(subject.remote_id, study.remote_id)
+    except NotThere:
+        return await study_missed(work, study)
+    await study_seen(work, study)
     if not accepted:
         _refuse_another_uid(work, study, shown)
     counted = await _count(work, plan, study, shown, sent)

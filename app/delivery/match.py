@@ -8,6 +8,7 @@ from app.delivery.identity import Wanted, day_of, facts_of, known_subject, wante
 from app.delivery.mapping import PatientPlan, differs, merged
 from app.delivery.new_subject import make_subject, patient_fields, plan_for
 from app.delivery.outcome import Done, NeedsPerson, Outcome
+from app.delivery.remote import subject_stands
 from app.delivery.work import Work
 from app.store.audit import audit
 from app.store.base import clock
@@ -83,6 +84,8 @@ async def _update_patient(work: Work, wanted: Wanted, subject: Subject) -> None:
         raise NeedsPerson(
             "the patient is known, and this exam says too little to update it", code=PATIENT_CHANGED
         )
+    # a correction of what is not there any more would be lost
+    subject = await subject_stands(work, wanted.plan, subject)
     async with work.effect("match:update_patient", f"aurabox:{wanted.plan.organization.id}"):
         await work.resources.aurabox(wanted.plan.organization).update_patient(
             subject.remote_id, patient_fields(plan)

@@ -6,26 +6,39 @@ was made, under a lock on the identifier and on the remote id.
 
 import json
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clients.aurabox import CaseFields, Patient, PatientFields
 from app.delivery.create import LOOK_AGAIN_SECONDS, Creation, Made, create_once
+from app.delivery.filing import Plan
 from app.delivery.holds import Hold
-from app.delivery.identity import IDENTITY_CONFLICT, Wanted, compare, foreign_owners, known_subject
-from app.delivery.mapping import CasePlan, HoldPlan, PatientPlan, keyed_digest, plan_subject
+from app.delivery.identity import (
+    IDENTITY_CONFLICT,
+    Wanted,
+    compare,
+    facts_of,
+    foreign_owners,
+    known_subject,
+)
+from app.delivery.mapping import CasePlan, HoldPlan, PatientPlan, key_text, keyed_digest, plan_subject
 from app.delivery.mapping import Plan as SubjectPlan
 from app.delivery.names import normal
-from app.delivery.outcome import NeedsPerson
+from app.delivery.outcome import NeedsPerson, listed_but_absent
 from app.delivery.work import Work
 from app.gate import Held
 from app.resources import Resources
-from app.states import Reason
+from app.states import Reason, Step
+from app.store.audit import audit
+from app.store.base import clock
 from app.store.creates import Create, drop_create, take_create
+from app.store.exam_events import record_event
 from app.store.holds import HoldKind
 from app.store.organizations import Animals, Incomplete, MatchExisting
+from app.store.studies import subject_replaced
 from app.store.subjects import (
+    Keys,
     Mode,
     Subject,
     SubjectKind,
@@ -72,6 +85,38 @@ async def _look_or_make(work: Work, wanted: Wanted) -> tuple[Subject, str]:
     return subject, f"{subject.kind} {'adopted' if made.adopted else 'created'}"
 
 
+async def replace_subject(work: Work, plan: Plan, subject: Subject) -> Subject:
+    """The subject once another record stands for it: one found as a new subject's is, else one made anew.
+
+    It is made as it was: a case under its label, a patient of what is known of it. Raises as `make_subject` does.
+    """
+    facts = facts_of(work.resources, subject)
+    exam = await work.read()
+    wanted = Wanted(
+        exam=exam,
+        plan=plan,
+        identity=facts,
+        words=key_text(facts, exam.exam_uuid),
+        keys=Keys(subject.organization_id, Mode(subject.mode), subject.patient_key, subject.identifier_hash),
+        former=None,
+    )
+    again = _plan_again(work.resources, wanted, subject)
+    await create_once(work, _creation(work, wanted, again, distinct=subject.distinct, replaces=subject))
+    async with work.tx() as (session, _):
+        return await session.get_one(Subject, subject.id)
+
+
+def _plan_again(resources: Resources, wanted: Wanted, subject: Subject) -> PatientPlan | CasePlan:
+    facts, policy = wanted.identity, wanted.plan.policy
+    if subject.kind == SubjectKind.CASE and subject.label_sealed is not None:
+        born = facts.birth_date if subject.mode == Mode.IDENTIFIED or policy.keep_birth_date else None
+        return CasePlan(resources.unseal_text(subject.label_sealed), born, facts.sex)
+    plan = plan_for(resources, wanted, distinct=subject.distinct)
+    if isinstance(plan, HoldPlan):
+        raise NeedsPerson(plan.why, code="patient_incomplete")
+    return plan
+
+
 async def _hold_identifier(work: Work, wanted: Wanted) -> Create:
     """Let no other exam create for this identifier meanwhile: two that contradict must not both find nobody."""
     key = (wanted.keys.identifier or wanted.keys.patient).hex()
@@ -116,24 +161,34 @@ def patient_fields(plan: PatientPlan) -> PatientFields:
     )
 
 
-def _creation(work: Work, wanted: Wanted, plan: PatientPlan | CasePlan, *, distinct: bool) -> Creation:
+def _creation(
+    work: Work,
+    wanted: Wanted,
+    plan: PatientPlan | CasePlan,
+    *,
+    distinct: bool,
+    replaces: Subject | None = None,
+) -> Creation:
+    """Of a new subject, or of another record for one whose own is missing."""
     organization, keys = wanted.plan.organization, wanted.keys
     exact = wanted.plan.policy.match_existing == MatchExisting.NEVER
     account = f"aurabox:{organization.id}"
     limit = work.resources.settings.request_seconds
+    kind = SubjectKind.PATIENT if isinstance(plan, PatientPlan) else SubjectKind.CASE
 
     chosen = wanted.plan.named("remote")
 
     async def search() -> Sequence[str]:
-        if chosen is not None:
+        if chosen is not None and (replaces is None or chosen != replaces.remote_id):
             return [chosen]
         async with work.effect("match:search_subject", account):
             if isinstance(plan, PatientPlan):
                 found = await _search_patients(work, wanted, plan, exact=exact)
             else:
                 found = await _search_cases(work, wanted, plan)
-        of = SubjectKind.PATIENT if isinstance(plan, PatientPlan) else SubjectKind.CASE
-        return await _nobody_elses(work, wanted, found, of=of)
+        if replaces is not None and replaces.remote_id in found:
+            raise listed_but_absent(kind)
+        return await _nobody_elses(work, wanted, found, of=kind)
 
     async def send() -> str:
         client = work.resources.aurabox(organization)
@@ -149,29 +204,53 @@ def _creation(work: Work, wanted: Wanted, plan: PatientPlan | CasePlan, *, disti
     async def keep(session: AsyncSession, made: Made) -> None:
         await lock_identity(session, keys, made.remote_id)
         await _compare_at_the_write(work.resources, session, wanted, made.remote_id)
+        values = {
+            "kind": kind,
+            "remote_id": made.remote_id,
+            "label_sealed": work.resources.seal_text(plan.label) if isinstance(plan, CasePlan) else None,
+            "adopted": made.adopted,
+        }
+        if replaces is not None:
+            await _record_replacement(work, session, replaces, values)
+            return
         await keep_subject(
             session,
             organization_id=organization.id,
             mode=keys.mode,
             patient_key=keys.patient,
             identifier_hash=keys.identifier,
-            kind=SubjectKind.PATIENT if isinstance(plan, PatientPlan) else SubjectKind.CASE,
             distinct=distinct,
-            remote_id=made.remote_id,
             facts_sealed=work.resources.seal_text(json.dumps(wanted.identity.facts())),
-            label_sealed=work.resources.seal_text(plan.label) if isinstance(plan, CasePlan) else None,
-            adopted=made.adopted,
+            **values,
         )
 
+    instead = f"|instead of {replaces.remote_id}" if replaces is not None else ""
     return Creation(
         organization_id=organization.id,
-        kind=SubjectKind.PATIENT if isinstance(plan, PatientPlan) else SubjectKind.CASE,
-        natural_key=f"{keys.mode}|{keys.patient.hex()}",
+        kind=kind,
+        natural_key=f"{keys.mode}|{keys.patient.hex()}{instead}",
         search=search,
         send=send,
         keep=keep,
-        look_first=not exact or chosen is not None,
+        # what is missing may have been merged into another, or be another team's
+        look_first=not exact or chosen is not None or replaces is not None,
     )
+
+
+async def _record_replacement(
+    work: Work, session: AsyncSession, subject: Subject, values: dict[str, Any]
+) -> None:
+    """From now on another record stands for the subject, and nothing is known of the studies that it had."""
+    row = await session.get_one(Subject, subject.id, with_for_update=True)
+    former, since = row.remote_id, row.missing_since
+    for name, value in values.items():
+        setattr(row, name, value)
+    row.seen_at, row.missing_since = await clock(session), None
+    await subject_replaced(session, row.id, since or row.seen_at)
+    how = "taken over" if row.adopted else "made"
+    told = f"{former} is not there any more; {row.kind} {row.remote_id} was {how}"
+    await record_event(session, work.exam_id, step=Step.STUDY, event="subject_replaced", detail=told)
+    await audit(session, actor="system", action="subject.replace", subject=str(row.id), detail=told)
 
 
 async def _compare_at_the_write(

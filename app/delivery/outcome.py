@@ -78,6 +78,16 @@ class NeedsPerson(SonobridgeError):
         self.reason = reason
 
 
+def listed_but_absent(what: str) -> TryLater:
+    """Aurabox lists what it answers 404 for: nothing is made beside it, and if it stays so a person sees it."""
+    return TryLater(
+        f"Aurabox lists the {what}, but answers 404 when asked for it",
+        upstream="aurabox",
+        status=404,
+        code="aurabox_not_found",
+    )
+
+
 def decide(
     error: SonobridgeError, *, attempts: int, base: float, cap: float, counts: Mapping[str, int] | None = None
 ) -> Outcome:

@@ -2,11 +2,13 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.delivery.filing import plan_of
+from app.delivery.filing import Plan, plan_of
 from app.delivery.outcome import Done, Outcome, another_turn
+from app.delivery.remote import study_stands
 from app.delivery.send_dicomweb import send_by_dicomweb
 from app.delivery.send_uploader import end_begun_uploads, send_by_uploader
 from app.delivery.work import Work
+from app.errors import GiveUp
 from app.states import Step
 from app.store.captures import captures_of
 from app.store.exams import Exam
@@ -18,6 +20,8 @@ from app.store.instances import (
     take_turn,
 )
 from app.store.organizations import Images
+from app.store.studies import Study
+from app.store.subjects import Subject
 
 
 async def send(work: Work) -> Outcome:
@@ -34,15 +38,28 @@ async def send(work: Work) -> Outcome:
             return another_turn()
         if await _unmade(session, exam):
             return Done("images are to be made again", to=Step.CONVERT)
-    if plan.policy.images == Images.UPLOADER:
-        accepted = await send_by_uploader(work, plan)
-    else:
-        await end_begun_uploads(work, plan)
-        accepted = await send_by_dicomweb(work, plan)
+    try:
+        if plan.policy.images == Images.UPLOADER:
+            accepted = await send_by_uploader(work, plan)
+        else:
+            await end_begun_uploads(work, plan)
+            accepted = await send_by_dicomweb(work, plan)
+    except GiveUp:
+        # refused, it may be, for want of what they belong to
+        if not await _study_is_there(work, plan):
+            return Done("the study is not there any more", to=Step.STUDY)
+        raise
     await _note(work)
     if accepted is None:
         return Done("the images are no longer in staging", to=Step.CONVERT)
     return Done(f"{accepted} images were accepted" if accepted else "nothing new to send")
+
+
+async def _study_is_there(work: Work, plan: Plan) -> bool:
+    async with work.tx() as (session, exam):
+        study = await session.get_one(Study, exam.study_id)
+        subject = await session.get_one(Subject, study.subject_id)
+    return await study_stands(work, plan, subject, study)
 
 
 async def _unmade(session: AsyncSession, exam: Exam) -> bool:

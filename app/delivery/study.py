@@ -12,11 +12,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.clients.aurabox import Study as RemoteStudy
 from app.delivery.create import Creation, Made, create_once
 from app.delivery.filing import REFILE, Plan, plan_of
-from app.delivery.outcome import Done, NeedsPerson, Outcome
+from app.delivery.outcome import Done, NeedsPerson, Outcome, listed_but_absent
+from app.delivery.remote import study_stands, subject_stands
 from app.delivery.work import Work
+from app.errors import NotThere, TryLater
 from app.imaging.uids import accession_number, study_uid
+from app.states import Step
+from app.store.audit import audit
+from app.store.base import clock
 from app.store.captures import Capture, captures_of
+from app.store.exam_events import record_event
 from app.store.exams import Exam
+from app.store.instances import study_gone
 from app.store.organizations import CaptureSource, Identity, Images, PolicyFields
 from app.store.studies import Study, studies_of_exam
 from app.store.subjects import Mode, Subject
@@ -30,14 +37,16 @@ KEY_FIELDS = ("study_instance_uid", "accession_number")
 
 
 async def study(work: Work) -> Outcome:
-    """Done when the exam's study is recorded. A study that is already another subject's goes to review."""
+    """Done when the exam's study is recorded and there. A study that is already another subject's goes to review."""
     async with work.tx() as (session, exam):
         plan = await plan_of(session, exam)
-        if await _take_study(session, exam, plan):
-            return Done("the exam has its study already")
+        ours = await _take_study(session, exam, plan)
         subject = await session.get_one(Subject, exam.subject_id)
         captures = await captures_of(session, exam.id)
         others = await _of_same_mode(session, exam, plan)
+    subject = await subject_stands(work, plan, subject)
+    if ours is not None and await study_stands(work, plan, subject, ours):
+        return Done("the exam has its study already")
     filed_as = uuid.uuid5(exam.exam_uuid, subject.patient_key.hex()) if others else exam.exam_uuid
     fields = study_fields(
         exam,
@@ -46,15 +55,23 @@ async def study(work: Work) -> Outcome:
         filed_as=filed_as,
         images=images_to_send(plan.policy, captures),
     )
-    made = await create_once(work, _creation(work, plan, subject, exam, fields, filed_as=filed_as))
+    if ours is not None:
+        # images of it may be elsewhere, and are the same objects again
+        fields |= {"study_instance_uid": ours.study_instance_uid, "accession_number": ours.accession_number}
+    creation = _creation(work, plan, subject, exam, fields, filed_as=filed_as, replaces=ours)
+    try:
+        made = await create_once(work, creation)
+    except NotThere as error:
+        # the subject was read just now, so what is asked about it lags behind
+        raise TryLater(error.message, upstream="aurabox", status=error.status, code=error.code) from error
     async with work.tx() as (session, exam):
         # another submission of the exam may have made it while this one waited, and for another subject
-        if not await _take_study(session, exam, plan):
+        if await _take_study(session, exam, plan) is None:
             raise RuntimeError("a create ended without a record of its study")
     return Done("adopted" if made.adopted else "created")
 
 
-async def _take_study(session: AsyncSession, exam: Exam, plan: Plan) -> bool:
+async def _take_study(session: AsyncSession, exam: Exam, plan: Plan) -> Study | None:
     """File the request under the study on record, if there is one. Raises NeedsPerson when it is another subject's."""
     ours = next(
         (
@@ -66,13 +83,13 @@ async def _take_study(session: AsyncSession, exam: Exam, plan: Plan) -> bool:
     )
     if ours is not None:
         exam.study_id = ours.id
-        return True
+        return ours
     if not plan.decided(REFILE) and await _of_same_mode(session, exam, plan):
         raise NeedsPerson(
             "an earlier submission of this exam was filed under somebody else",
             code="study_of_other_subject",
         )
-    return False
+    return None
 
 
 async def _of_same_mode(session: AsyncSession, exam: Exam, plan: Plan) -> list[Study]:
@@ -96,6 +113,7 @@ def _creation(
     fields: Mapping[str, Any],
     *,
     filed_as: UUID,
+    replaces: Study | None,
 ) -> Creation:
     organization = plan.organization
     account = f"aurabox:{organization.id}"
@@ -105,7 +123,7 @@ def _creation(
     chosen = plan.named("study")
 
     async def search() -> Sequence[str]:
-        if chosen is not None:
+        if chosen is not None and (replaces is None or chosen != replaces.remote_id):
             return [chosen]
         keys = {names[ours]: fields[ours] for ours in KEY_FIELDS if names.get(ours)}
         if not keys:
@@ -116,6 +134,8 @@ def _creation(
         async with work.effect("study:search_study", account):
             client = work.resources.aurabox(organization)
             found = await client.studies(subject.remote_id).find(lambda one: _is_ours(one, keys))
+        if replaces is not None and replaces.remote_id in found:
+            raise listed_but_absent("study")
         if len(found) > 1:
             async with work.tx() as (_, row):
                 row.question = {"candidates": list(found), "of": "study"}
@@ -128,6 +148,9 @@ def _creation(
             return (await client.create_study(subject.remote_id, {str(k): v for k, v in sent.items()})).id
 
     async def keep(session: AsyncSession, made: Made) -> None:
+        if replaces is not None:
+            await _record_replacement(work, session, replaces, made)
+            return
         record = Study(
             organization_id=organization.id,
             exam_uuid=exam.exam_uuid,
@@ -140,16 +163,29 @@ def _creation(
         )
         session.add(record)
 
+    instead = f"|instead of {replaces.remote_id}" if replaces is not None else ""
     return Creation(
         organization_id=organization.id,
         kind="study",
-        natural_key=f"{plan.mode}|{filed_as}",
+        natural_key=f"{plan.mode}|{filed_as}{instead}",
         search=search,
         send=send,
         keep=keep,
         # an installation before this one may have carried the exam; without key fields nobody can tell
         look_first=any(names.get(ours) for ours in KEY_FIELDS),
     )
+
+
+async def _record_replacement(work: Work, session: AsyncSession, study: Study, made: Made) -> None:
+    """From now on another record stands for the study; with a new one all that was sent is to be sent again."""
+    row = await session.get_one(Study, study.id, with_for_update=True)
+    former, row.remote_id, row.adopted = row.remote_id, made.remote_id, made.adopted
+    row.seen_at, row.missing_since = await clock(session), None
+    told = f"{former} is not there any more; {row.remote_id} was {'taken over' if made.adopted else 'made'}"
+    if not made.adopted:
+        told += f", and {await study_gone(session, row.id)} images that were sent are gone with it"
+    await record_event(session, work.exam_id, step=Step.STUDY, event="study_replaced", detail=told)
+    await audit(session, actor="system", action="study.replace", subject=str(row.id), detail=told)
 
 
 def _is_ours(found: RemoteStudy, keys: Mapping[str | None, Any]) -> bool:

@@ -190,10 +190,15 @@ async def mark_gone(session: AsyncSession, instances: Sequence[Instance]) -> Non
     )
 
 
-async def study_gone(session: AsyncSession, study_id: UUID) -> None:
-    """The study is gone in Aurabox, and with it all that was sent; uploads under way are ended by the next to send."""
+async def study_gone(session: AsyncSession, study_id: UUID) -> int:
+    """The study is gone in Aurabox, and with it all that was sent: how many images that is.
+
+    Uploads under way are ended by the next to send.
+    """
     there = select(Instance).where(Instance.study_id == study_id, Instance.state.in_(LEFT))
-    await mark_gone(session, (await session.scalars(there)).all())
+    gone = (await session.scalars(there)).all()
+    await mark_gone(session, gone)
+    return len(gone)
 
 
 async def count_sent(session: AsyncSession, exam: Exam) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint, select
+from sqlalchemy import ForeignKey, UniqueConstraint, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -20,12 +20,15 @@ class Study(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"))
     exam_uuid: Mapped[UUID]
-    subject_id: Mapped[UUID] = mapped_column(ForeignKey("subjects.id"))
+    subject_id: Mapped[UUID] = mapped_column(ForeignKey("subjects.id"), index=True)
     remote_id: Mapped[str]
     study_instance_uid: Mapped[str]
     accession_number: Mapped[str]
     adopted: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(server_default=now())
+    # as a subject's
+    seen_at: Mapped[datetime | None]
+    missing_since: Mapped[datetime | None]
     # the submission that makes and sends images of it just now (`app.store.instances.take_turn`)
     turn_exam_id: Mapped[UUID | None]
     # of the submission that it was made for: all its objects carry the same date and time
@@ -46,3 +49,8 @@ async def studies_of_exam(session: AsyncSession, organization_id: UUID, exam_uui
             .order_by(Study.created_at, Study.id)
         )
     ).all()
+
+
+async def subject_replaced(session: AsyncSession, subject_id: UUID, since: datetime) -> None:
+    """Whatever lay under the subject's former record is missing as long as that is."""
+    await session.execute(update(Study).where(Study.subject_id == subject_id).values(missing_since=since))

@@ -51,6 +51,9 @@ class Subject(Base):
     label_sealed: Mapped[bytes | None]
     adopted: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(server_default=now())
+    # when Aurabox last showed it, and since when it answers 404 when asked for it (`app.delivery.remote`)
+    seen_at: Mapped[datetime | None]
+    missing_since: Mapped[datetime | None]
 
     __table_args__ = (
         UniqueConstraint("organization_id", "mode", "patient_key"),

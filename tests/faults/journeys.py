@@ -20,7 +20,7 @@ class Journey:
 
     `missed`: no webhook comes, so that the poll must find them. `made`: how much of each kind the vendors hold at
     the end. `arm`: what goes wrong at a vendor until the last worker starts. `known`: the patient of an exam that was
-    delivered before, of whom this one says `patient`.
+    delivered before, of whom this one says `patient`; with `again` it is that exam once more.
     """
 
     shape: str = "complete"
@@ -32,6 +32,7 @@ class Journey:
     arm: Callable[[Sandbox], object] = lambda _: None
     known: Mapping[str, Any] | None = None
     patient: Mapping[str, Any] | None = None
+    again: bool = False
 
 
 MADE = {"aurabox.patient.create": 1, "aurabox.study.create": 1}
@@ -87,6 +88,7 @@ CORRECTED = Journey(
     known=MISSPELT,
     patient={**MISSPELT, "last_name": "Ashgrove"},
 )
+RESUBMITTED = Journey(made=MADE, known=MISSPELT, again=True)
 REPORTED = Journey(options=lambda _: {"report": True}, made=MADE)
 LAGGING = Journey(
     made=MADE,
@@ -107,6 +109,9 @@ async def set_out(rig: Rig, journey: Journey, point: str) -> tuple[Running, str]
     journey.arm(rig.sandbox)
     await rig.api()
     ready = journey.missed or journey.known is not None
+    said: dict[str, Any] = {"shape": journey.shape, "captures": journey.captures}
+    if journey.patient is not None:
+        said["patient"] = dict(journey.patient)
     if ready:
         # linked before the armed worker's first poll, which is at its start
         helper = rig.worker()
@@ -114,17 +119,13 @@ async def set_out(rig: Rig, journey: Journey, point: str) -> tuple[Running, str]
         if journey.known is not None:
             first = await rig.sandbox.submit_exam(customer=token, patient=dict(journey.known), captures=())
             await rig.reaches(first.request_uuid, ExamState.DELIVERED, timeout=60)
+            if journey.again:
+                said = {"again": first.request_uuid}
         await helper.kill()
     else:
         worker = rig.worker(point)
         await _first_poll_is_over(rig)
-    submitted = await rig.sandbox.submit_exam(
-        customer=token,
-        shape=journey.shape,
-        captures=journey.captures,
-        **({"patient": dict(journey.patient)} if journey.patient is not None else {}),
-        notify_times=0 if journey.missed else 1,
-    )
+    submitted = await rig.sandbox.submit_exam(customer=token, notify_times=0 if journey.missed else 1, **said)
     if ready:
         worker = rig.worker(point)
     else:

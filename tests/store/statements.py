@@ -6,6 +6,7 @@ that must be among those used; `reads_whole` says why a table is read whole all 
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -479,6 +480,9 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     secrets.replace_secret: (Sends(lambda s, _: secrets.replace_secret(s, "secret 1", b"s")),),
     studies.studies_of_exam: (
         Sends(lambda s, w: studies.studies_of_exam(s, w.organizations[1], w.exams[1])),
+    ),
+    studies.subject_replaced: (
+        Sends(lambda s, w: studies.subject_replaced(s, w.subjects[1], datetime.now(UTC))),
     ),
     subjects.find_subject: (Sends(lambda s, w: subjects.find_subject(s, _keys(w))),),
     subjects.keep_subject: (Sends(_keep_subject),),
