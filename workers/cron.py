@@ -6,7 +6,6 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.accounts.alerts import watch_when_due
 from app.accounts.comparing import DAY_SECONDS, compare_tokens
 from app.accounts.purging import purge_accounts
 from app.crypto import CannotUnseal
@@ -53,7 +52,6 @@ RECURRING: tuple[Callable[[Resources], Awaitable[object]], ...] = (
     sweep_when_due,
     probe_due_accounts,
     reconcile_when_due,
-    watch_when_due,
     keep_own_samples,
     purge_when_due,
     purge_accounts_when_due,
@@ -67,12 +65,17 @@ RECURRING: tuple[Callable[[Resources], Awaitable[object]], ...] = (
 async def tick(resources: Resources) -> None:
     """Do whatever recurring work is due. One kind's trouble does not keep the others from running."""
     for work in RECURRING:
-        try:
-            await work(resources)
-        except (SonobridgeError, CannotUnseal, SQLAlchemyError, OSError) as error:
-            log.warning(
-                "recurring_work_failed", job=getattr(work, "__name__", ""), error_type=type(error).__name__
-            )
+        await attempt(work, resources)
+
+
+async def attempt(work: Callable[[Resources], Awaitable[object]], resources: Resources) -> None:
+    """Do one kind of recurring work; what goes wrong is logged, and tried again when it is due again."""
+    try:
+        await work(resources)
+    except (SonobridgeError, CannotUnseal, SQLAlchemyError, OSError) as error:
+        log.warning(
+            "recurring_work_failed", job=getattr(work, "__name__", ""), error_type=type(error).__name__
+        )
 
 
 async def run_tick(ctx: dict[str, Any]) -> None:

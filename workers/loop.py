@@ -10,6 +10,7 @@ import asyncpg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.accounts.alerts import watch_when_due
 from app.database import CONNECT_SECONDS
 from app.inbox.receive import WAKE_CHANNEL
 from app.resources import Resources
@@ -17,7 +18,7 @@ from app.settings import asyncpg_dsn
 from app.store.exams import due_exams
 from app.store.links import due_links
 from app.store.workers import HEARTBEAT_SECONDS, beat, leave
-from workers.cron import tick
+from workers.cron import attempt, tick
 from workers.ending import end
 from workers.jobs import claim_and_run
 
@@ -126,6 +127,16 @@ async def ticks(resources: Resources) -> None:
         await asyncio.sleep(min(TICK_SECONDS, resources.settings.sweep_seconds))
 
 
+async def watches(resources: Resources) -> None:
+    """Look for what people have to be told, and tell it, until cancelled.
+
+    Apart from the other recurring work: whoever is told may be slow, and that must hold up nothing.
+    """
+    while True:
+        await attempt(watch_when_due, resources)
+        await asyncio.sleep(min(TICK_SECONDS, resources.settings.sweep_seconds))
+
+
 async def supervised(part: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a part until it ends: a mistake of ours in one of them is logged and must not stop a whole worker."""
     while True:
@@ -145,6 +156,7 @@ async def background(resources: Resources) -> AsyncIterator[None]:
         loop.listen,
         lambda: beats(resources),
         lambda: ticks(resources),
+        lambda: watches(resources),
     )
     tasks = [asyncio.create_task(supervised(part)) for part in parts]
     try:

@@ -4,6 +4,7 @@ Where to: SONOBRIDGE_ALERT_URL (a JSON POST) and SONOBRIDGE_ALERT_EMAIL. What co
 next look, so that an alert outlives the trouble that it reports.
 """
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -28,6 +29,8 @@ RUN_NAME = "alerts"
 LATE_SECONDS = 600.0
 BREAKER_SECONDS = 120.0
 TOLD_AT_ONCE = 50
+# whoever is told has this long to take it: the row is locked meanwhile, and the database ends what idles for long
+TELL_SECONDS = 10.0
 STUCK = (ExamState.FAILED, ExamState.REVIEW, ExamState.UNVERIFIED)
 
 log = structlog.get_logger(__name__)
@@ -114,7 +117,13 @@ async def tell(resources: Resources) -> int:
             alert = waiting[0]
             # The row stays locked while it is told, so that two workers never tell it twice. It is the one
             # exception to "no transaction across a call": nothing else waits for this row.
-            if not await _send(resources, alert):
+            try:
+                async with asyncio.timeout(TELL_SECONDS):
+                    taken = await _send(resources, alert)
+            except TimeoutError:
+                log.warning("alert_not_taken_in_time")
+                taken = False
+            if not taken:
                 break
             at = await clock(session)
             if alert.cleared_at is None:

@@ -1,8 +1,8 @@
 """Puts a new Clarius API key in place of the one in use without a gap; a crash at any point leaves a working key.
 
-Make (C10) → store sealed, beside the old key's prefix → every process uses it from its next call on → verify (C6) →
-revoke the old one (C11). What a crash left half-done is finished by the next rotation: the prefix that is still to be
-revoked is stored in the same transaction as the new key.
+Name it here → make it (C10) → store it sealed, beside the old key's prefix → every process uses it from its next call
+on → verify (C6) → revoke the old one (C11). What a crash left half-done is finished by the next rotation: a key that was
+made and never stored is known by its name, and prefixes that are still to be revoked stay on record until they are.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 from pydantic import SecretStr
 from sqlalchemy import delete, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clients.clarius import ApiKey, ClariusClient, NewApiKey
 from app.errors import LookFirst, Misuse, NotThere, Rejected, RenewCredentials, SonobridgeError
@@ -30,6 +31,8 @@ ACCOUNT = "clarius"
 RUN_NAME = "rotate_clarius_key"
 RETIRING = "clarius_key_retiring"
 """The secret that holds the prefixes of keys that are still to be revoked."""
+MAKING = "clarius_key_making"
+"""The secret that holds the name of a key that is just being made, and that nobody has until it is stored."""
 KEY_NAME = "Sonobridge"
 # a rotation that takes longer than this has died, and the next one may begin
 ROTATION_SECONDS = 120.0
@@ -86,7 +89,8 @@ async def _rotate(resources: Resources) -> tuple[NewApiKey, str | None]:
         keys = await clarius.api_keys()
         old = await resources.clarius_key()
         retiring = prefix_of(keys, old.get_secret_value() if old is not None else "")
-        made = await _create(clarius)
+        await _revoke_what_nobody_has(resources, clarius, keys)
+        made = await _create(resources, clarius)
     fault_point("keys:after_create")
     await _store(resources, made, retiring)
     fault_point("keys:after_store")
@@ -104,16 +108,32 @@ def prefix_of(keys: Sequence[ApiKey], secret: str) -> str | None:
     return max(found, key=len) if found else None
 
 
-async def _create(clarius: ClariusClient) -> NewApiKey:
+async def _create(resources: Resources, clarius: ClariusClient) -> NewApiKey:
     """C10. A key whose answer was lost is known by its name: it is revoked, since nobody has its secret."""
     name = f"{KEY_NAME} {datetime.now(UTC):%Y-%m-%d} {secrets.token_hex(4)}"
+    async with resources.sessions.begin() as session:
+        await replace_secret(session, MAKING, resources.seal_text(name))
     try:
         return await clarius.create_api_key(name)
     except LookFirst:
-        for key in await clarius.api_keys():
-            if key.name == name:
-                await clarius.revoke_api_key(key.prefix)
+        await _revoke_what_nobody_has(resources, clarius, await clarius.api_keys())
         raise
+
+
+async def _revoke_what_nobody_has(
+    resources: Resources, clarius: ClariusClient, keys: Sequence[ApiKey]
+) -> None:
+    """C11 for a key that was made, perhaps, and not stored before the rotation that made it ended."""
+    async with resources.sessions() as session:
+        sealed = await read_secret(session, MAKING)
+    if sealed is None:
+        return
+    name = resources.unseal_text(sealed)
+    for key in keys:
+        if key.name == name:
+            await clarius.revoke_api_key(key.prefix)
+    async with resources.sessions.begin() as session:
+        await session.execute(delete(Secret).where(Secret.name == MAKING))
 
 
 async def _store(resources: Resources, made: NewApiKey, retiring: str | None) -> None:
@@ -122,8 +142,9 @@ async def _store(resources: Resources, made: NewApiKey, retiring: str | None) ->
         waiting = _read_retiring(resources, await read_secret(session, RETIRING))
         if retiring is not None and retiring not in waiting:
             waiting.append(retiring)
-        await replace_secret(session, RETIRING, resources.seal_text(json.dumps(waiting)))
+        await _keep_retiring(resources, session, waiting)
         await replace_secret(session, CLARIUS_API_KEY, resources.seal_text(made.key.get_secret_value()))
+        await session.execute(delete(Secret).where(Secret.name == MAKING))
 
 
 async def _verify(resources: Resources, made: NewApiKey, old: SecretStr | None) -> None:
@@ -134,7 +155,10 @@ async def _verify(resources: Resources, made: NewApiKey, old: SecretStr | None) 
         if old is not None:
             async with resources.sessions.begin() as session:
                 await replace_secret(session, CLARIUS_API_KEY, resources.seal_text(old.get_secret_value()))
-                await session.execute(delete(Secret).where(Secret.name == RETIRING))
+                # now it is the new one that has to go, beside what was waiting for that before
+                waiting = _read_retiring(resources, await read_secret(session, RETIRING))
+                kept = [prefix for prefix in waiting if not old.get_secret_value().startswith(prefix)]
+                await _keep_retiring(resources, session, [*kept, made.prefix])
         raise
     async with resources.sessions.begin() as session:
         await lift(session, ACCOUNT, was_paused=False)
@@ -146,15 +170,24 @@ async def _revoke_retiring(resources: Resources) -> None:
         waiting = _read_retiring(resources, await read_secret(session, RETIRING))
     async with asking(resources, ACCOUNT):
         clarius = await resources.clarius()
+        refused = []
         for prefix in waiting:
             try:
                 await clarius.revoke_api_key(prefix)
             except NotThere:
                 log.info("key_was_revoked_already")
             except Rejected as error:
-                # Clarius does not let a key revoke itself: then it is the one in use, and stays
+                # it stays on record: the next rotation asks again
                 log.warning("key_not_revoked", code=error.code)
+                refused.append(prefix)
     async with resources.sessions.begin() as session:
+        await _keep_retiring(resources, session, refused)
+
+
+async def _keep_retiring(resources: Resources, session: AsyncSession, prefixes: Sequence[str]) -> None:
+    if prefixes:
+        await replace_secret(session, RETIRING, resources.seal_text(json.dumps(list(prefixes))))
+    else:
         await session.execute(delete(Secret).where(Secret.name == RETIRING))
 
 

@@ -6,14 +6,16 @@ from sqlalchemy import select
 
 from app.accounts.linking import hint_of
 from app.errors import SonobridgeError
+from app.gate import calling
 from app.resources import Resources
 from app.states import LinkState
 from app.store.links import Link
-from app.store.runs import begin_run, end_run
+from app.store.runs import begin_run, end_run, try_again
 
 RUN_NAME = "compare_tokens"
 MOST_NAMED = 200
 DAY_SECONDS = 24 * 3600.0
+TRY_AGAIN_SECONDS = 3600.0
 
 
 async def compare_tokens(resources: Resources, *, every: float = 0.0) -> dict[str, Any] | None:
@@ -21,7 +23,7 @@ async def compare_tokens(resources: Resources, *, every: float = 0.0) -> dict[st
 
     `{"confirmed_there", "confirmed_here", "missing_here", "missing_there", "rows": [{"hint", "missing", "link_id"}]}`:
     missing here = confirmed at Clarius, no confirmed link with us; missing there = the other way round. At most
-    200 rows are named. Raises what C4 raises, after recording it.
+    200 rows are named. Raises what C4 raises, and Held while Clarius may not be called, after recording it.
     """
     async with resources.sessions.begin() as session:
         if not await begin_run(session, RUN_NAME, every=every):
@@ -31,6 +33,8 @@ async def compare_tokens(resources: Resources, *, every: float = 0.0) -> dict[st
     except SonobridgeError as error:
         async with resources.sessions.begin() as session:
             await end_run(session, RUN_NAME, result=None, error=f"{error.message} ({error.code})")
+            if every:
+                await try_again(session, RUN_NAME, every=every, after=TRY_AGAIN_SECONDS)
         raise
     async with resources.sessions.begin() as session:
         await end_run(session, RUN_NAME, result=result)
@@ -39,9 +43,10 @@ async def compare_tokens(resources: Resources, *, every: float = 0.0) -> dict[st
 
 async def _compare(resources: Resources) -> dict[str, Any]:
     there: dict[bytes, str] = {}
-    clarius = await resources.clarius()
-    async for token in clarius.confirmed_tokens():
-        there[await resources.hash_customer(token)] = hint_of(token)
+    async with calling(resources, "clarius"):
+        clarius = await resources.clarius()
+        async for token in clarius.confirmed_tokens():
+            there[await resources.hash_customer(token)] = hint_of(token)
     async with resources.sessions() as session:
         links = (await session.scalars(select(Link).where(Link.state == LinkState.CONFIRMED))).all()
     here = {link.customer_hash: link for link in links}

@@ -35,6 +35,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.errors import Misuse
 from app.states import STAGED_STEPS, ExamState, Reason, Step, may_move
 from app.store.base import Base, Constant, Leased, clock, in_seconds, now
+from app.store.captures import Capture
 from app.store.claims import end_claims
 from app.store.exam_events import ExamEvent, record_event
 from app.store.organizations import Organization
@@ -472,10 +473,13 @@ async def staging_hosts(session: AsyncSession) -> Sequence[str]:
 
 
 async def forget_staging(session: AsyncSession, host: str) -> None:
-    """Exams whose bytes lay on a host that is gone start again at download, those that need no bytes go on."""
+    """Exams whose bytes lay on a host that is gone start again at download, those that need no bytes go on.
+
+    Their captures count as not downloaded: a host that comes back, or had the exam before, may hold older files.
+    """
     waiting = in_lock_order(Exam.staging_host == host, Exam.state.in_((ExamState.QUEUED, ExamState.WAITING)))
     staged = Exam.step.in_(STAGED_STEPS)
-    await session.execute(
+    moved = (
         update(Exam)
         .where(Exam.id.in_(waiting))
         .values(
@@ -483,4 +487,13 @@ async def forget_staging(session: AsyncSession, host: str) -> None:
             due_at=case((staged, now()), else_=Exam.due_at),
             staging_host=None,
         )
+        .returning(Exam.id, Exam.step)
+        .cte("moved")
+    )
+    again = select(moved.c.id).where(moved.c.step == Step.DOWNLOAD.value)
+    await session.execute(
+        update(Capture)
+        .where(Capture.exam_id.in_(again))
+        .values(downloaded_at=None)
+        .execution_options(synchronize_session=False)
     )

@@ -1,5 +1,7 @@
 """Alerts: one message when a condition starts and one when it clears, also when nobody could be told at once."""
 
+import asyncio
+
 import httpx
 import pytest
 from sqlalchemy import select
@@ -9,8 +11,11 @@ from app.resources import Resources, open_resources
 from app.settings import Settings
 from app.store.alerts import Alert
 from app.store.overview import read_overview
+from app.store.runs import Run
 from app.store.upstreams import refuse, resume
 from tests.clients.peer import Peer, Reply, running_peer
+from tests.support.bridge import working
+from tests.support.wait import until
 
 
 async def look(resources: Resources) -> tuple[int, int]:
@@ -112,3 +117,45 @@ async def test_many_stuck_exams_are_one_condition(settings: Settings, stuck: str
         seen = await read_overview(session)
         seen.states[stuck] = 500
         assert list(conditions(seen, settings)) == ["exams_stuck"]
+
+
+async def test_whoever_takes_no_alert_holds_up_nothing_else(settings: Settings):
+    """An alert URL that takes the connection and never answers: the sweep goes on round after round."""
+    reached, over = asyncio.Event(), asyncio.Event()
+
+    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    wanted = settings.model_copy(
+        update={
+            "sweep_seconds": 0.2,
+            "alert_url": f"http://127.0.0.1:{port}/hook",
+            "allowed_upstreams": settings.allowed_upstreams | {f"127.0.0.1:{port}"},
+        }
+    )
+    try:
+        async with open_resources(wanted) as resources:
+            await pause(resources)
+            async with working(resources):
+                await until(reached.is_set)
+                async with resources.sessions() as session:
+                    before = (await session.get_one(Run, "sweep")).started_at
+
+                async def swept_again() -> bool:
+                    async with resources.sessions() as session:
+                        run = await session.get_one(Run, "sweep")
+                    return (run.started_at or before) > before
+
+                for _ in range(3):
+                    await until(swept_again)
+                    async with resources.sessions() as session:
+                        before = (await session.get_one(Run, "sweep")).started_at
+                assert not over.is_set()
+                over.set()
+    finally:
+        over.set()
+        server.close()

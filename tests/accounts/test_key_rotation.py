@@ -61,6 +61,7 @@ async def test_killed_at_any_point_a_working_key_is_left(settings: Settings, poi
                 assert await read_secret(session, RETIRING) is None
         assert rotated["prefix"] in sandbox.clarius.keys
         assert before.isdisjoint(sandbox.clarius.keys), "the first key is still valid"
+        assert len(sandbox.clarius.keys) == 1, "a key was left that nobody has"
 
 
 async def test_two_at_once_are_one(settings: Settings):
@@ -90,3 +91,27 @@ async def test_a_new_key_that_does_not_work_is_not_kept(settings: Settings):
         assert await works(resources)
         # and the next one is not kept out
         assert (await rotate_key(resources, actor="test"))["in_use"] is True
+
+
+async def test_a_key_that_clarius_would_not_revoke_is_revoked_by_the_next_rotation(settings: Settings):
+    async with Sandbox() as sandbox, open_resources(settings_for(settings, sandbox)) as resources:
+        sandbox.faults.arm(
+            answer(400, {"detail": "not now"}),
+            server="clarius",
+            method="DELETE",
+            path="*/api-keys/*",
+            times=1,
+        )
+        await rotate_key(resources, actor="test")
+        assert len(sandbox.clarius.keys) == 2
+        rotated = await rotate_key(resources, actor="test")
+        assert set(sandbox.clarius.keys) == {rotated["prefix"]}
+
+
+async def test_a_new_key_that_does_not_work_is_revoked_by_the_next_rotation(settings: Settings):
+    async with Sandbox() as sandbox, open_resources(settings_for(settings, sandbox)) as resources:
+        sandbox.faults.arm(answer(401), server="clarius", method="GET", path="*/services/settings/", times=1)
+        with pytest.raises(SonobridgeError):
+            await rotate_key(resources, actor="test")
+        rotated = await rotate_key(resources, actor="test")
+        assert set(sandbox.clarius.keys) == {rotated["prefix"]}

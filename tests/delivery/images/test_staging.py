@@ -9,6 +9,7 @@ from app.settings import Settings
 from app.states import ExamState, Step
 from app.store.exams import Exam
 from sandbox import faults
+from sandbox.media import make_capture
 from tests.delivery.images.scene import image_scene
 from tests.support.wait import until
 
@@ -37,6 +38,37 @@ async def test_a_host_that_is_gone_sends_its_exams_back_to_download(settings: Se
         assert exam.sent_count == 2
         assert len(scene.received) == 2
         await scene.staging_is_empty()
+
+
+async def test_an_older_file_on_a_host_that_comes_back_is_not_taken_for_the_capture(
+    settings: Settings,
+) -> None:
+    """The exam was here once, went on elsewhere, and comes back: what lies here is read again, not believed."""
+    async with image_scene(settings) as scene:
+        scene.sandbox.faults.arm(faults.answer(422), server="aurabox", path="*/upload/init")
+        submitted = await scene.submit("jpeg")
+        exam = await scene.reaches(submitted, ExamState.FAILED)
+        resources = scene.bridge.resources
+        (staged,) = [path for path in resources.staging.folder(exam.id).iterdir() if path.is_file()]
+        other = make_capture("png", seed=99)
+        staged.write_bytes(other.content)
+        await resources.staging.discard_made(exam.id)
+        async with resources.sessions.begin() as session:
+            await session.execute(
+                update(Exam).where(Exam.id == exam.id).values(staging_host="gone", step=Step.CONVERT)
+            )
+        await retry_exam(resources, exam.request_uuid, actor="test")
+        await sweep(resources)
+        await scene.reaches(submitted, ExamState.DELIVERED)
+        (capture,) = await scene.captures(submitted)
+        assert (capture.kind, len(scene.received)) == ("jpeg", 1)
+        served = scene.sandbox.clarius.captures[
+            scene.sandbox.clarius.exams[submitted.request_uuid].capture_ids[0]
+        ]
+        assert capture.sha256 == served.sha256
+        assert scene.received[0].transfer_syntax_uid == "1.2.840.10008.1.2.4.50", (
+            "the JPEG, not the older file"
+        )
 
 
 async def test_a_cancelled_exam_leaves_nothing_behind(settings: Settings) -> None:
