@@ -26,7 +26,15 @@ from app.delivery.work import Work
 from app.resources import Resources
 from app.store.exams import Exam
 from app.store.organizations import PolicyFields
-from app.store.subjects import Keys, Subject, SubjectKind, find_subject, owners, same_identifier
+from app.store.subjects import (
+    Keys,
+    Subject,
+    SubjectKind,
+    find_subject,
+    owners,
+    same_identifier,
+    successor_of,
+)
 
 IDENTITY_CONFLICT = "identity_conflict"
 
@@ -114,13 +122,16 @@ async def compare(
     """Whom the record names, and whom it contradicts; never both.
 
     Exact agreement with the subject of the exact key is no conflict, whatever others of this identifier say; nor is
-    it with another of them that agrees in everything both say, which is how an earlier "separate" is remembered.
+    it with another of them that agrees in everything both say, which is how an earlier "separate" is remembered. Who
+    was archived is who stands for them.
     """
     exact = await find_subject(session, wanted.keys)
     if wanted.separate:
         return exact, ()
     if exact is None and wanted.former is not None:
         exact = await find_subject(session, wanted.former)
+    if exact is not None:
+        exact = await successor_of(session, exact)
     if exact is not None and contradicts(facts_of(resources, exact), wanted.identity) is None:
         return exact, ()
     others = [

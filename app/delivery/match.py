@@ -3,7 +3,9 @@
 import json
 from uuid import UUID
 
-from app.delivery.filing import PATIENT_CHANGED, plan_of
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.delivery.filing import PATIENT_CHANGED, Plan, plan_of
 from app.delivery.identity import Wanted, day_of, facts_of, known_subject, wanted_by
 from app.delivery.mapping import PatientPlan, differs, merged
 from app.delivery.new_subject import make_subject, patient_fields, plan_for
@@ -38,11 +40,20 @@ async def match(work: Work) -> Outcome:
     if how == "known":
         await _correct(work, wanted, known)
     async with work.tx() as (session, exam):
+        await _remember_successor(session, plan, known)
         exam.subject_id = known.id
         filing = await filing_of(session, exam.id, exam.filing)
         if filing is not None:
             filing.kind = known.kind
     return Done(how)
+
+
+async def _remember_successor(session: AsyncSession, plan: Plan, subject: Subject) -> None:
+    """A person wanted another record than the archived one: whoever is known as that is this one from now on."""
+    archived = (plan.filing.decision or {}).get("archived")
+    if archived is not None and archived != str(subject.id):
+        row = await session.get_one(Subject, UUID(archived), with_for_update=True)
+        row.successor_id = subject.id
 
 
 async def _correct(work: Work, wanted: Wanted, subject: Subject) -> None:

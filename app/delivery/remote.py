@@ -43,6 +43,8 @@ async def subject_stands(work: Work, plan: Plan, subject: Subject) -> Subject:
         return await replace_subject(work, plan, subject)
     await _seen(work, subject)
     if shown.archived or status in ARCHIVED:
+        async with work.tx() as (_, exam):
+            exam.question = {"archived": str(subject.id)}
         raise NeedsPerson(f"the {subject.kind} is archived in Aurabox", code=PATIENT_ARCHIVED)
     return subject
 

@@ -54,6 +54,8 @@ class Subject(Base):
     # when Aurabox last showed it, and since when it answers 404 when asked for it (`app.delivery.remote`)
     seen_at: Mapped[datetime | None]
     missing_since: Mapped[datetime | None]
+    # who stands for this one since a person said so of a record that is archived in Aurabox
+    successor_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id"))
 
     __table_args__ = (
         UniqueConstraint("organization_id", "mode", "patient_key"),
@@ -82,6 +84,13 @@ async def find_subject(session: AsyncSession, keys: Keys) -> Subject | None:
             )
         )
     ).one_or_none()
+
+
+async def successor_of(session: AsyncSession, subject: Subject) -> Subject:
+    """Who stands for this subject by now: itself, unless it was archived and another record was made."""
+    while subject.successor_id is not None:
+        subject = await session.get_one(Subject, subject.successor_id)
+    return subject
 
 
 async def keep_subject(session: AsyncSession, **values: object) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from app.accounts.organizations import set_organization
-from app.delivery.actions import retry_exam
+from app.delivery.actions import decide, retry_exam
 from app.settings import Settings
 from app.states import ExamState, Reason
 from app.store.audit import AuditEvent, find_events
@@ -136,6 +136,23 @@ async def test_an_archived_patient_waits_for_a_person(bridge: Bridge, identity: 
     await retry_exam(bridge.resources, exam.request_uuid, actor="test")
     await bridge.reaches(second.request_uuid, ExamState.DELIVERED)
     assert len(person.studies) == 2
+
+
+@pytest.mark.parametrize("identifier", ["P-77", None])
+async def test_another_record_beside_an_archived_one_is_remembered(
+    bridge: Bridge, identifier: str | None
+) -> None:
+    customer = await bridge.customer(await bridge.organization(images="none"))
+    ann = {**ANN, "identifier": identifier}
+    await delivered(bridge, customer, patient=ann)
+    (old,) = people(bridge)
+    old.archived = True
+    second = await bridge.sandbox.submit_exam(customer=customer, patient=ann, captures=())
+    exam = await bridge.reaches(second.request_uuid, ExamState.REVIEW)
+    await decide(bridge.resources, exam.request_uuid, "separate", actor="test")
+    await bridge.reaches(second.request_uuid, ExamState.DELIVERED)
+    await delivered(bridge, customer, patient=ann)
+    assert [(one.archived, len(one.studies)) for one in people(bridge)] == [(True, 1), (False, 2)]
 
 
 @pytest.mark.parametrize(

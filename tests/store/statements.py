@@ -217,6 +217,12 @@ def _keep_subject(session: AsyncSession, filled: Filled) -> Awaitable[None]:
     )
 
 
+async def _successor(session: AsyncSession, filled: Filled) -> None:
+    subject = await session.get_one(subjects.Subject, filled.subjects[1])
+    subject.successor_id = filled.subjects[2]
+    await subjects.successor_of(session, subject)
+
+
 def _keys(filled: Filled) -> Keys:
     return Keys(filled.organizations[1], Mode.IDENTIFIED, patient=filled.hash(1), identifier=filled.hash(1))
 
@@ -486,6 +492,7 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     ),
     subjects.find_subject: (Sends(lambda s, w: subjects.find_subject(s, _keys(w))),),
     subjects.keep_subject: (Sends(_keep_subject),),
+    subjects.successor_of: (Sends(_successor),),
     subjects.lock_identity: (Sends(lambda s, w: subjects.lock_identity(s, _keys(w), "patient 1")),),
     subjects.owners: (
         Sends(lambda s, w: subjects.owners(s, w.organizations[1], ["patient 1", "patient 2"])),
