@@ -22,7 +22,7 @@ import structlog
 
 ALLOWED_KEYS = frozenset(
     """
-    account action attempt attempts bytes capture captures case_id changed code count cron database_ms
+    account action attempt attempts blame bytes capture captures case_id changed code count cron database_ms
     delivered_at detail_code direction due_at duration_ms effect epoch event event_id exam_uuid failed fields found
     free_bytes gaps host index invitation_id job kind lease_epoch level limit link_id logger looked_at method new
     next_step old operation organization organization_id outcome page pages path patient_id pid port process reason

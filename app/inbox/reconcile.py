@@ -3,6 +3,8 @@
 What Clarius lists is verified by that: the poll is the truth, also for a request that we know only as a claim.
 """
 
+import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -28,6 +30,9 @@ from app.store.runs import end_run
 log = structlog.get_logger(__name__)
 
 MAX_PAGES = 1000
+# how long a person who asks for a reading waits for the one that is under way, and how often it is looked for
+WAIT_SECONDS = 60.0
+LOOK_AGAIN_SECONDS = 0.2
 
 Ring = tuple[UUID, int]
 
@@ -49,14 +54,16 @@ async def reconcile_when_due(resources: Resources) -> dict[str, int] | None:
     return await _reconcile(resources, reading) if reading is not None else None
 
 
-async def reconcile(resources: Resources) -> dict[str, int]:
-    """Take in what is new: `{looked_at, new}`.
+async def reconcile(resources: Resources, *, wait: float = WAIT_SECONDS) -> dict[str, int]:
+    """Take in what is new: `{looked_at, new}`, after whoever is just reading the list, for `wait` seconds at most.
 
-    Raises ReadingUnderWay beside another one, and from the error tree, after recording the failure.
+    Raises ReadingUnderWay when somebody reads for longer, and from the error tree, after recording the failure.
     """
-    reading = await open_reading(resources)
-    if reading is None:
-        raise ReadingUnderWay("Clarius's list is just being read: look at its result in a moment")
+    began = time.monotonic()
+    while (reading := await open_reading(resources)) is None:
+        if time.monotonic() - began >= wait:
+            raise ReadingUnderWay("Clarius's list is just being read: look at its result in a moment")
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
     return await _reconcile(resources, reading)
 
 
@@ -75,7 +82,7 @@ async def _reconcile(resources: Resources, reading: Reading) -> dict[str, int]:
         await reading.close()
     async with resources.sessions.begin() as session:
         await end_run(session, RUN, result=result)
-    log.info("reconciled", **result)
+    log.info("reconciled", looked_at=result["looked_at"], new=result["new"])
     return result
 
 

@@ -131,9 +131,11 @@ async def test_a_reading_is_alone(polling: Resources, sandbox: Sandbox) -> None:
     await until(lambda: held.waiting == 1)
     assert await reconcile_when_due(polling) is None
     with pytest.raises(ReadingUnderWay):
-        await reconcile(polling)
+        await reconcile(polling, wait=0.0)
+    second = asyncio.create_task(reconcile(polling))
     held.release()
     assert (await first)["new"] == 3
+    assert (await second)["new"] == 0, "a person who asked meanwhile gets a reading of their own"
     assert (await reconcile(polling))["new"] == 0
 
 

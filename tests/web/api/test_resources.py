@@ -126,6 +126,7 @@ async def test_links_are_listed_confirmed_moved_and_ended(ops: Ops):
         "created_at",
         "confirmed_at",
         "error",
+        "exams_under_way",
     }
     assert (link["state"], link["customer_hint"]) == ("confirmed", token[-4:])
     assert token not in str(link)
