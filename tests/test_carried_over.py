@@ -224,3 +224,40 @@ async def test_objects_of_two_submissions_become_one_that_keeps_the_furthest_the
     assert set(linked) == {(made[1][1], "2.25.1"), (made[2][1], "2.25.1"), (made[2][1], "2.25.2")}
     uploads = await old.rows("SELECT upload_id, study_id, exam_id, state, url_sealed FROM study_uploads")
     assert uploads == [(uuid.UUID(int=9), study, exam, "started", b"where")]
+
+
+@pytest.mark.slow
+async def test_a_bundle_is_told_by_its_source_and_not_by_a_missing_address(
+    old: Old, empty_database_url: str
+) -> None:
+    clinics = {
+        source: await old.add(
+            "organizations",
+            name=source,
+            identity="identified",
+            source=source,
+            masks="[]",
+            timezone="Europe/Oslo",
+        )
+        for source in ("clarius-dicom", "captures")
+    }
+
+    async def capture(source: str, number: int, index: int = 0, **values: Any) -> uuid.UUID:
+        exam = await old.add(
+            "exams",
+            request_uuid=uuid.UUID(int=number),
+            organization_id=clinics[source],
+            state="waiting",
+            exam_data_at=OLD,
+        )
+        made: uuid.UUID = await old.add("captures", exam_id=exam, index=index, **values)
+        return made
+
+    bundle = await capture("clarius-dicom", 1)
+    # begun when the organisation took captures, without an address for one, and after a purge
+    await capture("clarius-dicom", 2, url_sealed=b"where")
+    await capture("clarius-dicom", 3, problem_code="capture_without_url")
+    await capture("captures", 4)
+    done = alembic(empty_database_url, "upgrade", "head")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert await old.rows("SELECT id FROM captures WHERE bundle") == [(bundle,)]

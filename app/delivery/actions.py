@@ -284,7 +284,14 @@ async def _retry(session: AsyncSession, exam: Exam) -> bool:
         await session.execute(
             update(Capture)
             .where(Capture.exam_id == exam.id, Capture.problem_code.is_not(None))
-            .values(problem_code=None, problem_message=None, downloaded_at=None)
+            # without their addresses, so that the exam data is read first, for fresh ones
+            .values(
+                problem_code=None,
+                problem_message=None,
+                downloaded_at=None,
+                missing_since=None,
+                url_sealed=None,
+            )
         )
         at = Step.DOWNLOAD
     await _go_on(session, exam, at=await _possible(session, exam, at), event="retried")

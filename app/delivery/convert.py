@@ -137,7 +137,7 @@ async def _select(work: Work, what: Conversion) -> list[Capture]:
     todo: list[Capture] = []
     async with work.tx() as (session, exam):
         for capture in what.captures:
-            if capture.problem_code or capture.sha256 is None:
+            if capture.sha256 is None or not capture.becomes_images:
                 continue
             row = await session.get_one(Capture, capture.id)
             if capture.sha256 in ready:

@@ -5,16 +5,15 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.clients.clarius import CaptureLink, ExamData
+from app.clients.clarius import ExamData
+from app.delivery.capture_list import keep_bundle, keep_captures
 from app.delivery.filing import PATIENT_CHANGED, WRONG_ANSWER, file, identity_hash, policy_of
 from app.delivery.outcome import Done, NeedsPerson, Outcome, Rest
 from app.delivery.still_listed import exam_data_missing
 from app.delivery.work import Work
 from app.errors import GiveUp, NotThere, WrongShape
-from app.resources import Resources
 from app.states import ExamState
 from app.store.base import now
-from app.store.captures import Capture, captures_of
 from app.store.exams import Exam
 from app.store.filings import filing_of
 from app.store.links import confirmed_links
@@ -45,7 +44,7 @@ async def fetch(work: Work) -> Outcome:
 async def store_exam_data(work: Work, exam: Exam) -> int:
     """Read the exam data and store it with fresh capture links; the number of captures it names.
 
-    Called again when a link has expired: a capture keeps its row, and gets the new URL of its place in the list.
+    Called again when a link has expired: captures keep their rows, whatever their order, and get their new URLs.
     Raises NeedsPerson when the answer is of another request, or names somebody else than it did before.
     """
     if exam.download_url is None:
@@ -68,16 +67,12 @@ async def store_exam_data(work: Work, exam: Exam) -> int:
         row.exam_data_sealed = work.resources.seal_text(json.dumps(data.raw))
         row.exam_data_at = await session.scalar(now().select())
         row.data_missing_since = None
-        rows = {capture.index: capture for capture in await captures_of(session, row.id)}
         policy = await policy_of(session, row)
         if policy is not None and policy.source == CaptureSource.CLARIUS_DICOM:
-            # Clarius's own DICOM comes as one bundle, whatever captures the exam data name; its address is
-            # asked for when it is downloaded
-            if data.captures and not rows:
-                session.add(Capture(exam_id=row.id, index=0, already_delivered=False))
-            return len(data.captures)
-        for link in data.captures:
-            _keep_capture(work.resources, session, row, rows.get(link.index), link)
+            await keep_bundle(work.resources, session, row, wanted=bool(data.captures))
+        else:
+            urls = [capture.url or None for capture in data.captures]
+            await keep_captures(work.resources, session, row, urls)
     return len(data.captures)
 
 
@@ -121,15 +116,3 @@ async def _file(session: AsyncSession, exam: Exam, named: bytes) -> None:
             "the exam data names somebody else than when the exam was filed", code=PATIENT_CHANGED
         )
     filing.identity_hash = named
-
-
-def _keep_capture(
-    resources: Resources, session: AsyncSession, exam: Exam, capture: Capture | None, link: CaptureLink
-) -> None:
-    if capture is None:
-        capture = Capture(exam_id=exam.id, index=link.index, already_delivered=False)
-        session.add(capture)
-    capture.url_sealed = resources.seal_text(link.url) if link.url else None
-    if link.url is None:
-        capture.problem_code = "capture_without_url"
-        capture.problem_message = "Clarius named this capture but gave no address for it"

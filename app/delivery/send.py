@@ -66,7 +66,7 @@ async def _unmade(session: AsyncSession, exam: Exam) -> bool:
     """Whether a capture waits for objects: none was made of it, or another submission's, or they are gone."""
     made = await instances_by_capture(session, exam)
     for capture in await captures_of(session, exam.id):
-        if capture.problem_code or capture.sha256 is None:
+        if not capture.becomes_images:
             continue
         instances = made.get(capture.id, ())
         planned = [one for one in instances if one.state == InstanceState.PLANNED]

@@ -31,8 +31,8 @@ Files = Sequence[tuple[Instance, Path]]
 
 
 def staged_name(capture: Capture) -> str:
-    """The file of a capture."""
-    return f"{CAPTURE_PREFIX}{capture.index:04d}"
+    """The file of a capture; its place in the list may change."""
+    return f"{CAPTURE_PREFIX}{capture.id}"
 
 
 def staged_dicom(sop_instance_uid: str) -> str:

@@ -13,9 +13,11 @@ from app.store.base import Base
 
 
 class Capture(Base):
-    """One capture. `bytes` and `sha256` are those of the file as served.
+    """One capture. `bytes` and `sha256` are those of the file as served; `index` is only the order shown.
 
-    `problem_code` says why this capture can't be delivered; the others of the exam still are.
+    `place_hash` is by what it is known when Clarius's list is read again (`app.delivery.capture_list`); None for
+    one without an address, and for rows from before it, until their list is read. `problem_code` says why this
+    capture can't be delivered; the others of the exam still are.
     """
 
     __tablename__ = "captures"
@@ -23,12 +25,20 @@ class Capture(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     exam_id: Mapped[UUID] = mapped_column(ForeignKey("exams.id", ondelete="CASCADE"))
     index: Mapped[int]
+    place_hash: Mapped[bytes | None]
+    # all of Clarius's own DICOM of the exam, in one file; its address is asked for at each download
+    bundle: Mapped[bool] = mapped_column(default=False, server_default="false")
+    # None also when it was purged, or is to be read anew: the list gives a fresh one
     url_sealed: Mapped[bytes | None]
     kind: Mapped[str | None]
     bytes: Mapped[int | None]
     sha256: Mapped[str | None]
     etag: Mapped[str | None]
     downloaded_at: Mapped[datetime | None]
+    # since when its fresh links lead nowhere
+    missing_since: Mapped[datetime | None]
+    # since when the list does not name it any more; kept, because images of it are in the study
+    unlisted_at: Mapped[datetime | None]
     sop_instance_uid: Mapped[str | None]
     # delivered by an earlier submission of the same exam: not sent again
     already_delivered: Mapped[bool] = mapped_column(default=False)
@@ -37,7 +47,12 @@ class Capture(Base):
     # the file is gone from our store (retention)
     purged_at: Mapped[datetime | None]
 
-    __table_args__ = (UniqueConstraint("exam_id", "index"),)
+    __table_args__ = (UniqueConstraint("exam_id", "place_hash"),)
+
+    @property
+    def becomes_images(self) -> bool:
+        """Whether images are, or are to be, made of it: its file was read, is of a kind that can be, and is listed."""
+        return self.problem_code is None and self.sha256 is not None and self.unlisted_at is None
 
 
 async def captures_of(session: AsyncSession, exam_id: UUID) -> Sequence[Capture]:

@@ -61,10 +61,12 @@ async def test_over_large_and_endless_captures_are_refused(settings: Settings) -
 async def test_a_retry_sends_only_what_was_missing(settings: Settings, transport: str) -> None:
     async with image_scene(settings, transport) as scene:
         rule = scene.sandbox.faults.arm(
-            faults.answer(200, "<html>sign in</html>"), server="media", nth=2, times=1
+            faults.answer(200, "<html>sign in</html>"), server="media", nth=2, times=None
         )
         submitted, exam = await in_review(scene, "jpeg", "png")
-        assert rule.hits == 1
+        # so often, and on fresh links, that it is no passing trouble of a proxy
+        assert rule.hits >= 3
+        scene.sandbox.faults.clear()
         (first,) = scene.received
         await retry_exam(scene.bridge.resources, **request_of(exam))
         exam = await scene.reaches(submitted, ExamState.DELIVERED)

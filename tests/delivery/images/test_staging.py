@@ -16,9 +16,10 @@ from tests.support.wait import until
 
 async def test_captures_stay_for_their_time_and_what_was_made_goes_at_once(settings: Settings) -> None:
     async with image_scene(settings, given={"capture_retention_hours": 1}) as scene:
-        _, exam = await scene.delivered("jpeg", "png")
+        submitted, exam = await scene.delivered("jpeg", "png")
+        names = {f"capture-{one.id}" for one in await scene.captures(submitted)}
         folder = scene.bridge.resources.staging.folder(exam.id)
-        await until(lambda: sorted(one.name for one in folder.iterdir()) == ["capture-0000", "capture-0001"])
+        await until(lambda: {one.name for one in folder.iterdir()} == names)
 
 
 @pytest.mark.parametrize("step", [Step.DOWNLOAD, Step.CONVERT, Step.SEND])
