@@ -17,7 +17,7 @@ from app.resources import Resources
 from app.settings import asyncpg_dsn
 from app.store.exams import due_exams
 from app.store.links import due_links
-from app.store.workers import HEARTBEAT_SECONDS, beat, leave
+from app.store.workers import beat, beat_seconds, leave, silent_seconds
 from workers.cron import attempt, tick
 from workers.ending import end
 from workers.jobs import claim_and_run
@@ -111,13 +111,14 @@ class Loop:
 
 async def beats(resources: Resources) -> None:
     """Show that this worker lives, until cancelled."""
+    lease = resources.settings.lease_seconds
     while True:
         try:
             async with resources.sessions.begin() as session:
-                await beat(session, resources.worker_id, resources.host)
+                await beat(session, resources.worker_id, resources.host, silent=silent_seconds(lease))
         except (SQLAlchemyError, OSError) as error:
             log.warning("heartbeat_not_written", error_type=type(error).__name__)
-        await asyncio.sleep(HEARTBEAT_SECONDS)
+        await asyncio.sleep(beat_seconds(lease))
 
 
 async def ticks(resources: Resources) -> None:

@@ -1,19 +1,21 @@
 """The safety net: takes back leases that ran out, sets poison exams aside, rings whatever is due."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
+import psutil
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.resources import Resources
 from app.states import ExamState
-from app.store.base import now
+from app.store.base import clock, now
 from app.store.exam_events import record_event
 from app.store.exams import Exam, due_exams, expired_leases, forget_staging, move, staging_hosts
 from app.store.links import due_links
 from app.store.release import release_stragglers
 from app.store.unsettled import note_unsettled
-from app.store.workers import silent_hosts
+from app.store.workers import has_witness, heartbeats_of, silent_hosts, silent_seconds
 
 log = structlog.get_logger(__name__)
 
@@ -26,9 +28,9 @@ DEATHS_TO_POISON = 3
 async def sweep(resources: Resources) -> dict[str, int]:
     """One round; harmless twice. Returns how many leases were taken back and how many rows were rung for."""
     async with resources.sessions.begin() as session:
-        expired = await expired_leases(session, limit=RECOVER_LIMIT)
-        for exam in expired:
-            await _take_back(session, exam)
+        expired = await _judged(resources, session, await expired_leases(session, limit=RECOVER_LIMIT))
+        for exam, died in expired:
+            await _take_back(session, exam, died=died)
     async with resources.sessions() as session:
         silent = await silent_hosts(session, await staging_hosts(session))
     for host in silent:
@@ -57,12 +59,48 @@ async def ring_due(resources: Resources) -> int:
     return len(exams) + len(links)
 
 
-async def _take_back(session: AsyncSession, exam: Exam) -> None:
-    """A worker died, or slept, holding the lease. The third time the exam itself is taken to be the cause."""
+async def _judged(
+    resources: Resources, session: AsyncSession, expired: Sequence[Exam]
+) -> list[tuple[Exam, bool]]:
+    """Which leases are taken back now, and whether their worker is known to have ended with them.
+
+    One that was heard of since, or runs on this host, was only slow, asleep or cut off from the database; one that
+    nobody was there to hear is judged in a later round.
+    """
+    silent = silent_seconds(resources.settings.lease_seconds)
+    owners = {exam.lease_owner for exam in expired if exam.lease_owner is not None}
+    heard = await heartbeats_of(session, owners)
+    witness = await has_witness(session, silent=silent)
+    at = await clock(session)
+    judged = []
+    for exam in expired:
+        last = heard.get(exam.lease_owner or "")
+        if last is None:
+            judged.append((exam, True))
+        elif exam.lease_until is not None and last > exam.lease_until:
+            judged.append((exam, False))
+        elif (at - last).total_seconds() >= silent and witness:
+            judged.append((exam, not _runs_here(resources, exam.lease_owner)))
+    return judged
+
+
+def _runs_here(resources: Resources, owner: str | None) -> bool:
+    """Whether the worker is a process of this host that has not ended (`<host>:<pid>:<random>`)."""
+    host, _, rest = (owner or "").rpartition(":")[0].rpartition(":")
+    if host != resources.host or not rest.isdecimal():
+        return False
+    try:
+        return bool(psutil.Process(int(rest)).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def _take_back(session: AsyncSession, exam: Exam, *, died: bool) -> None:
+    """A worker slept, or died, holding the lease. The third time that one died the exam is taken to be the cause."""
     exam.lease_owner = exam.lease_until = None
     # fences the sleeper: whatever it still writes hits nothing
     exam.lease_epoch += 1
-    exam.deaths += 1
+    exam.deaths += died
     if exam.state == ExamState.DELIVERED:
         exam.due_at = None if exam.deaths >= DEATHS_TO_POISON else await session.scalar(now().select())
         await record_event(session, exam.id, step=exam.step, event="lease_expired")

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Subquery,
     and_,
     case,
+    exists,
     func,
     insert,
     literal,
@@ -30,7 +31,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from app.errors import Misuse
 from app.states import STAGED_STEPS, ExamState, Reason, Step, may_move
@@ -44,6 +45,10 @@ EXPIRED = "expired"
 """Error code of a claim that waited too long for a link."""
 # not over: what a link that moves takes along, leaves held, or cancels
 UNDER_WAY = (ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING, ExamState.REVIEW)
+
+
+# an exam whose worker died waits so long for a worker that runs nothing else
+SUSPECT_PATIENCE_SECONDS = 60.0
 
 
 class Exam(Leased, Base):
@@ -286,7 +291,11 @@ async def claim_exam(
     organization_id = await session.scalar(select(Exam.organization_id).where(Exam.id == exam_id))
     if organization_id is not None and not await has_room(session, organization_id, besides=exam_id):
         return None
-    free = select(Exam.id).where(Exam.id == exam_id, _claimable(host)).with_for_update(skip_locked=True)
+    free = (
+        select(Exam.id)
+        .where(Exam.id == exam_id, _claimable(host), _safe_beside(owner))
+        .with_for_update(skip_locked=True)
+    )
     delivered = Exam.state == ExamState.DELIVERED
     taken = await session.execute(
         update(Exam)
@@ -363,9 +372,25 @@ def _claimable(host: str | None) -> ColumnElement[bool]:
     """Due, nobody's, and with its bytes on this host or on none (None: on whatever host)."""
     return and_(
         DUE,
+        # a step that only newer code knows is left to workers that run it
+        Exam.step.in_(tuple(Step)),
         or_(Exam.lease_until.is_(None), Exam.lease_until < now()),
         true() if host is None else or_(Exam.staging_host.is_(None), Exam.staging_host == host),
     )
+
+
+def _safe_beside(owner: str) -> ColumnElement[bool]:
+    """Whether a worker may take the exam beside what it runs: one whose worker died is suspected, and runs alone.
+
+    So whatever ran beside a killer is cleared, or the killer found, by its next turn. A suspect that finds no idle
+    worker for long takes its chances: it must not wait for ever.
+    """
+    other = aliased(Exam)
+    runs = and_(other.lease_owner == owner, other.lease_until > now())
+    nothing = ~exists().where(runs)
+    no_suspect = ~exists().where(runs, other.deaths > 0)
+    patient = Exam.due_at > in_seconds(-SUSPECT_PATIENCE_SECONDS)
+    return and_(no_suspect, or_(Exam.deaths == 0, nothing, ~patient))
 
 
 def _rooms() -> Subquery:
