@@ -140,6 +140,23 @@ class Control:
         """Forgets unfinished Tus uploads."""
         return {"dropped": self._sandbox.lift.drop(gone=bool(body.get("gone")))}
 
+    async def archive(self, body: Body) -> Any:
+        """Archives the patient or case below which an exam's study lies."""
+        person = next(
+            p
+            for team in self._sandbox.aurabox.teams.values()
+            for p in team.people.values()
+            if any(str(body["exam_uuid"]) in s.fields.values() for s in p.studies.values())
+        )
+        person.archived = True
+        return person.as_json()
+
+    async def reorder(self, body: Body) -> Any:
+        """Lists an exam's captures the other way round, and expires the links given out so far."""
+        captures = self._sandbox.clarius.exams[str(body["request_uuid"])].capture_ids
+        captures.reverse()
+        return {"expired": sum(self._sandbox.clarius.expire_links(one) for one in captures)}
+
     async def settings(self, body: Body) -> Any:
         """Sets Clarius's settings without its API."""
         self._sandbox.clarius.settings |= {k: str(v) for k, v in body.items()}
@@ -204,6 +221,8 @@ def routes(sandbox: Sandbox) -> list[BaseRoute]:
         ("GET", "/journal", control.journal),
         ("GET", "/checks", control.checks),
         ("GET", "/people", control.people),
+        ("POST", "/people/of/{exam_uuid}/archive", control.archive),
+        ("POST", "/exams/{request_uuid}/reorder", control.reorder),
         ("POST", "/exams", control.submit),
         ("POST", "/exams/{request_uuid}/notify", control.notify),
         ("POST", "/exams/{request_uuid}/list", control.list_exam),

@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
 from app.cli.demo.checking import Journal, check
 from app.cli.demo.sandbox import Sandbox
-from app.cli.demo.scenario import ABOUT, PLAIN_SHAPES, Expected, Scenario
+from app.cli.demo.scenario import ABOUT, PLAIN_SHAPES, Scenario
+from app.cli.demo.submitting import Clinic, Expected
 from app.states import ExamState
 from app.store.subjects import SubjectKind
 from tests.cli.programs import clean_environment, command
@@ -48,9 +49,9 @@ def test_a_killed_worker_changes_the_time_not_the_result(folder: Path) -> None:
     assert shown["ok"] is True
     assert shown["problems"] == []
     assert shown["killed_worker"] > 0
-    assert len(shown["exams"]) == 25
+    assert len(shown["exams"]) == 40
     states = [one["state"] for one in shown["exams"]]
-    assert (states.count("delivered"), states.count("unverified")) == (24, 1)
+    assert [states.count(state) for state in ("delivered", "review", "unverified")] == [36, 3, 1]
     log = (folder / "demo" / "bridge.log").read_text()
     assert "child_ended" in log, "the worker that was killed was started again"
     assert not (folder / "demo" / "data" / "postgres" / "postmaster.pid").exists()
@@ -76,30 +77,50 @@ def test_one_exam_is_a_demo_too(folder: Path) -> None:
 
 def _vendors(request: httpx.Request) -> httpx.Response:
     """Takes every exam and says what the sandbox would."""
-    made = {"captures": [{"id": "c", "sha256": "aa"}], "answers": [202], "rules": []}
+    captures = [{"id": f"c{number}", "sha256": "aa"} for number in range(3)]
+    made = {"captures": captures, "answers": [202], "rules": [], "id": 1}
     return httpx.Response(200, json=made | {"request_uuid": str(uuid4()), "exam_uuid": str(uuid4())})
+
+
+class _Nobody:
+    """Opens clinics on paper; nothing that is submitted waits for more."""
+
+    async def open(self, name: str, *, linked: bool = True) -> Clinic:
+        return Clinic(name=name, team=name, customer="linked" if linked else "")
+
+    async def link(self, customer: str) -> None:
+        raise AssertionError(customer)
+
+    async def hide_names(self, clinic: Clinic) -> None:
+        raise AssertionError(clinic)
+
+    async def move(self, clinic: Clinic, *, to: Clinic, under_way: str) -> None:
+        raise AssertionError((clinic, to, under_way))
+
+    async def decide(self, request_uuid: UUID, choice: str) -> None:
+        raise AssertionError((request_uuid, choice))
 
 
 async def _submitted(count: int) -> list[str]:
     described = {"environment": {"CLARIUS_BASE_URL": "http://clarius"}, "team": "t", "team_key": "k"}
     async with httpx.AsyncClient(transport=httpx.MockTransport(_vendors)) as client:
         sandbox = Sandbox(described | {"control_url": "http://sandbox/_sandbox"}, client)
-        scenario = Scenario(sandbox, "linked", "stranger")
+        scenario = Scenario(sandbox, "linked", "stranger", _Nobody())
         await scenario.submit_all(count)
     return [one.about for one in scenario.expected]
 
 
 async def test_any_number_of_exams_is_that_many_the_plain_and_the_special_ones_first() -> None:
-    whole = await _submitted(40)
-    for count in range(1, 40):
+    whole = await _submitted(43)
+    for count in range(1, 43):
         assert len(await _submitted(count)) == count
     assert await _submitted(1) == [ABOUT["complete"]]
     assert await _submitted(7) == whole[:7]
     # two exams of one kind no longer fit: what comes after them does
     assert await _submitted(8) == [*whole[:7], "notification missed, found by polling"]
     shapes = [ABOUT[shape] for shape, _ in PLAIN_SHAPES]
-    assert whole[13:25] == shapes[1:]
-    assert whole[25:27] == shapes[:2]
+    assert whole[26:38] == shapes[1:]
+    assert whole[38:40] == shapes[:2]
 
 
 ONE = Expected(
@@ -122,14 +143,15 @@ def _exam(**changes: Any) -> dict[str, Any]:
 def _effects() -> list[dict[str, Any]]:
     study = {"patient_id": "P", "fields": {"source_exam_uuid": "e1", "study_instance_uid": "1.2"}}
     return [
-        {"kind": "aurabox.patient.create", "remote_id": "P", "detail": {}},
-        {"kind": "aurabox.study.create", "remote_id": "S", "detail": study},
+        {"kind": "aurabox.patient.create", "who": "t", "remote_id": "P", "detail": {}},
+        {"kind": "aurabox.study.create", "who": "t", "remote_id": "S", "detail": study},
     ]
 
 
 def _journal(**changes: Any) -> Journal:
-    people = [{"studies": [{"source_exam_uuid": "e1", "instances": 1}]}]
-    return Journal(**{"effects": _effects(), "checks": {}, "faults": [], "people": people} | changes)
+    people = [{"id": "P", "family_name": "Ash", "studies": [{"id": "S", "instances": 1}]}]
+    whole = {"effects": _effects(), "checks": {}, "faults": [], "people": people, "first_team": "t"}
+    return Journal(**whole | changes)
 
 
 def test_what_is_right_passes() -> None:
@@ -154,7 +176,13 @@ def test_what_is_right_passes() -> None:
         ),
         ({"r1": _exam()}, _journal(checks={"doubled_creates": ["x"]}), "doubled creates"),
         ({"r1": _exam()}, _journal(faults=[{"kind": "expire", "path": "/c", "hits": 0}]), "acted 0 times"),
+        (
+            {"r1": _exam()},
+            _journal(faults=[{"kind": "status", "path": "/c", "hits": 0, "times": None}]),
+            "acted 0 times",
+        ),
         ({"r1": _exam()}, _journal(people=[]), "images in Aurabox"),
+        ({"r1": _exam()}, _journal(first_team="another"), "the study is at t"),
         ({"r1": _exam(), "r9": _exam()}, _journal(), "was never submitted"),
     ],
 )
@@ -182,3 +210,29 @@ def test_one_person_who_became_two_is_found() -> None:
     second = _exam(aurabox=_exam()["aurabox"] | {"patient_id": "Q"})
     verdict = check([ONE, other], {"r1": _exam(), "r2": second}, _journal(), images=False)
     assert "p is 2 in Aurabox" in verdict.of_run
+
+
+@pytest.mark.parametrize(
+    ("changes", "exam", "told"),
+    [
+        ({"renamed": "Ashgrove"}, {}, "the patient's name is ['Ash']"),
+        ({"unnamed": ("1.2",)}, {}, "names somebody"),
+        ({"unnamed": ("nobody",)}, {}, "names the exam"),
+        ({"team": "another"}, {}, "the study is at t"),
+        (
+            {"state": ExamState.REVIEW, "code": "link_changed"},
+            {"state": "review", "error": {"code": "captures_missing", "message": "m"}},
+            "must be for link_changed",
+        ),
+        (
+            {"state": ExamState.REVIEW, "code": "link_changed"},
+            {"state": "review", "error": {"code": "link_changed", "message": "m"}},
+            "has a study in Aurabox",
+        ),
+        ({"images": 0}, {}, "1 of 1 captures"),
+        ({"leaves": SubjectKind.CASE}, {}, "0 cases were created, 1 must be"),
+    ],
+)
+def test_what_changed_mid_way_is_looked_at(changes: dict[str, Any], exam: dict[str, Any], told: str) -> None:
+    verdict = check([replace(ONE, **changes)], {"r1": _exam(**exam)}, _journal(), images=True)
+    assert told in " ".join([*verdict.of_run, *verdict.of_exam["r1"]])

@@ -13,9 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.demo.checking import Journal, Verdict, check
-from app.cli.demo.scenario import Expected, Scenario
-from app.cli.demo.stage import Stage, add_sign_ins, link, set_up
-from app.cli.demo.watching import Exams, describe_all, kill_a_worker, waits_for_link, watch
+from app.cli.demo.scenario import Scenario
+from app.cli.demo.stage import People, Stage, add_sign_ins, link, set_up
+from app.cli.demo.submitting import Expected
+from app.cli.demo.watching import Exams, describe_all, kill_a_worker, watch
 from app.cli.output import Json, console, show_json, show_table
 from app.cli.running import FAILED
 from app.errors import SonobridgeError
@@ -55,7 +56,7 @@ def demo(
             max=10_000,
             help="How many exams to submit; with few, a plain one and the first special ones.",
         ),
-    ] = 25,
+    ] = 40,
     keep: Annotated[
         bool, typer.Option("--keep", help="Stay up afterwards; print URLs, sign-ins and a link to click.")
     ] = False,
@@ -73,8 +74,8 @@ def demo(
 ) -> None:
     """Run the main job here and now: simulated Clarius and Aurabox, a real bridge with stores of its own.
 
-    Submits exams of every shape (with lost answers, expired links, a forgery, an account linked late: as many of these
-    as --exams has room for), follows them, shows what arrived where and checks it against the vendors' journal.
+    Submits exams of every shape (with lost answers, expired links, a forgery, an account linked late, policies, links and
+    people that change mid-way: as many of these as --exams has room for), follows them, shows what arrived where and checks it against the vendors' journal.
     Exit status 0 only when all is right.
 
     Example: sonobridge demo --exams 50 --keep
@@ -117,7 +118,9 @@ async def _demo(folder: Path, options: Options) -> bool:
         stranger, _ = await stage.sandbox.customer()
         await link(stage, linked)
         _say(options, f"Submitting {options.exams} exams to {stage.url} …")
-        run = await _submit_and_follow(stage, Scenario(stage.sandbox, linked, stranger), options, began)
+        run = await _submit_and_follow(
+            stage, Scenario(stage.sandbox, linked, stranger, People(stage)), options, began
+        )
         keeping = await _keep(stage) if options.keep else None
         _report(run, options, keeping)
         if keeping is not None:
@@ -130,16 +133,16 @@ async def _demo(folder: Path, options: Options) -> bool:
 async def _submit_and_follow(stage: Stage, scenario: Scenario, options: Options, began: float) -> Run:
     submitting = asyncio.create_task(scenario.submit_all(options.exams))
     killed: int | None = None
-    linked = False
 
-    async def look(exams: Exams) -> None:
-        nonlocal killed, linked
-        later = scenario.later
-        if not linked and later is not None and waits_for_link(exams.get(later.request_uuid)):
-            linked = True
-            await link(stage, scenario.stranger)
+    async def look(exams: Exams) -> bool:
+        nonlocal killed
         if options.kill_worker and killed is None:
             killed = kill_a_worker(exams)
+        done = [turn for turn in scenario.turns if turn.is_due(exams.get(turn.request_uuid))]
+        for turn in done:
+            scenario.turns.remove(turn)
+        await asyncio.gather(*(turn.act() for turn in done))
+        return not scenario.turns and not done
 
     try:
         await watch(
@@ -159,6 +162,7 @@ async def _submit_and_follow(stage: Stage, scenario: Scenario, options: Options,
         checks=await sandbox.checks(),
         faults=await sandbox.faults(),
         people=await sandbox.people(),
+        first_team=sandbox.team,
     )
     exams = await describe_all(stage)
     images = stage.organization.images != Images.NONE

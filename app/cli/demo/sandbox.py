@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -15,6 +16,8 @@ from app.errors import SonobridgeError
 
 START_SECONDS = 60.0
 CALL_SECONDS = 60.0
+HOLD_SECONDS = 30.0
+POLL_SECONDS = 0.1
 
 
 class Sandbox:
@@ -54,9 +57,35 @@ class Sandbox:
         answers: list[int | None] = (await self._ask("POST", "/notify", {"body": body}))["answers"]
         return answers
 
-    async def arm(self, fault: dict[str, Any], **match: Any) -> None:
-        """Arm a fault for the next request that matches."""
-        await self._ask("POST", "/faults", {"fault": fault, **match})
+    async def add_team(self, name: str) -> str:
+        """A new team in Aurabox; its key."""
+        key: str = (await self._ask("POST", "/teams", {"name": name}))["key"]
+        return key
+
+    async def archive(self, exam_uuid: str) -> None:
+        """Archive the patient or case below which the exam's study lies."""
+        await self._ask("POST", f"/people/of/{exam_uuid}/archive")
+
+    async def reorder(self, request_uuid: str) -> None:
+        """List an exam's captures the other way round from now on, by links of which the old ones are dead."""
+        await self._ask("POST", f"/exams/{request_uuid}/reorder")
+
+    async def arm(self, fault: dict[str, Any], **match: Any) -> int:
+        """Arm a fault for the next request that matches (`times`: how many; None: all); its number."""
+        number: int = (await self._ask("POST", "/faults", {"fault": fault, **match}))["id"]
+        return number
+
+    async def holds(self, number: int) -> None:
+        """Wait until a fault holds a request. Raises TimeoutError when it never does."""
+        async with asyncio.timeout(HOLD_SECONDS):
+            while True:
+                if any(rule["id"] == number and rule["waiting"] for rule in await self.faults()):
+                    return
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def release(self, number: int) -> None:
+        """Let go of what a fault holds."""
+        await self._ask("POST", f"/faults/{number}/release")
 
     async def faults(self) -> list[dict[str, Any]]:
         """The rules that were armed, with how often each acted."""
@@ -76,8 +105,11 @@ class Sandbox:
         return found
 
     async def people(self) -> list[dict[str, Any]]:
-        """The team's patients and cases with their studies and instance counts."""
-        found: list[dict[str, Any]] = await self._ask("GET", "/people")
+        """Every team's patients and cases with their studies and instance counts."""
+        state = await self._ask("GET", "/state")
+        found: list[dict[str, Any]] = []
+        for team in state["teams"]:
+            found += await self._ask("GET", f"/people?team={quote(team['name'])}")
         return found
 
 

@@ -4,19 +4,14 @@ import asyncio
 import itertools
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from app.cli.demo.sandbox import Sandbox
+from app.cli.demo.changes import CHANGES, waits_for_link
+from app.cli.demo.submitting import CASE, PATIENT, Expected, Submitting
 from app.states import ExamState, Source
 from app.store.subjects import SubjectKind
 
-PATIENT = SubjectKind.PATIENT
-CASE = SubjectKind.CASE
-
-# each exam's invented person has a number of its own, by which faults find its requests
-FIRST_NUMBER = 7000
 DUPLICATES = 5
 
 # (shape of the exam data, what it becomes)
@@ -52,21 +47,6 @@ ABOUT = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Expected:
-    """One request and what must become of it. Exams with the same `person` must meet in one patient or case."""
-
-    about: str
-    request_uuid: str
-    exam_uuid: str
-    state: ExamState = ExamState.DELIVERED
-    kind: SubjectKind | None = None
-    person: str = ""
-    sha256: tuple[str, ...] = ()
-    sources: frozenset[str] = frozenset({Source.WEBHOOK, Source.POLL})
-    answers: tuple[int | None, ...] = ()
-
-
 @dataclass(frozen=True)
 class Scene:
     """One thing to show, and how many exams it submits."""
@@ -75,23 +55,8 @@ class Scene:
     exams: int = 1
 
 
-@dataclass
-class Scenario:
-    """Submits exams one after the other; `expected` grows with what was submitted.
-
-    `linked` is the token of the linked customer, `stranger` of one that is linked later.
-    """
-
-    sandbox: Sandbox
-    linked: str
-    stranger: str
-    expected: list[Expected] = field(default_factory=list)
-    _number: int = FIRST_NUMBER
-
-    @property
-    def later(self) -> Expected | None:
-        """The exam of the customer that is linked later, once it is submitted."""
-        return next((one for one in self.expected if one.person.startswith("stranger")), None)
+class Scenario(Submitting):
+    """All that the demo submits, in its order."""
 
     async def submit_all(self, count: int) -> None:
         """Submit `count` exams: a plain one, every special one that there is room for, then all shapes in turn.
@@ -119,41 +84,17 @@ class Scenario:
             Scene(self._one_patient_twice, exams=2),
             Scene(self._missed),
             Scene(self._five_times),
+            *(Scene(partial(scene, self), exams=exams) for scene, exams in CHANGES),
         )
 
     async def _plain(self, shape: str, kind: SubjectKind) -> None:
-        await self._one(ABOUT[shape], shape=shape, kind=kind)
-
-    def _next(self) -> int:
-        self._number += 1
-        return self._number
-
-    async def _one(
-        self, about: str, *, shape: str = "complete", kind: SubjectKind = PATIENT, **arguments: Any
-    ) -> dict[str, Any]:
-        number = arguments.pop("number", None) or self._next()
-        person = arguments.pop("person", f"person {number}")
-        sources = arguments.pop("sources", frozenset({Source.WEBHOOK, Source.POLL}))
-        made = await self.sandbox.submit(
-            **{"customer": self.linked, "shape": shape, "number": number} | arguments
-        )
-        self._expect(made, about=about, kind=kind, person=person, sources=sources)
-        return made
-
-    def _expect(self, made: dict[str, Any], *, about: str, answers: Any = None, **more: Any) -> None:
-        self.expected.append(
-            Expected(
-                about=about,
-                request_uuid=made["request_uuid"],
-                exam_uuid=made["exam_uuid"],
-                sha256=tuple(capture["sha256"] for capture in made["captures"]),
-                answers=tuple(made["answers"] if answers is None else answers),
-                **more,
-            )
-        )
+        await self.submit(ABOUT[shape], shape=shape, kind=kind)
 
     async def _unknown_customer(self) -> None:
-        await self._one("unknown customer, linked later", customer=self.stranger, person="stranger's patient")
+        made = await self.submit(
+            "unknown customer, linked later", customer=self.stranger, person="stranger's patient"
+        )
+        self.on(made, waits_for_link, partial(self.clinics.link, self.stranger))
 
     async def _forged(self) -> None:
         """A notification that Clarius never sent, under the linked customer's own name."""
@@ -178,7 +119,7 @@ class Scenario:
         )
 
     async def _lost_patient(self) -> None:
-        number = self._next()
+        number = self.next_number()
         await self.sandbox.arm(
             {"kind": "cut_after"},
             server="aurabox",
@@ -186,7 +127,7 @@ class Scenario:
             path="/api/v1/patients",
             contains=f"-{number}",
         )
-        await self._one("answer to a patient's create lost", number=number, shape="gender-capital")
+        await self.submit("answer to a patient's create lost", number=number, shape="gender-capital")
 
     async def _lost_study(self) -> None:
         exam_uuid = str(uuid.uuid4())
@@ -197,10 +138,10 @@ class Scenario:
             path="/api/v1/patients/*/studies",
             contains=exam_uuid,
         )
-        await self._one("answer to a study's create lost", exam_uuid=exam_uuid, shape="gender-other")
+        await self.submit("answer to a study's create lost", exam_uuid=exam_uuid, shape="gender-other")
 
     async def _slow_down(self) -> None:
-        number = self._next()
+        number = self.next_number()
         await self.sandbox.arm(
             {
                 "kind": "status",
@@ -212,40 +153,42 @@ class Scenario:
             path="/api/v1/patients",
             contains=f"-{number}",
         )
-        await self._one("Aurabox answers 429 once", number=number, shape="gender-missing")
+        await self.submit("Aurabox answers 429 once", number=number, shape="gender-missing")
 
     async def _expiring(self) -> None:
         """Kept back until the fault is armed, because its link's name is known only then."""
-        number = self._next()
+        number = self.next_number()
         made = await self.sandbox.submit(
             customer=self.linked, number=number, captures=["jpeg", "png"], listed=False, notify_times=0
         )
         capture = made["captures"][0]["id"]
         await self.sandbox.arm({"kind": "expire"}, server="media", path=f"/captures/{capture}*")
         answers = await self.sandbox.list_and_notify(made["request_uuid"])
-        self._expect(
+        self.expect(
             made, about="a capture's link expires", kind=PATIENT, person=f"person {number}", answers=answers
         )
 
     async def _one_exam_twice(self) -> None:
-        number = self._next()
-        first = await self._one("first submission of one exam", number=number)
-        await self._one(
+        number = self.next_number()
+        first = await self.submit("first submission of one exam", number=number)
+        await self.submit(
             "second submission of it", number=number, person=f"person {number}", again=first["request_uuid"]
         )
 
     async def _one_patient_twice(self) -> None:
-        number = self._next()
+        number = self.next_number()
         person = f"person {number}"
         await asyncio.gather(
-            self._one("two exams of a new patient at once (1)", number=number, person=person),
-            self._one("two exams of a new patient at once (2)", number=number, person=person),
+            self.submit("two exams of a new patient at once (1)", number=number, person=person),
+            self.submit("two exams of a new patient at once (2)", number=number, person=person),
         )
 
     async def _missed(self) -> None:
-        await self._one(
+        await self.submit(
             "notification missed, found by polling", notify_times=0, sources=frozenset({Source.POLL})
         )
 
     async def _five_times(self) -> None:
-        await self._one(f"one notification {DUPLICATES} times at once", notify_times=DUPLICATES, at_once=True)
+        await self.submit(
+            f"one notification {DUPLICATES} times at once", notify_times=DUPLICATES, at_once=True
+        )

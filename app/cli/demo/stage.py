@@ -8,27 +8,33 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 
-from app.accounts.linking import start_link
-from app.accounts.organizations import add_organization
+from app.accounts.linking import move_link, start_link
+from app.accounts.organizations import add_organization, set_organization
 from app.accounts.registration import register_ours
 from app.accounts.users import add_user
 from app.cli.children import python
 from app.cli.demo.processes import free_port, process
 from app.cli.demo.sandbox import Sandbox, run_sandbox
+from app.cli.demo.submitting import Clinic
+from app.delivery.actions import decide
 from app.embedded import embedded_stores
 from app.errors import SonobridgeError
 from app.resources import Resources, open_resources
 from app.settings import Settings, load_settings
 from app.states import LinkState
-from app.store.links import Link
+from app.store.links import Link, link_in_force
 from app.store.organizations import Images, Organization
 from app.store.users import Role
 
 ACTOR = "demo"
 ORGANIZATION = "Harbour Clinic"
+TIMEZONE = "Australia/Melbourne"
+# said of every clinic, because one that hides names sends nothing before it is
+BURNED_IN = "no"
 READY_SECONDS = 90.0
 CONFIRM_SECONDS = 30.0
 POLL_SECONDS = 0.1
@@ -92,7 +98,7 @@ async def set_up(folder: Path, *, workers: int, images: bool) -> AsyncIterator[S
                         "name": ORGANIZATION,
                         "aurabox_key": sandbox.team_key,
                         "images": Images.UPLOADER if images else Images.NONE,
-                        "timezone": "Australia/Melbourne",
+                        "timezone": TIMEZONE,
                     },
                     actor=ACTOR,
                 )
@@ -136,12 +142,53 @@ async def _resources(settings: Settings) -> AsyncIterator[Resources]:
             yield resources
 
 
-async def link(stage: Stage, token: str) -> None:
-    """Link a Clarius account to the organisation and wait for the worker to have it confirmed."""
+@dataclass(frozen=True)
+class People:
+    """What people at the bridge do in the demo, as the commands and pages would."""
+
+    stage: Stage
+
+    async def open(self, name: str, *, linked: bool = True) -> Clinic:
+        """A new organisation over a new team, of the first one's policy; `linked`: with an account of its own."""
+        key = await self.stage.sandbox.add_team(name)
+        options = {"images": self.stage.organization.images, "timezone": TIMEZONE, "burned_in": BURNED_IN}
+        made = await add_organization(
+            self.stage.resources, {"name": name, "aurabox_key": key, **options}, actor=ACTOR
+        )
+        customer = ""
+        if linked:
+            customer, _ = await self.stage.sandbox.customer()
+            await link(self.stage, customer, made)
+        return Clinic(name=name, team=name, customer=customer)
+
+    async def link(self, customer: str) -> None:
+        """Link an account to the first organisation."""
+        await link(self.stage, customer)
+
+    async def hide_names(self, clinic: Clinic) -> None:
+        """Change the organisation's policy to de-identified."""
+        await set_organization(self.stage.resources, clinic.name, {"identity": "deidentified"}, actor=ACTOR)
+
+    async def move(self, clinic: Clinic, *, to: Clinic, under_way: str) -> None:
+        """Move the clinic's account to another organisation, and say what becomes of exams under way."""
+        hashed = await self.stage.resources.hash_customer(clinic.customer)
+        async with self.stage.resources.sessions() as session:
+            held = await link_in_force(session, hashed)
+        if held is None:
+            raise SonobridgeError("the account that is moved is not linked", code="not_linked")
+        await move_link(self.stage.resources, held.id, organization=to.name, actor=ACTOR, under_way=under_way)
+
+    async def decide(self, request_uuid: UUID, choice: str) -> None:
+        """Decide an exam in review."""
+        await decide(self.stage.resources, request_uuid, choice, actor=ACTOR)
+
+
+async def link(stage: Stage, token: str, organization: Organization | None = None) -> None:
+    """Link a Clarius account to an organisation (the first one) and wait for the worker to have it confirmed."""
     made = await start_link(
         stage.resources,
         token=token,
-        organization_id=stage.organization.id,
+        organization_id=(organization or stage.organization).id,
         user_id=None,
         actor=ACTOR,
     )

@@ -13,10 +13,10 @@ from uuid import UUID
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from sqlalchemy import select
 
-from app.cli.demo.scenario import Expected
 from app.cli.demo.stage import Stage
+from app.cli.demo.submitting import Expected
 from app.cli.output import console
-from app.states import FINAL, ExamState, Reason, Step
+from app.states import FINAL, ExamState, Step
 from app.store.exam_view import describe_exams
 from app.store.exams import Exam
 from app.store.organizations import Images
@@ -25,7 +25,8 @@ POLL_SECONDS = 0.2
 REST_SECONDS = 180.0
 
 Exams = Mapping[str, Exam]
-Look = Callable[[Exams], Awaitable[None]]
+Look = Callable[[Exams], Awaitable[bool]]
+"""Told what was just read; whether nothing is left to be done."""
 
 
 async def read_exams(stage: Stage, expected: Sequence[Expected]) -> dict[str, Exam]:
@@ -63,16 +64,12 @@ async def watch(
             update(exams)
             if submitting.done():
                 submitting.result()
-                if all(_rests(one, exams) for one in expected):
+                if await look(exams) and all(_rests(one, exams) for one in expected):
                     return True
-            await look(exams)
+            else:
+                await look(exams)
             await asyncio.sleep(POLL_SECONDS)
     return False
-
-
-def waits_for_link(exam: Exam | None) -> bool:
-    """Whether the exam waits for its customer to be linked."""
-    return exam is not None and exam.state == ExamState.WAITING and exam.reason == Reason.LINK
 
 
 def kill_a_worker(exams: Exams) -> int | None:
