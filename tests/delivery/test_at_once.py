@@ -77,22 +77,30 @@ async def are_waiting(bridge: Bridge, count: int) -> bool:
 async def at_once(
     bridge: Bridge, table: str, step: Callable[[Work], Awaitable[Outcome]], *works: Work
 ) -> list[Any]:
-    """Run the step for both; both have come as far as they can before the first may record what it made."""
+    """Run the step for both; both have come as far as they can before the first may record what it made.
+
+    As far as they can: to the insert, or to where the one that came first keeps them out.
+    """
+    kept_out: set[uuid.UUID] = set()
 
     async def run(work: Work) -> Outcome:
         async def settled() -> Outcome | None:
             try:
                 return await step(work)
             except Held:
+                kept_out.add(work.exam_id)
                 return None
 
         return await until(settled)
+
+    async def came_far(work: Work, number: int) -> bool:
+        return work.exam_id in kept_out or await are_waiting(bridge, number)
 
     async with no_row_enters(bridge, table):
         tasks = []
         for number, work in enumerate(works, start=1):
             tasks.append(asyncio.create_task(run(work)))
-            await until(lambda wanted=number: are_waiting(bridge, wanted))
+            await until(lambda work=work, wanted=number: came_far(work, wanted))
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 

@@ -32,7 +32,10 @@ BY_COMMAND = {
 
 @dataclass(frozen=True)
 class Row:
-    """One call: what a person does, and the request that the vendor sees of it."""
+    """One call: what a person does, and the request that the vendor sees of it.
+
+    `whenever`: the request may have been made before, by whoever was quicker; its path names this one thing.
+    """
 
     name: str
     act: Callable[[], Awaitable[object]]
@@ -40,12 +43,13 @@ class Row:
     path: str
     server: str = "clarius"
     effect: str | None = None
+    whenever: bool = False
 
 
 async def prove(ops: Ops, row: Row) -> None:
     """Do it, and find the request (and the effect, if it has one) in the sandbox's journal."""
     journal = ops.sandbox.journal
-    seen, done = len(journal.requests), len(journal.effects)
+    seen, done = 0 if row.whenever else len(journal.requests), len(journal.effects)
     answer = await row.act()
     status = getattr(answer, "status_code", getattr(answer, "status", 200))
     assert status < 400, f"{row.name}: {status} {getattr(answer, 'text', '')[:2000]}"
@@ -104,7 +108,14 @@ async def test_every_call_of_clarius(ops: Ops):
 
     rows = (
         Row("C1", lambda: write.post("reconcile"), "GET", f"{BASE}/exams/accessible/"),
-        Row("C2", import_and_wait, "GET", f"*/download-requests/{missed.request_uuid}/data/"),
+        # the poll may have found the exam, and a worker read its data, before this row's turn
+        Row(
+            "C2",
+            import_and_wait,
+            "GET",
+            f"*/download-requests/{missed.request_uuid}/data/",
+            whenever=True,
+        ),
         Row("C3", link_and_wait, "POST", f"{BASE}/services/customer-confirmations/"),
         Row("C4", lambda: write.get("clarius/confirmed-tokens"), "GET", f"{BASE}/services/confirmed-tokens/"),
         Row(
