@@ -98,6 +98,11 @@ def may_move(now: str, to: str) -> bool:
         return False
 
 
+def earlier(one: Step, other: Step) -> Step:
+    """The one of two steps that runs first."""
+    return min(one, other, key=list(Step).index)
+
+
 def next_step(step: str) -> Step | None:
     """The step after `step`, or None after the last."""
     order = list(Step)

@@ -24,7 +24,7 @@ from app.delivery.filing import (
 )
 from app.errors import Misuse
 from app.resources import Resources
-from app.states import ExamState, Step
+from app.states import ExamState, Step, earlier
 from app.store.exams import Exam, StaleMove
 from app.store.filings import filing_of
 from app.store.organizations import Organization
@@ -215,7 +215,8 @@ async def apply_choice(
         await start_over(resources, session, exam)
     if choice is Choice.SAME and exam.error_code == "study_of_other_subject":
         exam.subject_id = UUID(decision["subject"])
-    return step
+    # a decision is no reason to leave out what was not done yet
+    return earlier(step, Step(exam.step))
 
 
 async def _held_before(

@@ -105,10 +105,10 @@ async def _file(session: AsyncSession, exam: Exam, named: bytes) -> None:
     if filing is None:
         links = await confirmed_links(session, [exam.customer_hash] if exam.customer_hash else [])
         link = links.get(exam.customer_hash or b"")
-        if link is not None:
-            # the link may have moved since the exam was verified: nothing was sent to anybody yet
-            exam.organization_id = link.organization_id
         organization = await session.get_one(Organization, exam.organization_id)
+        if link is not None and link.organization_id != organization.id:
+            # moved since the exam was verified: the next step compares, and does what was said of exams under way
+            link = None
         await file(session, exam, organization, identity_hash=named, link=link)
         return
     if filing.identity_hash is not None and filing.identity_hash != named:

@@ -20,7 +20,7 @@ from app.delivery.staged import discard_planned, images_left
 from app.delivery.work import Work
 from app.errors import Misuse
 from app.resources import Resources
-from app.states import Reason, Step
+from app.states import Reason, Step, earlier
 from app.store.exam_events import record_event
 from app.store.exams import Exam
 from app.store.filings import RULES, Filing, filing_of, next_filing
@@ -39,7 +39,7 @@ WRONG_ANSWER = "wrong_answer"
 # a person's word that the exam belongs to whom it names now, whatever it was filed as before
 REFILE = "refile"
 
-# where an exam goes on that is filed again; else where it stands
+# where an exam goes on that is filed again, unless it has not come so far yet; else where it stands
 WHERE = {Redo.LINK: Step.MATCH, Redo.SUBJECT: Step.MATCH, Redo.IMAGES: Step.CONVERT}
 
 
@@ -221,7 +221,8 @@ async def _file_again(work: Work, how: Redo) -> Outcome:
             await start_over(work.resources, session, exam)
         elif how is Redo.IMAGES:
             await discard_planned(work.resources, session, exam)
-        to = WHERE.get(how, Step(exam.step))
+        at = Step(exam.step)
+        to = earlier(WHERE.get(how, at), at)
     log.info("filed_again", version=filing.policy_version)
     return Done(f"filed again under policy version {filing.policy_version}", to=to)
 

@@ -141,12 +141,19 @@ def _write_place(dataset: Dataset, context: StudyContext, plan: ObjectPlan) -> N
     dataset.SoftwareVersions = long_string(context.software_versions)
 
 
-def _write_deidentification(dataset: Dataset, context: StudyContext, subject: DeidentifiedSubject) -> None:
-    """PS3.15 E.1: identity removed, how, and that the times are real."""
+def require_context(context: StudyContext, subject: Subject) -> None:
+    """Raise ValueError for a context that contradicts its subject: a mistake of ours, whatever the capture is."""
+    if not isinstance(subject, DeidentifiedSubject):
+        return
     if context.burned_in == "unknown":
         raise ValueError("de-identified images need burned_in 'no' or 'mask'")
     if context.deidentify_key is None:
         raise ValueError("de-identified images need the organisation's key")
+
+
+def _write_deidentification(dataset: Dataset, context: StudyContext, subject: DeidentifiedSubject) -> None:
+    """PS3.15 E.1: identity removed, how, and that the times are real."""
+    require_context(context, subject)
     codes = [BASIC_PROFILE, KEEP_DATES]
     if context.burned_in == "mask":
         codes.insert(1, CLEAN_PIXELS)

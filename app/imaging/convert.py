@@ -3,11 +3,14 @@
 It chooses by what the bytes are and does nothing else. It can be pickled into a process pool.
 """
 
+import errno
+import os
 import warnings
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from app.imaging.attributes import require_context
 from app.imaging.bundles import convert_bundle
 from app.imaging.check import require_valid
 from app.imaging.clips import convert_clip
@@ -17,6 +20,9 @@ from app.imaging.sniff import sniff
 from app.imaging.stills import convert_jpeg, convert_png
 from app.imaging.subjects import Capture, ConvertedInstance, StudyContext, Subject
 from app.imaging.writer import sha256_of
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+PROBE_BYTES = 1 << 20
 
 
 def convert_capture(
@@ -37,7 +43,8 @@ def convert_capture(
     The same input gives the same bytes, so a repeat after a crash overwrites like with like.
 
     CaptureProblem: the capture will never become an image; nothing is left in `out_dir`.
-    OSError: the disk. ValueError: a context that contradicts itself.
+    OSError: the disk. ValueError: a context that contradicts itself. However else a library puts it, it is about the
+    capture, OSError included (pydicom says so of a file that ends too early): as long as the disk reads and writes.
     """
     if source.stat().st_size == 0:
         raise CaptureProblem("capture_empty", "The capture is empty.")
@@ -47,11 +54,40 @@ def convert_capture(
         index=capture_index,
         content_at=content_at,
     )
+    require_context(context, subject)
     out_dir.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        # A warning would carry values of the file to standard error.
-        warnings.simplefilter("ignore")
-        return _checked(_by_kind(capture, out_dir, context, subject))
+    before = set(out_dir.iterdir())
+    try:
+        with warnings.catch_warnings():
+            # A warning would carry values of the file to standard error.
+            warnings.simplefilter("ignore")
+            return _checked(_by_kind(capture, out_dir, context, subject))
+    except CaptureProblem:
+        raise
+    except Exception as error:
+        _require_disk(source, out_dir, error)
+        for path in set(out_dir.iterdir()) - before:
+            path.unlink()
+        raise CaptureProblem(
+            "capture_unreadable", f"The capture is damaged and cannot be read ({type(error).__name__})."
+        ) from error
+
+
+def _require_disk(source: Path, out_dir: Path, error: Exception) -> None:
+    """Raise the error again if the disk is to blame for it: it is full, or does not read or write just now."""
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        raise error
+    probe = out_dir / "probe"
+    try:
+        sha256_of(source)
+        with probe.open("wb") as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as trouble:
+        raise trouble from error
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _checked(made: list[ConvertedInstance]) -> list[ConvertedInstance]:

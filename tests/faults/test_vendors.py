@@ -20,6 +20,7 @@ from app.store.upstreams import upstream
 from sandbox import faults
 from sandbox.exam_shapes import SHAPES
 from sandbox.server import Sandbox
+from tests.delivery.images.scene import image_scene
 from tests.support.bridge import Bridge, open_bridge, settings_for
 from tests.support.rig import SHORT
 from tests.support.wait import until
@@ -245,6 +246,60 @@ async def test_row_39_an_answer_that_is_none_is_tried_again(bridge: Bridge, read
     assert rule.hits == 2
     assert effects(bridge, CREATES) == 2
     await bridge.ends_well()
+
+
+@pytest.mark.parametrize("read", READS)
+async def test_row_39_a_firewalls_403_once_is_tried_again(bridge: Bridge, read: str) -> None:
+    """A page of something between us and the vendor: the key works, and the exam is what was asked for."""
+    server, path = READS[read]
+    customer = await bridge.customer(await bridge.organization(images="none"))
+    page = faults.answer(403, "<html><body>Request blocked. Incident 17-23</body></html>")
+    rule = bridge.sandbox.faults.arm(page, server=server, method="GET", path=path)
+    submitted = await bridge.sandbox.submit_exam(customer=customer)
+    await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED, timeout=60)
+    assert rule.hits == 1
+    assert effects(bridge, CREATES) == 2
+    await bridge.ends_well()
+
+
+BLOCKED = {**GARBLED, "403": lambda: faults.answer(403, "<html>Request blocked</html>")}
+IMAGE_READS = {
+    "uploader config": ("uploader", "*/uploader/config"),
+    "instances": ("dicomweb", "/dicomweb/*"),
+}
+
+
+@pytest.mark.parametrize("garbled", BLOCKED)
+async def test_row_39_a_known_patient_whose_record_is_not_to_be_read_once(
+    bridge: Bridge, garbled: str
+) -> None:
+    customer = await bridge.customer(await bridge.organization(images="none"))
+    first = await bridge.sandbox.submit_exam(customer=customer, number=7)
+    await bridge.reaches(first.request_uuid, ExamState.DELIVERED)
+    (person,) = bridge.sandbox.team().people
+    rule = bridge.sandbox.faults.arm(
+        BLOCKED[garbled](), server="aurabox", method="GET", path=f"/api/v1/patients/{person}"
+    )
+    second = await bridge.sandbox.submit_exam(customer=customer, number=7)
+    await bridge.reaches(second.request_uuid, ExamState.DELIVERED, timeout=60)
+    assert rule.hits == 1
+    assert effects(bridge, "aurabox.patient.create") == 1
+    await bridge.ends_well()
+
+
+@pytest.mark.parametrize("garbled", BLOCKED)
+@pytest.mark.parametrize("read", IMAGE_READS)
+async def test_row_39_a_read_around_images_that_is_none_is_tried_again(
+    settings: Settings, read: str, garbled: str
+) -> None:
+    transport, path = IMAGE_READS[read]
+    async with image_scene(settings, transport, given={**SHORT, "lease_seconds": 6.0}) as scene:
+        rule = scene.sandbox.faults.arm(BLOCKED[garbled](), server="aurabox", method="GET", path=path)
+        submitted = await scene.submit("jpeg")
+        await scene.reaches(submitted, ExamState.DELIVERED, timeout=60)
+        assert rule.hits == 1
+        assert len(scene.received) == 1
+        await scene.bridge.ends_well()
 
 
 # row 18

@@ -1,12 +1,18 @@
-"""What takes long, or is away for long, is waited for: row 43 of faults.md; nobody healthy is given up meanwhile."""
+"""What takes long, or is away for long, is waited for: rows 43 and 44 of docs/faults.md; nobody healthy is given up."""
 
+from sqlalchemy import select
+
+from app.accounts.organizations import set_organization
 from app.settings import Settings
-from app.states import ExamState
+from app.states import ExamState, Reason
+from app.store.base import in_seconds
+from app.store.upstreams import upstream
 from sandbox import faults
 from sandbox.server import Sandbox
 from tests.support.bridge import open_bridge, settings_for
 from tests.support.exams import history
 from tests.support.rig import SHORT
+from tests.support.wait import until
 
 
 async def test_row_43_a_search_longer_than_every_hold(settings: Settings) -> None:
@@ -20,4 +26,44 @@ async def test_row_43_a_search_longer_than_every_hold(settings: Settings) -> Non
             exam = await bridge.reaches(one.request_uuid, ExamState.DELIVERED, timeout=90)
             assert "lease_expired" not in await history(bridge.resources, exam.id)
         assert len(sandbox.journal.requests_to("aurabox", "GET", "*/patients")) == 1
+        await bridge.ends_well()
+
+
+BUDGET_SECONDS = 4.0
+
+
+async def test_row_44_a_pause_longer_than_the_whole_budget_with_trouble_before_and_after(
+    settings: Settings,
+) -> None:
+    """A hiccup, a key that is refused for longer than exams are tried at all, its new key, another hiccup."""
+    wanted = {**SHORT, "retry_budget_hours": BUDGET_SECONDS / 3600, "credentials_probe_seconds": 1.0}
+    async with (
+        Sandbox() as sandbox,
+        open_bridge(settings_for(settings, sandbox, **wanted), sandbox) as bridge,
+    ):
+        clinic = await bridge.organization(images="none")
+        customer = await bridge.customer(clinic)
+        hiccup = sandbox.faults.arm(faults.answer(503), server="aurabox", method="GET")
+        refused = sandbox.faults.arm(faults.answer(401), server="aurabox", times=None)
+        exams = [await sandbox.submit_exam(customer=customer, captures=()) for _ in range(4)]
+        account = f"aurabox:{clinic.id}"
+
+        async def paused_for_long() -> bool:
+            async with bridge.resources.sessions() as session:
+                known = await upstream(session, account)
+                long_ago = await session.scalar(select(in_seconds(-2 * BUDGET_SECONDS)))
+            return bool(known and known.refused_since and long_ago and known.refused_since < long_ago)
+
+        await until(paused_for_long, timeout=60)
+        assert (hiccup.hits, refused.hits > 0) == (1, True)
+        for one in exams:
+            assert (await bridge.exam(one.request_uuid)).reason == Reason.PAUSED
+        sandbox.faults.clear()
+        again = sandbox.faults.arm(faults.answer(503), server="aurabox", path="*/studies")
+        await set_organization(
+            bridge.resources, clinic.name, {"aurabox_key": sandbox.team().key}, actor="test"
+        )
+        for one in exams:
+            await bridge.reaches(one.request_uuid, ExamState.DELIVERED, timeout=60)
+        assert again.hits == 1
         await bridge.ends_well()

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+import resource
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -43,6 +44,19 @@ def test_what_is_no_picture_is_refused_with_a_reason(tmp_path, content, code):
 def test_a_missing_file_is_an_error_of_the_disk_not_of_the_capture(tmp_path):
     with pytest.raises(FileNotFoundError):
         convert_capture(tmp_path / "x", tmp_path / "out", context_for(HUMAN), HUMAN, capture_index=0)
+
+
+def test_a_disk_that_takes_nothing_is_no_damage(tmp_path):
+    """Conversion fails for want of room, and so does writing anything else: the capture may be sound."""
+    source = jpeg(tmp_path / "c")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            convert_capture(source, tmp_path / "out", context_for(HUMAN), HUMAN, capture_index=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert convert_capture(source, tmp_path / "out", context_for(HUMAN), HUMAN, capture_index=0)
 
 
 def test_an_oversized_still_is_refused_unread(tmp_path):

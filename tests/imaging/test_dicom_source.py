@@ -141,6 +141,20 @@ def test_a_cut_dicom_is_truncated(convert, tmp_path, compressed, missing):
     assert caught.value.code == "capture_truncated"
 
 
+@pytest.mark.parametrize("as_member", [False, True])
+def test_row_46_cut_anywhere_at_all_it_is_the_captures_problem(convert, tmp_path, as_member):
+    """pydicom says OSError of a file that ends within the header of an item: that is not the disk."""
+    whole = scanner_dicom(tmp_path / "d").read_bytes()
+    source = tmp_path / "cut"
+    for length in range(132, 1500, 1 if not as_member else 40):
+        source.write_bytes(whole[:length])
+        if as_member:
+            bundle(source, {"1": whole[:length]})
+        with pytest.raises(CaptureProblem):
+            convert(source)
+        assert not list((tmp_path / "converted").glob("*"))
+
+
 def test_nonsense_after_the_prefix_is_unreadable(convert, tmp_path):
     source = tmp_path / "bad"
     source.write_bytes(bytes(128) + b"DICM" + b"\xff" * 64)

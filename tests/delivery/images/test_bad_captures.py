@@ -1,5 +1,7 @@
 """Captures that can't become images: the others are delivered, and a person reads what is missing and why."""
 
+from pathlib import Path
+
 import pytest
 
 from app.delivery.actions import release_exam, retry_exam
@@ -7,7 +9,11 @@ from app.settings import Settings
 from app.states import ExamState
 from app.store.exams import Exam
 from sandbox import faults
+from sandbox.clarius.captures import keep_capture
+from sandbox.media import Made
 from tests.delivery.images.scene import TRANSPORTS, Scene, image_scene
+from tests.imaging.samples import scanner_dicom
+from tests.support.wait import until
 
 BAD = {
     "jpeg-truncated": "capture_truncated",
@@ -25,6 +31,26 @@ def request_of(exam: Exam) -> dict[str, object]:
 async def in_review(scene: Scene, *captures: str, **more: object) -> tuple[object, Exam]:
     submitted = await scene.submit(*captures, **more)
     return submitted, await scene.reaches(submitted, ExamState.REVIEW)
+
+
+async def test_row_46_damage_that_a_library_calls_a_fault_of_the_disk_is_the_captures(
+    settings: Settings, tmp_path: Path
+) -> None:
+    async with image_scene(settings, "uploader") as scene:
+        held = scene.sandbox.faults.arm(faults.hold(), server="media")
+        submitted = await scene.submit("jpeg", "png")
+        await until(lambda: held.waiting == 1)
+        # it ends within the header of a sequence's item, which pydicom reports as OSError
+        whole = scanner_dicom(tmp_path / "d").read_bytes()
+        cut = whole.index(b"\xfe\xff\x00\xe0") + 4
+        made = Made("dicom", whole[:cut], "application/dicom", "dcm")
+        keep_capture(scene.sandbox.world, made, capture_id=submitted.captures[1].id)
+        held.release()
+        exam = await scene.reaches(submitted, ExamState.REVIEW, timeout=60)
+        assert exam.error_code == "captures_missing"
+        assert [one.problem_code for one in await scene.captures(submitted)] == [None, "capture_unreadable"]
+        assert len(scene.received) == 1
+        await scene.bridge.ends_well()
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
