@@ -9,6 +9,7 @@ from sqlalchemy import func, update
 from app.settings import Settings
 from app.states import ExamState, Reason
 from app.store.base import in_seconds
+from app.store.captures import Capture
 from app.store.exams import Exam
 from app.store.links import Link
 from app.store.organizations import Organization, Policy
@@ -216,3 +217,15 @@ async def test_a_planted_breach_is_found(
 ) -> None:
     await plant(delivered)
     assert f"{invariant}: " in await delivered.found()
+
+
+async def test_bytes_that_are_not_those_that_were_served_are_found(settings: Settings) -> None:
+    async with open_clinic(settings) as clinic:
+        bridge = clinic.bridge
+        submitted = await bridge.sandbox.submit_exam(customer=clinic.customer, captures=("jpeg", "png"))
+        exam = await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED)
+        scene = Scene(resources=bridge.resources, sandbox=bridge.sandbox)
+        assert await violations(scene) == []
+        async with bridge.resources.sessions.begin() as session:
+            await session.execute(update(Capture).where(Capture.exam_id == exam.id).values(sha256="0" * 64))
+        assert len([line for line in await violations(scene) if line.startswith("I7: ")]) == 2

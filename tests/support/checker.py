@@ -1,4 +1,4 @@
-"""Checks the invariants of a system at rest (faults.md, "Faults to survive") over database, journal, logs and staging.
+"""Checks the invariants of a system at rest (docs/faults.md, "The invariants") over database, journal, logs and staging.
 
 Each check is a function that yields one readable line for each violation; `violations` runs them all. I10 and I11 are in
 `whose.py`, I12 and I13 in `trouble.py`.
