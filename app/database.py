@@ -39,6 +39,8 @@ LOOK_SECONDS = 5.0
 PATIENCE_SECONDS = 3.0
 # a server that was only slow answers the old connection soon after it answered the new one
 GRACE_SECONDS = 1.0
+# a connection is ended by word; how long a process that ends waits for the server to have heard it
+GOODBYE_SECONDS = 5.0
 
 READ_ONLY = "25006"
 # what a connection attempt or a statement of asyncpg's may end in
@@ -125,6 +127,15 @@ class Watch:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
             await self._drop()
+
+    async def close(self, engine: AsyncEngine) -> None:
+        """Close the pool; a connection whose server does not hear it is broken off, so that the process can end."""
+        try:
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await engine.dispose()
+        except TimeoutError:
+            self._break_off(before=time.monotonic())
+            await engine.dispose()
 
     async def _run(self) -> None:
         while True:

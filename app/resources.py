@@ -195,7 +195,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     finally:
         await pool.aclose()
         await queue.aclose()
-        await engine.dispose()
+        await watch.close(engine)
 
 
 async def schema_revision(session: AsyncSession) -> str | None:

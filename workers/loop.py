@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.accounts.alerts import watch_when_due
-from app.database import CONNECT_SECONDS
+from app.database import CONNECT_SECONDS, GOODBYE_SECONDS
 from app.inbox.receive import WAKE_CHANNEL
 from app.resources import Resources
 from app.settings import asyncpg_dsn
@@ -106,7 +106,7 @@ class Loop:
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 log.warning("listening_ended")
             finally:
-                await connection.close()
+                await connection.close(timeout=GOODBYE_SECONDS)
 
 
 async def beats(resources: Resources) -> None:

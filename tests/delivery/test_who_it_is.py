@@ -92,7 +92,8 @@ async def test_sisters_whose_names_differ_in_a_vowel_sign(settings: Settings) ->
 
 async def test_contradicting_people_of_one_identifier_at_one_moment(settings: Settings) -> None:
     """The second comes while the first is being made: it waits, and then it is a contradiction; nobody is made for it."""
-    async with open_clinic(settings) as clinic:
+    # the first's request outlasts the hold, however long this takes
+    async with open_clinic(settings, timing={"request_seconds": 90.0}) as clinic:
         held = clinic.bridge.sandbox.faults.arm(
             faults.hold(), server="aurabox", method="POST", path="*/patients", times=1
         )

@@ -1,7 +1,7 @@
 """Row 41: connections that go dead without an end, a server that takes no writes any more."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from sqlalchemy import text
@@ -79,6 +79,16 @@ async def test_row_41_a_server_that_is_only_slow_loses_no_connection(
         await until(lambda: proxy.connections > before, what="the watch tries another")
         proxy.release()
         assert await session.scalar(text("SELECT 2")) == 2
+
+
+async def test_row_41_a_process_ends_though_nobody_noticed_that_its_connections_went_dead(
+    settings: Settings, sandbox: Sandbox
+) -> None:
+    async with through_a_proxy(settings, sandbox) as (proxy, resources):
+        async with AsyncExitStack() as held:
+            for _ in range(6):
+                await (await held.enter_async_context(resources.sessions())).execute(text("SELECT 1"))
+        assert proxy.deaden() >= 6
 
 
 @pytest.fixture

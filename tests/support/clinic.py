@@ -1,8 +1,9 @@
 """One organisation without images and its linked customer over a whole bridge, for tests of who an exam is filed as."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from app.settings import Settings
@@ -56,10 +57,12 @@ class Clinic:
 
 
 @asynccontextmanager
-async def open_clinic(settings: Settings, **options: Any) -> AsyncIterator[Clinic]:
-    """`options` are the organisation's."""
+async def open_clinic(
+    settings: Settings, *, timing: Mapping[str, float] = MappingProxyType({}), **options: Any
+) -> AsyncIterator[Clinic]:
+    """`timing` are settings that differ from `SHORT`, `options` are the organisation's."""
     async with Sandbox(teams=("Team One", "Team Two")) as sandbox:
-        wanted = settings_for(settings, sandbox, **SHORT)
+        wanted = settings_for(settings, sandbox, **{**SHORT, **timing})
         async with open_bridge(wanted, sandbox) as bridge:
             organization = await bridge.organization(**{"images": "none", **options})
             yield Clinic(bridge, organization, await bridge.customer(organization))
