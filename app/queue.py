@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from arq.connections import ArqRedis
+from arq.jobs import Job
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
@@ -54,7 +55,7 @@ class Queue:
 
     def __init__(self, redis_url: str) -> None:
         self._redis = connect(redis_url)
-        self._pool = self._redis.connection_pool
+        self._ringing: set[asyncio.Task[Job | None]] = set()
 
     def __repr__(self) -> str:
         return "Queue()"
@@ -63,15 +64,27 @@ class Queue:
         """Ask for work on one row; False when Redis did not take it in time (the sweep will).
 
         The id holds the lease epoch: a row that was worked on since has a new one, so an old job or result
-        that Redis still keeps can't swallow this ring.
+        that Redis still keeps can't swallow this ring. What takes longer goes on by itself: a pipeline that is
+        cancelled keeps its connection, and the pool would be used up some day.
         """
-        try:
-            async with asyncio.timeout(RING_SECONDS):
-                await self._redis.enqueue_job(JOB_NAME, kind, str(row_id), _job_id=f"{kind}:{row_id}:{epoch}")
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning("ring_failed", kind=kind, error_type=type(error).__name__)
-            return False
-        return True
+        job_id = f"{kind}:{row_id}:{epoch}"
+        ringing = asyncio.create_task(self._redis.enqueue_job(JOB_NAME, kind, str(row_id), _job_id=job_id))
+        self._ringing.add(ringing)
+        ringing.add_done_callback(self._rung)
+        await asyncio.wait({ringing}, timeout=RING_SECONDS)
+        error = ringing.exception() if ringing.done() else TimeoutError()
+        if error is None:
+            return True
+        if not isinstance(error, (RedisError, OSError, TimeoutError)):
+            raise error
+        log.warning("ring_failed", kind=kind, error_type=type(error).__name__)
+        return False
+
+    def _rung(self, ringing: asyncio.Task[Job | None]) -> None:
+        self._ringing.discard(ringing)
+        if not ringing.cancelled():
+            # read here, or asyncio complains of an error that nobody asked for
+            ringing.exception()
 
     async def alive(self) -> bool:
         """Whether Redis answers within `RING_SECONDS`."""
@@ -83,5 +96,6 @@ class Queue:
         return True
 
     async def aclose(self) -> None:
-        """Let the connections go."""
+        """Let the connections go, after the rings that are under way; each call of theirs is bounded."""
+        await asyncio.gather(*self._ringing, return_exceptions=True)
         await self._redis.aclose(close_connection_pool=True)

@@ -18,8 +18,8 @@ from app.store.base import in_seconds
 from app.store.upstreams import BREAKER_LEAST_CALLS, Upstream, upstream
 from sandbox import faults
 from sandbox.faults import Rule
-from sandbox.server import Sandbox
 from tests.support.bridge import settings_for
+from tests.support.clarius import Sandbox
 from tests.support.exams import add_exam, reread
 
 ACCOUNT = "clarius"

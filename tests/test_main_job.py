@@ -2,8 +2,8 @@
 
 from app.settings import Settings
 from app.states import ExamState
-from sandbox.server import Sandbox
 from tests.support.bridge import open_bridge, settings_for
+from tests.support.clarius import Sandbox
 
 
 async def test_a_notification_becomes_a_patient_and_a_study(settings: Settings) -> None:

@@ -9,11 +9,11 @@ import structlog
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.requests import ClientDisconnect
 
 from app.crypto import CannotUnseal
-from app.inbox.receive import COMMIT_SECONDS, Notification, Verdict, receive
+from app.inbox.receive import COMMIT_SECONDS, Notification, Receipt, Verdict, receive
 from app.metrics import webhooks
 from app.resources import Resources
 from app.web.dependencies import ResourcesDep
@@ -74,7 +74,7 @@ async def _take(request: Request, resources: Resources) -> JSONResponse:
     claim = _parse(await _read(request))
     try:
         async with asyncio.timeout(COMMIT_SECONDS):
-            receipt = await receive(resources, claim)
+            receipt = await _receive(resources, claim)
     except (SQLAlchemyError, OSError, TimeoutError, CannotUnseal) as error:
         webhooks.labels(outcome="unavailable").inc()
         log.warning("webhook_not_taken", error_type=type(error).__name__)
@@ -83,6 +83,19 @@ async def _take(request: Request, resources: Resources) -> JSONResponse:
     if receipt.verdict is Verdict.FULL:
         raise _busy("too many notifications wait for a link; this one was not taken")
     return JSONResponse({"status": receipt.verdict, "request_uuid": str(claim.request_uuid)}, status_code=202)
+
+
+async def _receive(resources: Resources, claim: Notification) -> Receipt:
+    """Store it; once more where the connection was what failed, for Clarius does not ask twice.
+
+    After a failover the pool holds connections that are dead or read-only: the first to notice drops them all.
+    """
+    try:
+        return await receive(resources, claim)
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+    return await receive(resources, claim)
 
 
 def _busy(detail: str) -> Problem:

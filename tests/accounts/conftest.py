@@ -9,7 +9,7 @@ from app.accounts.organizations import add_organization
 from app.resources import Resources, open_resources
 from app.settings import Settings
 from app.store.organizations import Organization
-from sandbox.server import Sandbox
+from tests.support.clarius import Sandbox
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from app.store.organizations import Organization
 from app.store.release import release_stragglers
 from app.store.upstreams import upstream
 from sandbox.faults import answer, cut_after, cut_before, hold, too_many
-from sandbox.server import Sandbox
+from tests.support.clarius import Sandbox
 from tests.support.wait import until
 
 C3 = "*/customer-confirmations/"

@@ -17,8 +17,8 @@ from app.store.base import in_seconds
 from app.store.runs import Run, begin_run
 from app.store.secrets import read_secret
 from sandbox.faults import answer, cut_after
-from sandbox.server import Sandbox
 from tests.support.bridge import settings_for
+from tests.support.clarius import Sandbox
 from tests.support.processes import environment_of
 
 

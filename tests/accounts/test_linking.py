@@ -27,7 +27,7 @@ from app.store.links import Link, confirmed_links
 from app.store.organizations import Organization
 from app.store.runs import last_run
 from sandbox.faults import answer
-from sandbox.server import Sandbox
+from tests.support.clarius import Sandbox
 
 
 async def linked(resources: Resources, organization: Organization, token: str) -> Link:

@@ -7,9 +7,9 @@ import pytest
 from playwright.async_api import Browser
 
 from app.settings import Settings
-from sandbox.server import Sandbox
 from tests.support.bridge import Bridge, open_bridge, settings_for
 from tests.support.browser.chromium import need_browser, open_chromium, skip_without_browser
+from tests.support.clarius import Sandbox
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

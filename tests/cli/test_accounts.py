@@ -8,8 +8,8 @@ from app.resources import Resources
 from app.states import ExamState
 from app.store.audit import AuditEvent
 from app.store.exams import Exam
-from sandbox.server import Sandbox
 from tests.cli.conftest import Cli
+from tests.support.clarius import Sandbox
 from tests.support.exams import add_exam
 
 KEY = "aura-key-0123456789"

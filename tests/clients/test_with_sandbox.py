@@ -18,7 +18,7 @@ from app.errors import LookFirst, NotThere, Rejected, RenewCredentials
 from sandbox import faults
 from sandbox.dicom_files import dicom_file
 from sandbox.media import scan_image
-from sandbox.server import Sandbox
+from tests.support.clarius import Sandbox
 
 STUDY = "2.25.4242"
 

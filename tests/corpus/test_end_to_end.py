@@ -11,9 +11,9 @@ import pytest
 from app.settings import Settings
 from app.states import ExamState
 from app.store.exams import Exam
-from sandbox.server import Sandbox
 from tests.delivery.images.scene import TRANSPORTS, image_scene
 from tests.support.bridge import Bridge, open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.rig import SHORT
 
 LONG = "https://fhir.clinic.example/identifiers/medical-record-number/patients|"

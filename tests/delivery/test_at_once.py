@@ -22,8 +22,8 @@ from app.states import Step
 from app.store.organizations import Organization
 from app.store.studies import Study
 from app.store.subjects import Subject, SubjectKind
-from sandbox.server import Sandbox
 from tests.support.bridge import Bridge, open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.exams import add_exam, hold, reread
 from tests.support.wait import until
 

@@ -22,8 +22,8 @@ from app.store.exam_events import record_event
 from app.store.exams import Exam
 from app.store.organizations import Organization
 from sandbox import faults
-from sandbox.server import Sandbox
 from tests.support.bridge import Bridge, open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.exams import add_exam, history, hold, reread
 from tests.support.wait import until
 

@@ -10,8 +10,8 @@ from app.states import ExamState
 from sandbox import faults
 from sandbox.aurabox.state import Person, new_uuid
 from sandbox.faults import Rule
-from sandbox.server import Sandbox
 from tests.support.bridge import Bridge, open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.rig import SHORT
 from tests.support.wait import until
 

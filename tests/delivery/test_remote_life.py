@@ -15,9 +15,9 @@ from app.store.exams import Exam
 from app.store.subjects import Subject
 from sandbox import faults
 from sandbox.aurabox.state import Person
-from sandbox.server import Sandbox
 from tests.delivery.images.scene import image_scene
 from tests.support.bridge import Bridge, open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.rig import SHORT
 from tests.support.wait import until
 

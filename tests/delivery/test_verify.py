@@ -9,8 +9,8 @@ import pytest
 from app.delivery.actions import release_exam
 from app.settings import Settings
 from app.states import ExamState, Reason
-from sandbox.server import Sandbox
 from tests.support.bridge import Bridge, open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.rig import SHORT
 
 

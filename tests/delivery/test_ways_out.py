@@ -20,8 +20,8 @@ from app.settings import Settings
 from app.states import ExamState, Step
 from app.store.exams import Exam
 from sandbox import faults
-from sandbox.server import Sandbox
 from tests.support.bridge import open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.clinic import Clinic, open_clinic
 from tests.support.rig import SHORT
 from tests.support.wait import until

@@ -58,6 +58,8 @@ class User:
 
     def end_by(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
+        # only then may its input end, which makes it leave by itself
+        self.process.wait()
         _, errors = self.process.communicate()
         assert "Traceback" not in errors or number == signal.SIGINT, errors
         return self.process.returncode

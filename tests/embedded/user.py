@@ -24,6 +24,14 @@ def tell(report: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
+async def told_to_leave() -> None:
+    """Waits for a line, or the end, of the standard input, in no thread: a signal would have to wait for that too."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.readline()
+
+
 async def main() -> None:
     """Enters, writes something to both stores, tells about it, waits, leaves."""
     folder = Path(sys.argv[1])
@@ -57,7 +65,7 @@ async def main() -> None:
             await connection.close()
             await client.aclose()
             tell(report)
-            await asyncio.to_thread(sys.stdin.readline)
+            await told_to_leave()
     except EmbeddedError as error:
         tell({"problem": error.problem, "remedy": error.remedy})
         raise SystemExit(1) from None

@@ -8,7 +8,7 @@ from app.accounts.linking import start_link
 from app.states import ExamState
 from app.store.runs import last_run
 from sandbox import faults
-from sandbox.server import Sandbox
+from tests.support.clarius import Sandbox
 from tests.support.processes import Running
 from tests.support.rig import Rig
 from tests.support.wait import until

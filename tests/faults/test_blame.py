@@ -27,9 +27,9 @@ from app.store.organizations import Organization
 from app.store.overview import read_overview
 from app.store.upstreams import upstream
 from sandbox import faults
-from sandbox.server import Sandbox
 from tests.delivery.images.scene import image_scene
 from tests.support.bridge import Bridge, open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.rig import SHORT, Rig
 from tests.support.wait import until
 

@@ -17,9 +17,9 @@ from app.states import ExamState, Reason, Step
 from app.store.exams import Exam
 from app.store.links import Link
 from sandbox import faults
-from sandbox.server import Sandbox
 from sandbox.submitting import Submitted
 from tests.support.bridge import Bridge, open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.rig import SHORT, image_settings
 from tests.support.wait import until
 

@@ -12,8 +12,8 @@ from app.settings import Settings
 from app.states import ExamState
 from app.store.base import in_seconds
 from sandbox import faults
-from sandbox.server import Sandbox
 from tests.support.bridge import open_bridge, settings_for, working
+from tests.support.clarius import Sandbox
 from tests.support.exams import add_exam, reread
 from tests.support.proxy import Proxy
 from tests.support.rig import SHORT, Rig

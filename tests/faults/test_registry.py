@@ -13,10 +13,10 @@ from app.settings import Settings
 from app.states import ExamState, Reason, Step
 from app.store.base import in_seconds
 from app.store.creates import Create, CreateState
-from sandbox.server import Sandbox
 from tests.support.at_rest import Scene
 from tests.support.bridge import settings_for
 from tests.support.checker import violations
+from tests.support.clarius import Sandbox
 from tests.support.effects import points_missing, uncovered_calls
 from tests.support.exams import add_exam
 from tests.support.linked import add_clinic

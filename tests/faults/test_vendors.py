@@ -19,9 +19,9 @@ from app.store.exam_events import timeline
 from app.store.upstreams import upstream
 from sandbox import faults
 from sandbox.exam_shapes import SHAPES
-from sandbox.server import Sandbox
 from tests.delivery.images.scene import image_scene
 from tests.support.bridge import Bridge, open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.rig import SHORT
 from tests.support.wait import until
 
@@ -383,7 +383,7 @@ async def test_row_32_a_missing_sealing_key_pauses_and_the_old_one_opens(
         missing = base.model_copy(update={"secret_keys": [SecretStr(new_key().get_secret_value())]})
         async with open_bridge(missing, sandbox) as bridge:
             # what needs the key is refused and not lost, and the service stays up
-            refused = await sandbox.submit_exam(customer=customer)
+            refused = await sandbox.submit_exam(once=True, customer=customer)
             assert refused.answers == (503,)
         both = base.model_copy(update={"secret_keys": [new_key(), old]})
         async with open_bridge(both, sandbox) as bridge:

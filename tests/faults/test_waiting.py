@@ -8,9 +8,9 @@ from app.states import ExamState, Reason
 from app.store.base import in_seconds
 from app.store.upstreams import upstream
 from sandbox import faults
-from sandbox.server import Sandbox
 from sandbox.submitting import Submitted
 from tests.support.bridge import Bridge, open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.exams import history
 from tests.support.rig import SHORT
 from tests.support.wait import until

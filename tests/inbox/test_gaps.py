@@ -7,8 +7,8 @@ import pytest
 from app.inbox.gaps import NOT_HERE, find_gaps
 from app.resources import Resources, open_resources
 from app.settings import Settings
-from sandbox.server import Sandbox
 from tests.support.bridge import settings_for
+from tests.support.clarius import Sandbox
 
 
 @pytest.fixture

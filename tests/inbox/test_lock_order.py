@@ -21,8 +21,8 @@ from app.states import ExamState, LinkState, Reason, Step
 from app.store.claims import Claim
 from app.store.exams import Exam, forget_staging, wake_account
 from app.store.links import Link
-from sandbox.server import Sandbox
 from tests.support.bridge import settings_for
+from tests.support.clarius import Sandbox
 from tests.support.exams import add_exam, hold, reread
 from tests.support.linked import add_clinic, add_link
 from tests.support.wait import until

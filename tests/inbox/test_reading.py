@@ -20,8 +20,8 @@ from sandbox import faults
 from sandbox.aurabox.state import new_uuid
 from sandbox.clarius.state import ExamRequest
 from sandbox.exam_shapes import shape_named
-from sandbox.server import Sandbox
 from tests.support.bridge import settings_for
+from tests.support.clarius import Sandbox
 from tests.support.wait import until
 
 POLL = "*/exams/accessible/"

@@ -16,8 +16,8 @@ from app.store.claims import open_claims
 from app.store.exams import Exam, find_exam, move
 from app.store.runs import last_run
 from sandbox import faults
-from sandbox.server import Sandbox
 from tests.support.bridge import settings_for
+from tests.support.clarius import Sandbox
 from tests.support.linked import add_clinic, add_link
 from tests.support.wait import until
 

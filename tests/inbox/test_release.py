@@ -17,8 +17,8 @@ from app.store.exam_events import ExamEvent
 from app.store.exams import Exam
 from app.store.links import Link
 from app.store.release import AT_ONCE, release_customer
-from sandbox.server import Sandbox
 from tests.support.bridge import settings_for
+from tests.support.clarius import Sandbox
 from tests.support.linked import add_clinic
 
 MANY = 2 * AT_ONCE + 10

@@ -19,9 +19,9 @@ from app.store.claims import Claim
 from app.store.exams import Exam, find_exam
 from app.store.overview import read_overview
 from app.store.runs import begin_run, end_run
-from sandbox.server import Sandbox
 from tests.inbox.test_receive import notice, row
 from tests.support.bridge import open_bridge, settings_for, working
+from tests.support.clarius import Sandbox
 from tests.support.exams import history
 from tests.support.linked import add_clinic, add_link
 from tests.support.wait import until

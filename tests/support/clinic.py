@@ -11,9 +11,9 @@ from app.states import ExamState
 from app.store.exams import Exam
 from app.store.organizations import Organization
 from sandbox.aurabox.state import Person
-from sandbox.server import Sandbox
 from sandbox.submitting import Submitted
 from tests.support.bridge import Bridge, open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.rig import SHORT
 from tests.support.wait import until
 

@@ -12,10 +12,10 @@ from app.resources import open_resources
 from app.settings import Settings
 from app.store.organizations import Organization
 from sandbox.aurabox.state import Team
-from sandbox.server import Sandbox
 from tests.support.at_rest import Scene
 from tests.support.bridge import Bridge, settings_for
 from tests.support.checker import ends
+from tests.support.clarius import Sandbox
 from tests.support.ports import free_port
 from tests.support.processes import Running, Zygote, start
 from tests.support.wait import until

@@ -14,8 +14,8 @@ from app.accounts.users import add_user
 from app.settings import Settings
 from app.states import ExamState
 from sandbox.clarius.state import EXAM_APPLICATIONS
-from sandbox.server import Sandbox
 from tests.support.bridge import open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.ops import Ops, open_ops
 from tests.support.pages import Browsing, Page
 

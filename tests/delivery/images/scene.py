@@ -25,9 +25,9 @@ from sandbox.aurabox.state import Instance as Received
 from sandbox.aurabox.state import Study
 from sandbox.clarius.state import Capture as ServedCapture
 from sandbox.faults import Rule
-from sandbox.server import Sandbox
 from sandbox.submitting import Submitted
 from tests.support.bridge import Bridge, open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.wait import until
 
 TRANSPORTS = ("uploader", "dicomweb")

@@ -12,8 +12,8 @@ from app.logs import configure_logging
 from app.settings import Settings
 from app.store.organizations import Organization
 from app.store.users import Role, User
-from sandbox.server import Sandbox
 from tests.support.bridge import Bridge, open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.pages import Browsing
 
 PASSWORD = "violet kettle seventeen"

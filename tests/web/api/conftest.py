@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.settings import Settings
-from sandbox.server import Sandbox
 from tests.support.bridge import open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.ops import Ops, open_ops
 
 

@@ -10,8 +10,8 @@ from sqlalchemy import update
 from app.settings import Settings
 from app.states import ExamState
 from app.store.exams import Exam
-from sandbox.server import Sandbox
 from tests.support.bridge import open_bridge, settings_for
+from tests.support.clarius import Sandbox
 from tests.support.ops import Ops, open_ops
 from tests.support.rig import SHORT
 from tests.support.wait import until
