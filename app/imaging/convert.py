@@ -116,4 +116,8 @@ def _by_kind(
         return [one[kind](capture, out_dir, context, subject)]
     if kind == "zip":
         return convert_bundle(capture, out_dir, context, subject)
+    if kind == "heif":
+        raise CaptureProblem(
+            "capture_wrong_kind", "The capture is a HEIC or AVIF picture, a kind that is not taken."
+        )
     raise CaptureProblem("capture_wrong_kind", "The capture is not an image or clip of a kind that we know.")

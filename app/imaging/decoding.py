@@ -12,7 +12,7 @@ from av.video.reformatter import ColorRange, Interpolation
 from PIL import Image, ImageFile, PngImagePlugin
 
 from app.imaging.errors import CaptureProblem
-from app.imaging.jpeg import Jpeg
+from app.imaging.jpeg import Jpeg, exif_orientation
 from app.imaging.limits import MAX_IMAGE_PIXELS
 
 Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
@@ -26,6 +26,11 @@ EXACT_SCALING = (
     | Interpolation.FULL_CHR_H_INT
 )
 """Without these flags the result depends on the processor's instruction set."""
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER_BYTES = 13
+_PNG_ANCILLARY = 0x20
+_PNG_PALETTE = 3
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 """All that Pillow's readers raise on damaged data."""
@@ -58,6 +63,24 @@ def check_decodes(jpeg: Jpeg) -> None:
         _load(image)
 
 
+def check_strictly(jpeg: Jpeg) -> None:
+    """Decode a JPEG with a decoder that ends at the first wrong code, for the kinds that are not walked.
+
+    What that decoder does not know at all (lossless with a predictor of its own, say) is left to `decode_jpeg`.
+    """
+    context = av.CodecContext.create("mjpeg", "r")
+    context.thread_count = 1
+    context.options = {"err_detect": "explode"}
+    try:
+        frames = [*context.decode(av.Packet(jpeg.data)), *context.decode(None)]
+    except NotImplementedError:
+        return
+    except av.error.FFmpegError as error:
+        raise _damaged() from error
+    if len(frames) != 1:
+        raise _damaged()
+
+
 def decode_jpeg(jpeg: Jpeg) -> Decoded:
     """Decode any JPEG that Pillow or FFmpeg reads (12 bit). CaptureProblem when neither can."""
     check_size(jpeg.width, jpeg.height)
@@ -79,9 +102,9 @@ def decode_jpeg(jpeg: Jpeg) -> Decoded:
 
 def decode_png(data: bytes) -> Decoded:
     """Decode a PNG of any mode; transparency is flattened onto black, as ultrasound is shown."""
-    _check_png_is_whole(data)
+    chunks = _png_chunks(data)
     changes = []
-    with _opened(data) as image:
+    with _opened(_without_ancillary(chunks)) as image:
         if not isinstance(image, PngImagePlugin.PngImageFile):
             raise _unreadable()
         check_size(image.width, image.height)
@@ -97,6 +120,10 @@ def decode_png(data: bytes) -> Decoded:
                 changes.append("transparency flattened onto black")
         else:
             rgb = image.convert("RGB")
+    turn = _TRANSPOSE.get(_png_orientation(chunks))
+    if turn is not None:
+        changes.append("turned upright")
+        rgb = rgb.transpose(turn)
     return Decoded(rgb, tuple(changes))
 
 
@@ -128,15 +155,55 @@ def _load(image: Image.Image) -> None:
         raise _unreadable() from error
 
 
-def _check_png_is_whole(data: bytes) -> None:
-    """Walk the chunks (PNG 5.3) to IEND, because a decoder may be content with less."""
-    position = 8
+def _png_chunks(data: bytes) -> list[tuple[bytes, bytes, bool]]:
+    """Name, content and whether its checksum is right, of every chunk (PNG 5.3) to IEND: less is not a picture."""
+    position = len(_PNG_SIGNATURE)
+    chunks = []
     while position + 12 <= len(data):
         length, kind = struct.unpack_from(">L4s", data, position)
-        position += 12 + length
-        if kind == b"IEND" and position <= len(data):
-            return
+        end = position + 12 + length
+        if end > len(data):
+            break
+        content = data[position + 8 : end - 4]
+        chunks.append((kind, content, data[end - 4 : end] == _checksum(kind, content)))
+        if kind == b"IEND":
+            return chunks
+        position = end
     raise CaptureProblem("capture_truncated", "The image ends before it is complete.")
+
+
+def _without_ancillary(chunks: list[tuple[bytes, bytes, bool]]) -> bytes:
+    """The file without what is not picture: text, profiles and times, however large or wrong, decide nothing.
+
+    Transparency is picture although the standard calls it ancillary; a wrong one is passed over, as by others.
+    """
+    kept = [_PNG_SIGNATURE]
+    colour = chunks[0][1][9] if len(chunks[0][1]) == _PNG_HEADER_BYTES else None
+    for kind, content, right in chunks:
+        critical = not kind[0] & _PNG_ANCILLARY
+        if critical and not right:
+            raise _damaged()
+        if critical or (kind == b"tRNS" and right and _fits(content, colour)):
+            kept.append(struct.pack(">L4s", len(content), kind) + content + _checksum(kind, content))
+    return b"".join(kept)
+
+
+def _fits(transparency: bytes, colour: int | None) -> bool:
+    """Whether a tRNS chunk is as long as its colour type wants it (PNG 11.3.2.1)."""
+    if colour == _PNG_PALETTE:
+        return 1 <= len(transparency) <= 256
+    return len(transparency) == {0: 2, 2: 6}.get(colour if colour is not None else -1, -1)
+
+
+def _png_orientation(chunks: list[tuple[bytes, bytes, bool]]) -> int:
+    """The orientation that an eXIf chunk asks for (PNG 11.3.4.6); 1 without one."""
+    return next(
+        (exif_orientation(content) for kind, content, right in chunks if kind == b"eXIf" and right), 1
+    )
+
+
+def _checksum(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">L", zlib.crc32(content, zlib.crc32(kind)))
 
 
 def _decode_deep_jpeg(jpeg: Jpeg) -> Image.Image:
@@ -157,6 +224,10 @@ def _decode_deep_jpeg(jpeg: Jpeg) -> Image.Image:
     )
     plane = frame.planes[0]
     return Image.frombytes("RGB", (frame.width, frame.height), bytes(plane), "raw", "RGB", plane.line_size)
+
+
+def _damaged() -> CaptureProblem:
+    return CaptureProblem("capture_unreadable", "The image is damaged: part of it cannot be shown.")
 
 
 def _unreadable() -> CaptureProblem:

@@ -1,16 +1,21 @@
 """Reads the structure of a JPEG file and drops what is not picture, without decoding a sample.
 
 It keeps by list (tables, frame, scans, JFIF and Adobe headers) and so loses EXIF, XMP, comments,
-colour profiles, thumbnails and whatever follows the image. It must not change a coded sample.
+colour profiles, thumbnails and whatever follows the image. Where a scan relies on the standard Huffman tables, as
+frames of motion JPEG do, they are written in: libraries for pictures supply them, decoders of DICOM do not. It must
+not change a coded sample.
 """
 
 import re
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from app.imaging.errors import CaptureProblem
+from app.imaging.huffman import STANDARD_TABLES
+from app.imaging.limits import MAX_JPEG_SCANS
 
-_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_SOI, _EOI, _SOS, _DHT = 0xD8, 0xD9, 0xDA, 0xC4
 _APP0, _APP1, _APP14 = 0xE0, 0xE1, 0xEE
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _KEPT = _FRAME_MARKERS | {0xC4, 0xCC, 0xDB, 0xDC, 0xDD, _SOS}
@@ -20,6 +25,11 @@ _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _JFIF_PAYLOAD_BYTES = 14
 _ADOBE_PAYLOAD_BYTES = 12
 _ORIENTATION_TAG = 0x0112
+_ORIENTATION_TYPES = {1: "B", 3: "H", 4: "L"}
+"""TIFF's number for a type -> how it is read; it should be a short, and some cameras write another."""
+
+_SEQUENTIAL = (0xC0, 0xC1)
+"""Frames whose scans a table serves whole: each component has one for DC and one for AC (T.81 B.2.4.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,47 +50,75 @@ class Jpeg:
 
 
 def read_jpeg(data: bytes) -> Jpeg:
-    """Parse and strip. CaptureProblem: `capture_truncated`, or `capture_unreadable`."""
-    kept = bytearray(b"\xff\xd8")
-    frame: tuple[int, bytes] | None = None
-    adobe_transform: int | None = None
-    has_jfif = False
-    orientation = 1
+    """Parse and strip. CaptureProblem: `capture_truncated`, `capture_unreadable`, or too many passes."""
+    reading = _Reading()
     position = 2
     while True:
         marker, position = _marker_at(data, position)
         if marker == _EOI:
-            kept += b"\xff\xd9"
-            break
+            reading.kept += b"\xff\xd9"
+            return reading.done()
         payload, position = _payload_at(data, position)
-        if marker in _FRAME_MARKERS:
-            if frame is not None:
-                raise _unreadable()
-            frame = (marker - 0xC0, payload)
-        if marker == _APP0 and payload.startswith(b"JFIF\0"):
-            has_jfif = True
-            kept += _segment(marker, _without_thumbnail(payload))
-        elif marker == _APP14 and payload.startswith(b"Adobe"):
-            adobe_transform = payload[11] if len(payload) >= _ADOBE_PAYLOAD_BYTES else None
-            kept += _segment(marker, payload[:_ADOBE_PAYLOAD_BYTES])
-        elif marker == _APP1 and payload.startswith(b"Exif\0\0"):
-            orientation = _exif_orientation(payload[6:])
-        elif marker in _KEPT:
-            kept += _segment(marker, payload)
+        reading.take(marker, payload)
         if marker == _SOS:
             found = _NEXT_MARKER.search(data, position)
             if found is None:
                 raise _truncated()
-            kept += data[position : found.start()]
+            reading.kept += data[position : found.start()]
             position = found.start()
-    if frame is None:
-        raise _unreadable()
-    return _describe(
-        *frame,
-        adobe_transform=None if has_jfif else adobe_transform,
-        orientation=orientation,
-        data=bytes(kept),
-    )
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What was kept and learned of a JPEG so far."""
+
+    kept: bytearray = field(default_factory=lambda: bytearray(b"\xff\xd8"))
+    frame: tuple[int, bytes] | None = None
+    adobe_transform: int | None = None
+    has_jfif: bool = False
+    orientation: int = 1
+    tables: set[int] = field(default_factory=set)
+    scans: int = 0
+
+    def take(self, marker: int, payload: bytes) -> None:
+        """Keep a segment, or what it says, or neither."""
+        if marker == _APP0 and payload.startswith(b"JFIF\0"):
+            self.has_jfif = True
+            self.kept += _segment(marker, _without_thumbnail(payload))
+        elif marker == _APP14 and payload.startswith(b"Adobe"):
+            self.adobe_transform = payload[11] if len(payload) >= _ADOBE_PAYLOAD_BYTES else None
+            self.kept += _segment(marker, payload[:_ADOBE_PAYLOAD_BYTES])
+        elif marker == _APP1 and payload.startswith(b"Exif\0\0"):
+            self.orientation = exif_orientation(payload[6:])
+        elif marker in _KEPT:
+            self._note(marker, payload)
+            self.kept += _segment(marker, payload)
+
+    def _note(self, marker: int, payload: bytes) -> None:
+        """What a segment that is kept means for those after it."""
+        if marker in _FRAME_MARKERS:
+            if self.frame is not None:
+                raise _unreadable()
+            self.frame = (marker - 0xC0, payload)
+        elif marker == _DHT:
+            self.tables.update(_tables_in(payload))
+        elif marker == _SOS:
+            self.scans += 1
+            if self.scans > MAX_JPEG_SCANS:
+                raise CaptureProblem("capture_too_large", "The image is coded in too many passes to be read.")
+            if self.frame is not None and 0xC0 + self.frame[0] in _SEQUENTIAL:
+                self.kept += _missing_tables(payload, self.tables)
+
+    def done(self) -> Jpeg:
+        """The whole of it. CaptureProblem when no frame was among it."""
+        if self.frame is None:
+            raise _unreadable()
+        return _describe(
+            *self.frame,
+            adobe_transform=None if self.has_jfif else self.adobe_transform,
+            orientation=self.orientation,
+            data=bytes(self.kept),
+        )
 
 
 def _describe(
@@ -133,13 +171,37 @@ def _segment(marker: int, payload: bytes) -> bytes:
     return bytes((0xFF, marker)) + struct.pack(">H", len(payload) + 2) + payload
 
 
+def _tables_in(payload: bytes) -> Iterator[int]:
+    """Class and number of each Huffman table in a segment."""
+    at = 0
+    while at + 17 <= len(payload):
+        yield payload[at]
+        at += 17 + sum(payload[at + 1 : at + 17])
+
+
+def _missing_tables(scan: bytes, tables: set[int]) -> bytes:
+    """The standard tables that a scan names and nothing has defined, as segments; `tables` learns of them."""
+    if not scan or len(scan) < 1 + 2 * scan[0]:
+        raise _unreadable()
+    named = {table for at in range(2, 2 + 2 * scan[0], 2) for table in (scan[at] >> 4, 0x10 | scan[at] & 15)}
+    written = b""
+    for table in sorted(named - tables):
+        if table not in STANDARD_TABLES:
+            raise _unreadable()
+        written += _segment(_DHT, bytes((table,)) + STANDARD_TABLES[table])
+        tables.add(table)
+    return written
+
+
 def _without_thumbnail(payload: bytes) -> bytes:
+    """The JFIF header, as of a version that decoders know (they warn of any other and read it all the same)."""
     if len(payload) < _JFIF_PAYLOAD_BYTES:
         raise _unreadable()
-    return payload[: _JFIF_PAYLOAD_BYTES - 2] + b"\0\0"
+    version = payload[5:7] if payload[5] == 1 else b"\x01\x02"
+    return payload[:5] + version + payload[7 : _JFIF_PAYLOAD_BYTES - 2] + b"\0\0"
 
 
-def _exif_orientation(tiff: bytes) -> int:
+def exif_orientation(tiff: bytes) -> int:
     """The orientation (1 to 8) of an EXIF block; 1 when it says none, or nonsense."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None or len(tiff) < 8:
@@ -152,8 +214,9 @@ def _exif_orientation(tiff: bytes) -> int:
         start = directory + 2 + 12 * index
         if start + 12 > len(tiff):
             return 1
-        tag, _, _, value = struct.unpack_from(order + "HHLH", tiff, start)
+        tag, kind, _ = struct.unpack_from(order + "HHL", tiff, start)
         if tag == _ORIENTATION_TAG:
+            (value,) = struct.unpack_from(order + _ORIENTATION_TYPES.get(kind, "H"), tiff, start + 8)
             return int(value) if 1 <= value <= 8 else 1
     return 1
 

@@ -13,6 +13,9 @@ MAX_IMAGE_PIXELS = 32_000_000
 MAX_STILL_BYTES = 128 * 1024**2
 """Largest JPEG or PNG file; a still is read whole before it is decoded."""
 
+MAX_JPEG_SCANS = 100
+"""Most passes over a picture in one JPEG. Encoders write about ten; a small file of thousands takes hours."""
+
 MAX_FRAME_PIXELS = 9_000_000
 """Largest frame of a clip, in pixels: 4096 x 2160, the most that H.264 level 5.2 holds."""
 

@@ -3,10 +3,44 @@
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["jpeg", "png", "mp4", "dicom", "zip", "unknown"]
+Kind = Literal["jpeg", "png", "mp4", "heif", "dicom", "zip", "unknown"]
 
 SNIFF_BYTES = 132
 """Enough for the DICOM prefix, which stands after a preamble of 128 bytes (PS3.10 7.1)."""
+
+
+_PICTURE_BRANDS = frozenset(
+    {
+        b"mif1",
+        b"mif2",
+        b"mif3",
+        b"msf1",
+        b"miaf",
+        b"1pic",
+        b"heic",
+        b"heix",
+        b"heim",
+        b"heis",
+        b"hevc",
+        b"hevx",
+    }
+    | {
+        b"hevm",
+        b"hevs",
+        b"heif",
+        b"avif",
+        b"avis",
+        b"avci",
+        b"avcs",
+        b"vvic",
+        b"vvis",
+        b"jpeg",
+        b"jpgs",
+        b"j2ki",
+    }
+    | {b"j2is", b"crx ", b"jxl ", b"jp2 ", b"jpx ", b"jpm "}
+)
+"""Brands of still pictures and their sequences (ISO 23008-12 and its kin), which share the container of MP4."""
 
 
 def sniff_bytes(head: bytes) -> Kind:
@@ -18,7 +52,7 @@ def sniff_bytes(head: bytes) -> Kind:
     if head[128:132] == b"DICM":
         return "dicom"
     if head[4:8] == b"ftyp":
-        return "mp4"
+        return "heif" if head[8:12] in _PICTURE_BRANDS else "mp4"
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "zip"
     return "unknown"

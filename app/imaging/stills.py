@@ -1,17 +1,26 @@
 """JPEG and PNG captures become US Image objects (imaging.md "What becomes what").
 
-A baseline JPEG in YCbCr or grey is wrapped as it is; anything else is decoded once and stored uncompressed. It must
-not compress anything a second time.
+A baseline JPEG in YCbCr or grey is wrapped as it is once its coded samples are known to be whole; anything else is
+decoded once and stored uncompressed. It must not compress anything a second time.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 from pydicom.dataset import Dataset
 
 from app.imaging.attributes import describe, seal
-from app.imaging.decoding import Decoded, check_decodes, decode_jpeg, decode_png
+from app.imaging.decoding import (
+    Decoded,
+    check_decodes,
+    check_size,
+    check_strictly,
+    decode_jpeg,
+    decode_png,
+)
+from app.imaging.entropy import whole
 from app.imaging.errors import CaptureProblem
 from app.imaging.jpeg import Jpeg, read_jpeg
 from app.imaging.limits import MAX_STILL_BYTES
@@ -35,12 +44,15 @@ from app.imaging.writer import (
 
 _STRIP_ROWS = 64
 
+SEQUENTIAL = (0, 1)
+"""The processes of JPEG (n of SOFn) whose codes are walked; the others are decoded strictly."""
+
 
 def convert_jpeg(
     capture: Capture, out_dir: Path, context: StudyContext, subject: Subject
 ) -> ConvertedInstance:
     """One JPEG capture -> one US Image. CaptureProblem when it cannot be read."""
-    jpeg = read_jpeg(_read(capture.path))
+    jpeg = _whole(read_jpeg(_read(capture.path)))
     wrapped = (
         jpeg.process == 0
         and jpeg.precision == 8
@@ -53,6 +65,15 @@ def convert_jpeg(
         return _store_decoded(capture, out_dir, context, subject, decoded=decode_jpeg(jpeg), jpeg=jpeg)
     check_decodes(jpeg)
     return _wrap(capture, out_dir, context, subject, jpeg=jpeg)
+
+
+def _whole(jpeg: Jpeg) -> Jpeg:
+    """The picture once nothing of it is known to be missing. CaptureProblem when something is."""
+    check_size(jpeg.width, jpeg.height)
+    if jpeg.process in SEQUENTIAL:
+        return replace(jpeg, data=whole(jpeg.data))
+    check_strictly(jpeg)
+    return jpeg
 
 
 def convert_png(
