@@ -15,7 +15,7 @@ from pydicom.tag import Tag
 
 from app.imaging.attributes import describe, seal
 from app.imaging.errors import CaptureProblem
-from app.imaging.h264 import fits_high_profile, remux, transcode
+from app.imaging.h264 import coded_pictures, fits_high_profile, remux, transcode
 from app.imaging.limits import MAX_ITEM_BYTES
 from app.imaging.masks import DERIVATION, blank
 from app.imaging.objects import describe_pixels, sentence, store
@@ -27,7 +27,16 @@ from app.imaging.subjects import (
     Subject,
     plan_object,
 )
-from app.imaging.video import Probe, Timing, check_whole, probe, read_frames, upright_picture
+from app.imaging.video import (
+    Probe,
+    Timing,
+    check_whole,
+    probe,
+    read_frames,
+    turn_of,
+    turned_aspect,
+    upright_picture,
+)
 from app.imaging.wording import decimal_string
 from app.imaging.writer import (
     JPEG_BASELINE,
@@ -60,6 +69,7 @@ class _Clip:
     timing: Timing
     width: int
     height: int
+    pixel_aspect: Fraction
     changes: tuple[str, ...]
     cine_bytes: int | None
 
@@ -86,20 +96,22 @@ def _as_cine(
     masks = context.masks if context.burned_in == "mask" else ()
     timing = Timing()
     lengths: list[int] = []
-    size = (facts.width, facts.height)
+    size, aspect = (facts.width, facts.height), facts.pixel_aspect
     try:
         with scratch.open("wb") as file:
             for frame in read_frames(capture.path, timing):
                 picture = upright_picture(frame)
                 blank(picture, masks)
-                size = picture.size
+                if timing.frames > 1 and picture.size != size:
+                    raise CaptureProblem("capture_unreadable", "The clip changes its size part-way.")
+                size, aspect = picture.size, turned_aspect(facts.pixel_aspect, turn_of(frame))
                 encoded = io.BytesIO()
                 picture.save(encoded, "JPEG", quality=CINE_QUALITY, subsampling=0)
                 lengths.append(_write_item(file, encoded.getvalue()))
                 if file.tell() > MAX_ITEM_BYTES:
                     raise CaptureProblem("capture_too_large", "The clip is too long to be sent as an image.")
         changes = ("frames compressed as JPEG", *((DERIVATION,) if masks else ()))
-        clip = _Clip(facts, timing, *size, changes=changes, cine_bytes=sum(lengths))
+        clip = _Clip(facts, timing, *size, aspect, changes=changes, cine_bytes=sum(lengths))
         dataset = describe(context, subject, plan)
         _describe_clip(dataset, clip, photometric="YBR_FULL_422")
         return store(
@@ -122,19 +134,22 @@ def _as_h264(
     scratch = out_dir / f"{plan.instance_uid}.mp4"
     masks = context.masks if context.burned_in == "mask" else ()
     changes: tuple[str, ...] = ()
+    aspect = facts.pixel_aspect
     try:
-        if masks or not fits_high_profile(capture.path, facts):
+        timing = None
+        if not masks and fits_high_profile(capture.path, facts):
+            remux(capture.path, scratch)
+            timing = _shown(scratch)
+        if timing is None:
             if not transcode(capture.path, scratch, facts=facts, masks=masks):
                 return None
+            timing = _shown(scratch)
+            if timing is None:
+                return None
             changes = ("transcoded to H.264 High profile", *((DERIVATION,) if masks else ()))
-        else:
-            remux(capture.path, scratch)
-        # Only decoding what is really sent tells how many frames there are.
-        timing = Timing()
-        for _ in read_frames(scratch, timing):
-            pass
+            aspect = turned_aspect(aspect, turn_of(next(read_frames(capture.path, Timing()))))
         sent = probe(scratch)
-        clip = _Clip(sent, timing, sent.width, sent.height, changes=changes, cine_bytes=None)
+        clip = _Clip(sent, timing, sent.width, sent.height, aspect, changes=changes, cine_bytes=None)
         dataset = describe(context, subject, plan)
         _describe_clip(dataset, clip, photometric="YBR_PARTIAL_420")
         level = sent.sps.level if sent.sps else 0
@@ -150,6 +165,14 @@ def _as_h264(
         scratch.unlink(missing_ok=True)
 
 
+def _shown(path: Path) -> Timing | None:
+    """The frames of what is really sent, counted by decoding; None when it holds others besides."""
+    timing = Timing()
+    for _ in read_frames(path, timing):
+        pass
+    return timing if timing.frames == coded_pictures(path) else None
+
+
 def _describe_clip(dataset: Dataset, clip: _Clip, *, photometric: str) -> None:
     """Multi-frame, cine and image modules of a clip (PS3.3 C.7.6.5, C.7.6.6)."""
     describe_pixels(dataset, width=clip.width, height=clip.height, photometric=photometric)
@@ -160,9 +183,9 @@ def _describe_clip(dataset: Dataset, clip: _Clip, *, photometric: str) -> None:
     dataset.FrameIncrementPointer = _FRAME_TIME
     dataset.CineRate = per_second
     dataset.RecommendedDisplayFrameRate = per_second
-    if clip.probe.pixel_aspect not in (Fraction(0), Fraction(1)):
+    if clip.pixel_aspect not in (Fraction(0), Fraction(1)):
         # DICOM gives vertical over horizontal, video the other way round.
-        dataset.PixelAspectRatio = [clip.probe.pixel_aspect.denominator, clip.probe.pixel_aspect.numerator]
+        dataset.PixelAspectRatio = [clip.pixel_aspect.denominator, clip.pixel_aspect.numerator]
     dataset.ImageType = ["DERIVED" if clip.changes else "ORIGINAL", "PRIMARY"]
     if clip.changes:
         dataset.DerivationDescription = sentence(clip.changes)

@@ -16,7 +16,10 @@ from app.imaging.errors import CaptureProblem
 MAX_PADDING_BYTES = 65_536
 """The most filling (zeros or ones) behind the last block that is dropped and not called damage."""
 
-_SEQUENTIAL = frozenset({0xC0, 0xC1})
+SEQUENTIAL = (0, 1)
+"""The processes of JPEG (n of SOFn) that can be walked; the others are decoded strictly."""
+
+_SEQUENTIAL = frozenset(0xC0 + process for process in SEQUENTIAL)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _DHT, _SOS, _DRI, _EOI = 0xC4, 0xDA, 0xDD, 0xD9
 _RESTART = re.compile(rb"\xff+([\xd0-\xd7])")

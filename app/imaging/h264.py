@@ -17,7 +17,16 @@ from PIL import Image
 from app.imaging.decoding import EXACT_SCALING
 from app.imaging.masks import blank
 from app.imaging.subjects import Rectangle
-from app.imaging.video import Probe, Timing, opened, probe, read_frames, upright_picture
+from app.imaging.video import (
+    Probe,
+    Timing,
+    opened,
+    probe,
+    read_frames,
+    turn_of,
+    turned_aspect,
+    upright_picture,
+)
 
 HIGH_PROFILE = 100
 MAX_LEVEL = 42
@@ -32,6 +41,9 @@ TRANSCODE_LEVEL_MACROBLOCKS_PER_SECOND = 245_760
 CONSTANT_QUALITY = "17"
 """x264's constant rate factor; 17 is held to be visually lossless."""
 
+_SMPTE_170M = 6
+"""BT.601's matrix, as H.264 numbers it (table E-5)."""
+
 _DROP_MESSAGES = "filter_units=remove_types=6"
 _ENCODER_OPTIONS = {
     "preset": "medium",
@@ -45,13 +57,37 @@ _OUTPUT_OPTIONS = {"fflags": "+bitexact", "movflags": "+faststart"}
 
 
 def fits_high_profile(path: Path, facts: Probe) -> bool:
-    """Whether the stream can be sent as it is: 8-bit 4:2:0, High profile up to 4.2, upright."""
+    """Whether the stream can be sent as it is: 8-bit 4:2:0, High profile up to 4.2, upright, and all of it shown.
+
+    What an edit list hides cannot be left out without coding anew, nor can a pixel aspect be changed that the
+    container overrules.
+    """
     if facts.sps is None or facts.sps.profile != HIGH_PROFILE or facts.sps.level > MAX_LEVEL:
         return False
     if facts.pixel_format not in ("yuv420p", "yuvj420p"):
         return False
-    first = next(read_frames(path, Timing()))
-    return first.rotation % 360 == 0
+    if not facts.aspects_agree or not _all_shown(path):
+        return False
+    return all(turn_of(frame) is None for frame in read_frames(path, Timing()))
+
+
+def coded_pictures(path: Path) -> int:
+    """How many pictures a file holds, also those that its edit list hides: one packet each (ISO 14496-15 4.2)."""
+    with opened(path, hidden=True) as (container, stream):
+        return sum(1 for packet in container.demux(stream) if packet.size)
+
+
+def _all_shown(path: Path) -> bool:
+    """Whether every packet is shown, once, in the order in which it is stored."""
+    last: int | None = None
+    with opened(path) as (container, stream):
+        for packet in container.demux(stream):
+            if not packet.size:
+                continue
+            if packet.is_discard or packet.dts is None or (last is not None and packet.dts <= last):
+                return False
+            last = packet.dts
+    return True
 
 
 def remux(source: Path, target: Path) -> None:
@@ -93,6 +129,9 @@ def _encode(source: Path, target: Path, *, facts: Probe, masks: tuple[Rectangle,
         stream = output.add_stream("libx264", rate=facts.rate or 30, options=dict(_ENCODER_OPTIONS))
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
+        # What `upright_picture` makes, said in the stream too; else players guess by the size.
+        stream.codec_context.colorspace = _SMPTE_170M
+        stream.codec_context.color_range = ColorRange.MPEG
         started = False
         for frame in read_frames(source, Timing()):
             picture = upright_picture(frame)
@@ -100,6 +139,7 @@ def _encode(source: Path, target: Path, *, facts: Probe, masks: tuple[Rectangle,
                 return False
             if not started:
                 stream.width, stream.height = picture.size
+                stream.codec_context.sample_aspect_ratio = turned_aspect(facts.pixel_aspect, turn_of(frame))
                 if frame.time_base is not None:
                     stream.codec_context.time_base = frame.time_base
                 started = True

@@ -16,6 +16,7 @@ from app.imaging.huffman import STANDARD_TABLES
 from app.imaging.limits import MAX_JPEG_SCANS
 
 _SOI, _EOI, _SOS, _DHT = 0xD8, 0xD9, 0xDA, 0xC4
+END_OF_IMAGE = b"\xff\xd9"
 _APP0, _APP1, _APP14 = 0xE0, 0xE1, 0xEE
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _KEPT = _FRAME_MARKERS | {0xC4, 0xCC, 0xDB, 0xDC, 0xDD, _SOS}
@@ -56,7 +57,7 @@ def read_jpeg(data: bytes) -> Jpeg:
     while True:
         marker, position = _marker_at(data, position)
         if marker == _EOI:
-            reading.kept += b"\xff\xd9"
+            reading.kept += END_OF_IMAGE
             return reading.done()
         payload, position = _payload_at(data, position)
         reading.take(marker, payload)

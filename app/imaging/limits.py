@@ -25,6 +25,9 @@ MAX_CLIP_FRAMES = 40_000
 MAX_CLIP_SECONDS = 1_800
 """Longest clip, in seconds of presentation time."""
 
+MAX_CLIP_PIXELS = 20_000_000_000
+"""Most pixels of a clip in all (width times height times frames): some 11 minutes of work on one core."""
+
 MAX_ITEM_BYTES = 2**32 - 2
 """The most that one item of encapsulated pixel data can hold (PS3.5 A.4)."""
 

@@ -20,7 +20,7 @@ from app.imaging.decoding import (
     decode_jpeg,
     decode_png,
 )
-from app.imaging.entropy import whole
+from app.imaging.entropy import SEQUENTIAL, whole
 from app.imaging.errors import CaptureProblem
 from app.imaging.jpeg import Jpeg, read_jpeg
 from app.imaging.limits import MAX_STILL_BYTES
@@ -43,9 +43,6 @@ from app.imaging.writer import (
 )
 
 _STRIP_ROWS = 64
-
-SEQUENTIAL = (0, 1)
-"""The processes of JPEG (n of SOFn) whose codes are walked; the others are decoded strictly."""
 
 
 def convert_jpeg(

@@ -6,13 +6,15 @@ nothing but the file it was given (the format is fixed, so no playlist can name 
 
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 from av.container import InputContainer
+from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
@@ -20,18 +22,29 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from app.imaging.decoding import EXACT_SCALING
+from app.imaging.entropy import SEQUENTIAL, whole
 from app.imaging.errors import CaptureProblem
-from app.imaging.limits import MAX_CLIP_FRAMES, MAX_CLIP_SECONDS, MAX_FRAME_PIXELS
+from app.imaging.jpeg import END_OF_IMAGE, read_jpeg
+from app.imaging.limits import MAX_CLIP_FRAMES, MAX_CLIP_PIXELS, MAX_CLIP_SECONDS, MAX_FRAME_PIXELS
 
 DEFAULT_FRAME_SECONDS = 1 / 30
 """For a clip that gives no two distinct times and no rate."""
 
 _MAX_TOP_BOXES = 100_000
-_ROTATE = {
-    90: Image.Transpose.ROTATE_90,
-    180: Image.Transpose.ROTATE_180,
-    270: Image.Transpose.ROTATE_270,
+
+_TURNS = {
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
 }
+"""Signs of a display matrix's a, b, c, d -> what shows the picture as it asks: x' = ax + cy, y' = bx + dy."""
+
+_MATRIX_BYTES = 36
+_SIDEWAYS = frozenset(turn for signs, turn in _TURNS.items() if not signs[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +57,11 @@ class Sps:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What the container says of its picture stream. `sps` is None for anything but H.264."""
+    """What the container says of its picture stream. `sps` is None for anything but H.264.
+
+    `pixel_aspect` (horizontal over vertical, before any turn) is the container's where it has one, else the bit
+    stream's; `aspects_agree` is false when both have one and they differ. `frames` is a claim, 0 for none.
+    """
 
     codec: str
     width: int
@@ -52,6 +69,8 @@ class Probe:
     pixel_format: str
     rate: Fraction
     pixel_aspect: Fraction
+    aspects_agree: bool
+    frames: int
     sps: Sps | None
 
 
@@ -118,21 +137,27 @@ def probe(path: Path) -> Probe:
             raise CaptureProblem(
                 "capture_too_large", f"The clip measures {width} x {height} pixels, which is too large."
             )
+        _require_budget(width * height * stream.frames)
         codec = context.name
+        aspect, coded_aspect = stream.sample_aspect_ratio, context.sample_aspect_ratio
         return Probe(
             codec=codec,
             width=width,
             height=height,
             pixel_format=stream.pix_fmt or "",
             rate=stream.average_rate or Fraction(0),
-            pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
+            pixel_aspect=aspect or Fraction(1),
+            aspects_agree=not aspect or not coded_aspect or aspect == coded_aspect,
+            frames=stream.frames,
             sps=_sps_of(context.extradata) if codec == "h264" else None,
         )
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: Path, *, hidden: bool = False) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its picture stream (cover art does not count), decoding in one thread.
+
+    What an edit list cuts away is not there, unless `hidden`.
 
     FFmpeg's errors inside the block become CaptureProblem `capture_unreadable`, but for those of
     the disk, which say nothing about the capture and stay OSError.
@@ -142,7 +167,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             f"file:{path}",
             mode="r",
             format="mp4",
-            options={"protocol_whitelist": "file"},
+            options={"protocol_whitelist": "file", "ignore_editlist": str(int(hidden))},
             metadata_errors="replace",
         ) as container:
             pictures = [
@@ -156,6 +181,8 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             if context is None:
                 raise CaptureProblem("capture_unreadable", "The clip is in a format that we cannot decode.")
             context.thread_count = 1
+            if context.name == "mjpeg":
+                context.options = {"err_detect": "explode"}
             yield container, pictures[0]
     except av.error.FFmpegError as error:
         if isinstance(error, OSError):
@@ -167,8 +194,11 @@ def read_frames(path: Path, timing: Timing) -> Iterator[VideoFrame]:
     """Decode the picture stream frame by frame, counting into `timing`, within the bounds."""
     with opened(path) as (container, stream):
         size = (0, 0)
+        is_jpeg = stream.codec_context.name == "mjpeg"
         for packet in container.demux(stream):
             timing.coded_bytes += packet.size
+            if is_jpeg and packet.size:
+                _require_whole(bytes(packet))
             for frame in packet.decode():
                 if frame.is_corrupt:
                     raise _unreadable()
@@ -178,9 +208,31 @@ def read_frames(path: Path, timing: Timing) -> Iterator[VideoFrame]:
                     raise CaptureProblem("capture_unreadable", "The clip changes its size part-way.")
                 timing.note(frame.time)
                 _check_length(timing)
+                _require_budget(frame.width * frame.height * timing.frames)
                 yield frame
     if not timing.frames:
         raise CaptureProblem("capture_unreadable", "The clip holds no frame that can be read.")
+
+
+def turn_of(frame: VideoFrame) -> Image.Transpose | None:
+    """What shows a frame as its file asks, mirrored ones included; None when it is upright.
+
+    The file's matrix and its stream's are one by now. An angle in between is taken for the right angle next to it,
+    and a scale for none (it is in the pixel aspect).
+    """
+    # The library's stubs know one kind of side data only.
+    matrix = bytes(cast("Mapping[Type, bytes]", frame.side_data).get(Type.DISPLAYMATRIX, b""))
+    if len(matrix) < _MATRIX_BYTES:
+        return None
+    a, b, _, c, d = struct.unpack_from("=5i", matrix)
+    upright = abs(a) + abs(d) >= abs(b) + abs(c)
+    signs = [_sign(value) for value in ((a, 0, 0, d) if upright else (0, b, c, 0))]
+    return _TURNS.get((signs[0], signs[1], signs[2], signs[3]))
+
+
+def turned_aspect(aspect: Fraction, turn: Image.Transpose | None) -> Fraction:
+    """A pixel aspect as it is once the picture is turned."""
+    return 1 / aspect if turn in _SIDEWAYS and aspect else aspect
 
 
 def upright_picture(frame: VideoFrame) -> Image.Image:
@@ -196,8 +248,27 @@ def upright_picture(frame: VideoFrame) -> Image.Image:
         "YCbCr",
         [Image.frombytes("L", size, bytes(plane), "raw", "L", plane.line_size) for plane in full.planes],
     )
-    turn = _ROTATE.get(frame.rotation % 360)
+    turn = turn_of(frame)
     return picture if turn is None else picture.transpose(turn)
+
+
+def _sign(value: int) -> int:
+    return (value > 0) - (value < 0)
+
+
+def _require_whole(coded: bytes) -> None:
+    """A frame of motion JPEG is whole; some writers leave its end marker out. CaptureProblem otherwise."""
+    jpeg = read_jpeg(coded + END_OF_IMAGE)
+    if jpeg.process in SEQUENTIAL:
+        whole(jpeg.data)
+
+
+def _require_budget(pixels: int) -> None:
+    if pixels > MAX_CLIP_PIXELS:
+        raise CaptureProblem(
+            "capture_too_large",
+            "The clip has too many pixels in all (width times height times frames) to be sent as an image.",
+        )
 
 
 def _check_length(timing: Timing) -> None:
