@@ -56,21 +56,32 @@ CALIBRATION = _names(
     ReferencePixelX0 ReferencePixelY0 PhysicalUnitsXDirection PhysicalUnitsYDirection
     ReferencePixelPhysicalValueX ReferencePixelPhysicalValueY PhysicalDeltaX PhysicalDeltaY
     TransducerFrequency PulseRepetitionFrequency DopplerCorrectionAngle SteeringAngle PixelSpacing
-    RedPaletteColorLookupTableDescriptor GreenPaletteColorLookupTableDescriptor
-    BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData
-    GreenPaletteColorLookupTableData BluePaletteColorLookupTableData ConversionType
+    ConversionType
     """
 )
 """What a scanner's own DICOM may add about its pixels, de-identified: numbers and codes only."""
 
-NUMBERS_FROM_SOURCE = (PIXEL_DESCRIPTION | CALIBRATION) - _names(
-    "DerivationDescription ImageComments BurnedInAnnotation PixelData"
+PALETTE = _names(
+    """
+    RedPaletteColorLookupTableDescriptor GreenPaletteColorLookupTableDescriptor
+    BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData
+    GreenPaletteColorLookupTableData BluePaletteColorLookupTableData
+    SegmentedRedPaletteColorLookupTableData SegmentedGreenPaletteColorLookupTableData
+    SegmentedBluePaletteColorLookupTableData
+    """
 )
-"""What is taken over from a scanner's own DICOM in de-identified mode."""
+"""A scanner's palette: kept whole where the pixels need it (`palette`), and not at all elsewhere."""
+
+NUMBERS_FROM_SOURCE = (PIXEL_DESCRIPTION | CALIBRATION) - _names(
+    "DerivationDescription ImageComments BurnedInAnnotation PixelData ImageType"
+)
+"""What `foreign_numbers` may take over one by one from a scanner's own DICOM in de-identified mode."""
 
 IDENTIFIED = PIXEL_DESCRIPTION | IDENTIFIERS | SUBJECT | VETERINARY | {"InstitutionName"}
 
-DEIDENTIFIED = PIXEL_DESCRIPTION | IDENTIFIERS | SUBJECT | VETERINARY | CALIBRATION | DEIDENTIFICATION
+DEIDENTIFIED = (
+    PIXEL_DESCRIPTION | IDENTIFIERS | SUBJECT | VETERINARY | CALIBRATION | PALETTE | DEIDENTIFICATION
+)
 
 _PATIENT_GROUP = 0x0010
 _FIRST_OBJECT_GROUP = 0x0008

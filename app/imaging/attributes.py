@@ -38,6 +38,13 @@ CLEAN_PIXELS = ("113101", "Clean Pixel Data Option")
 KEEP_DATES = ("113106", "Retain Longitudinal Temporal Information Full Dates Option")
 KEEP_CHARACTERISTICS = ("113108", "Retain Patient Characteristics Option")
 
+_SAID_OF_REMOVAL = (
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "LongitudinalTemporalInformationModified",
+)
+
 
 def describe(context: StudyContext, subject: Subject, plan: ObjectPlan) -> Dataset:
     """Patient, study, series, equipment and SOP attributes of one object, without its pixels.
@@ -61,6 +68,11 @@ def identify(dataset: Dataset, context: StudyContext, subject: Subject) -> None:
         dataset.BurnedInAnnotation = "NO"
     if isinstance(subject, DeidentifiedSubject):
         _write_deidentification(dataset, context, subject)
+    else:
+        # whoever removed an identity before: this object has one again, and must not say otherwise
+        for keyword in _SAID_OF_REMOVAL:
+            if keyword in dataset:
+                delattr(dataset, keyword)
 
 
 def seal(dataset: Dataset, subject: Subject, *, from_scanner: bool = False) -> Dataset:

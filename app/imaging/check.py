@@ -1,20 +1,19 @@
-"""What every object that we send must say: our own required-attribute table, read from the file.
+"""What every object that we send must say: what shows it (`viewer`), and for ours our own required-attribute table.
 
 It only reads. `sonobridge check-dicom` prints what it finds; the convert step refuses to go on.
 """
 
-import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pydicom
 from pydicom.dataset import Dataset, FileDataset
 
+from app.imaging.attributes import NO_CALIBRATION
 from app.imaging.errors import CaptureProblem
-from app.imaging.limits import MAX_DICOM_HEADER_BYTES
-from app.imaging.source_pixels import UNREADABLE
+from app.imaging.source_pixels import SourceObject, read_source
 from app.imaging.subjects import US_IMAGE, US_MULTI_FRAME
+from app.imaging.uids import IMPLEMENTATION_CLASS_UID
+from app.imaging.viewer import Finding, viewer_findings
 
 Need = Literal["value", "present"]
 """DICOM's type 1 (a value) and type 2 (present, may be empty)."""
@@ -75,51 +74,63 @@ DEIDENTIFIED: dict[str, Need] = {
 SEXES = ("M", "F", "O", "", None)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong with an object: the attribute's keyword and what is the matter."""
-
-    attribute: str
-    problem: str
-
-
 def check_file(path: Path) -> list[Finding]:
-    """All findings about a DICOM file; empty means that it may be sent. OSError: the disk."""
+    """All findings about a DICOM file; empty means that it may be sent. OSError: the disk.
+
+    Of any object it is asked what a viewer needs. One that this bridge wrote has to say besides who and which study;
+    one whose pixels it made, all of our table. The file says itself which it is.
+    """
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            # A warning would carry values of the file to standard error.
-            warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(file, defer_size=MAX_DICOM_HEADER_BYTES, stop_before_pixels=True)
-            has_pixels = _pixel_element_follows(file.read(6), dataset)
-    except UNREADABLE:
-        return [Finding("file", "is not a readable DICOM file")]
-    return check_dataset(dataset, has_pixels=has_pixels)
+        source = read_source(path)
+    except CaptureProblem as problem:
+        return [Finding("file", f"is not a readable DICOM file: {problem.message}")]
+    return check_source(source)
+
+
+def check_source(source: SourceObject) -> list[Finding]:
+    """All findings about an object that was read."""
+    dataset = source.dataset
+    findings = viewer_findings(source)
+    if _written_here(dataset):
+        findings += _missing(dataset, REQUIRED)
+        findings += _subject(dataset)
+    if _made_here(dataset):
+        findings += _missing(dataset, REQUIRED_OF_IMAGES)
+        findings += _compression(dataset)
+        if source.pixels is None:
+            findings.append(Finding("PixelData", "is missing"))
+        if dataset.SOPClassUID == US_MULTI_FRAME:
+            findings += _missing(dataset, REQUIRED_OF_CLIPS)
+    findings += _file_meta(dataset)
+    return list(dict.fromkeys(findings))
 
 
 def require_valid(path: Path) -> None:
-    """CaptureProblem `missing_attribute` naming the first finding about a file that we made."""
+    """CaptureProblem naming the first finding about a file that we wrote.
+
+    `missing_attribute` when something is to be said that is not; `capture_truncated` or `capture_unreadable` when
+    what is there shows no picture.
+    """
     findings = check_file(path)
-    if findings:
-        first = findings[0]
-        raise CaptureProblem(
-            "missing_attribute", f"The image could not be completed: {first.attribute} {first.problem}."
-        )
+    if not findings:
+        return
+    first = findings[0]
+    code = "missing_attribute"
+    if first.attribute in ("file", "PixelData") and first.problem != "is missing":
+        code = "capture_truncated" if "before it is complete" in first.problem else "capture_unreadable"
+    raise CaptureProblem(code, f"The image could not be completed: {first.attribute} {first.problem}.")
 
 
-def check_dataset(dataset: FileDataset, *, has_pixels: bool) -> list[Finding]:
-    """All findings about a dataset read without its pixel data."""
-    findings = _missing(dataset, REQUIRED)
-    sop_class = str(dataset.get("SOPClassUID", ""))
-    if sop_class in (US_IMAGE, US_MULTI_FRAME):
-        findings += _missing(dataset, REQUIRED_OF_IMAGES)
-        findings += _colour(dataset)
-        if not has_pixels:
-            findings.append(Finding("PixelData", "is missing"))
-    if sop_class == US_MULTI_FRAME:
-        findings += _missing(dataset, REQUIRED_OF_CLIPS)
-    findings += _subject(dataset)
-    findings += _file_meta(dataset)
-    return findings
+def _written_here(dataset: FileDataset) -> bool:
+    """Whether this bridge wrote the file, whoever made the picture."""
+    return str(dataset.file_meta.get("ImplementationClassUID", "")) == IMPLEMENTATION_CLASS_UID
+
+
+def _made_here(dataset: FileDataset) -> bool:
+    """Whether the picture was made by this bridge of a still or a clip: only these say so of their calibration."""
+    return _written_here(dataset) and (
+        dataset.get("ImageComments") == NO_CALIBRATION and dataset.SOPClassUID in (US_IMAGE, US_MULTI_FRAME)
+    )
 
 
 def _subject(dataset: Dataset) -> list[Finding]:
@@ -138,16 +149,10 @@ def _subject(dataset: Dataset) -> list[Finding]:
     return findings
 
 
-def _colour(dataset: Dataset) -> list[Finding]:
-    samples = dataset.get("SamplesPerPixel")
-    findings = []
-    if samples == 3 and "PlanarConfiguration" not in dataset:
-        findings.append(Finding("PlanarConfiguration", "is missing"))
-    if (samples == 1) != (dataset.get("PhotometricInterpretation") in ("MONOCHROME2", "PALETTE COLOR")):
-        findings.append(Finding("PhotometricInterpretation", "does not go with SamplesPerPixel"))
+def _compression(dataset: Dataset) -> list[Finding]:
     if dataset.get("LossyImageCompression") == "01" and "LossyImageCompressionMethod" not in dataset:
-        findings.append(Finding("LossyImageCompressionMethod", "is missing"))
-    return findings
+        return [Finding("LossyImageCompressionMethod", "is missing")]
+    return []
 
 
 def _file_meta(dataset: FileDataset) -> list[Finding]:
@@ -170,11 +175,3 @@ def _missing(dataset: Dataset, table: dict[str, Need]) -> list[Finding]:
         elif need == "value" and dataset[keyword].is_empty:
             findings.append(Finding(keyword, "is empty"))
     return findings
-
-
-def _pixel_element_follows(head: bytes, dataset: FileDataset) -> bool:
-    """Whether the bytes after the header begin PixelData (7FE0,0010) or a float variant of it."""
-    little = not str(dataset.file_meta.get("TransferSyntaxUID", "")).endswith("1.2.2")
-    group, element = head[:2], head[2:4]
-    expected = (b"\xe0\x7f", b"\x10\x00") if little else (b"\x7f\xe0", b"\x00\x10")
-    return (group, element) == expected

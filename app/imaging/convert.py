@@ -18,7 +18,7 @@ from app.imaging.errors import CaptureProblem
 from app.imaging.passthrough import convert_dicom
 from app.imaging.sniff import sniff
 from app.imaging.stills import convert_jpeg, convert_png
-from app.imaging.subjects import Capture, ConvertedInstance, StudyContext, Subject
+from app.imaging.subjects import Capture, Converted, ConvertedInstance, StudyContext, Subject
 from app.imaging.writer import sha256_of
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -34,12 +34,12 @@ def convert_capture(
     capture_index: int,
     capture_sha256: str | None = None,
     content_at: datetime | None = None,
-) -> list[ConvertedInstance]:
+) -> Converted:
     """Convert one capture into `out_dir` (made when absent), one file `<instance uid>.dcm` each.
 
     `capture_index` counts from 0. `capture_sha256` (hex) is computed when it is not given.
     `content_at` (aware) is when the picture was taken; without it, the study's time.
-    Every object passes our required-attribute table (`check`) or the capture is refused.
+    Every object passes `check` or the capture is refused; of a bundle, its other files are still converted.
     The same input gives the same bytes, so a repeat after a crash overwrites like with like.
 
     CaptureProblem: the capture will never become an image; nothing is left in `out_dir`.
@@ -61,7 +61,7 @@ def convert_capture(
         with warnings.catch_warnings():
             # A warning would carry values of the file to standard error.
             warnings.simplefilter("ignore")
-            return _checked(_by_kind(capture, out_dir, context, subject))
+            return _by_kind(capture, out_dir, context, subject)
     except CaptureProblem:
         raise
     except Exception as error:
@@ -90,21 +90,17 @@ def _require_disk(source: Path, out_dir: Path, error: Exception) -> None:
         probe.unlink(missing_ok=True)
 
 
-def _checked(made: list[ConvertedInstance]) -> list[ConvertedInstance]:
-    """The instances once each has passed our required-attribute table; none of them otherwise."""
+def _checked(made: ConvertedInstance) -> Converted:
+    """The instance once it has passed the check; its file goes otherwise."""
     try:
-        for instance in made:
-            require_valid(instance.path)
+        require_valid(made.path)
     except CaptureProblem:
-        for instance in made:
-            instance.path.unlink(missing_ok=True)
+        made.path.unlink(missing_ok=True)
         raise
-    return made
+    return Converted([made])
 
 
-def _by_kind(
-    capture: Capture, out_dir: Path, context: StudyContext, subject: Subject
-) -> list[ConvertedInstance]:
+def _by_kind(capture: Capture, out_dir: Path, context: StudyContext, subject: Subject) -> Converted:
     one: dict[str, Callable[[Capture, Path, StudyContext, Subject], ConvertedInstance]] = {
         "jpeg": convert_jpeg,
         "png": convert_png,
@@ -113,7 +109,7 @@ def _by_kind(
     }
     kind = sniff(capture.path)
     if kind in one:
-        return [one[kind](capture, out_dir, context, subject)]
+        return _checked(one[kind](capture, out_dir, context, subject))
     if kind == "zip":
         return convert_bundle(capture, out_dir, context, subject)
     if kind == "heif":

@@ -1,41 +1,39 @@
-"""Pixel data of a scanner's own object on its way out: copied, cleaned of hidden text, or masked.
+"""Pixel data of a scanner's own object on its way out: cut to what is picture, cleaned of hidden text, or masked.
 
 Uncompressed pixels and frames are streamed; a frame is decoded only when a mask asks for it.
 """
 
 import io
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from PIL import ImageOps
+from pydicom.dataset import Dataset
+
 from app.imaging.decoding import decode_jpeg
 from app.imaging.errors import CaptureProblem
+from app.imaging.foreign_bytes import damaged, truncated
+from app.imaging.frames import JPEG_SYNTAXES, frames_of
 from app.imaging.jpeg import read_jpeg
 from app.imaging.masks import blank
+from app.imaging.rle import clean_rle
 from app.imaging.source_pixels import (
     EXPLICIT_BIG_ENDIAN,
     IMPLICIT_LITTLE_ENDIAN,
+    UNCOMPRESSED,
     SourceObject,
     SourcePixels,
     Span,
     span_bytes,
 )
 from app.imaging.subjects import Rectangle
-from app.imaging.writer import (
-    EXPLICIT_LITTLE_ENDIAN,
-    JPEG_BASELINE,
-    file_chunks,
-    fragment,
-    framed_tail,
-)
+from app.imaging.writer import JPEG_BASELINE, encapsulated_tail, file_chunks, fragment, framed_tail
 
 MASKED_QUALITY = 95
 """JPEG quality of a frame that had to be encoded again after masking."""
 
-_JPEG_SYNTAXES = frozenset(
-    {JPEG_BASELINE, "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"}
-)
-_UNCOMPRESSED = frozenset({EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN})
-_RLE = "1.2.840.10008.1.2.5"
+RLE = "1.2.840.10008.1.2.5"
 _MASKABLE_COLOURS = {
     "MONOCHROME1": b"\xff",
     "MONOCHROME2": b"\0",
@@ -43,6 +41,12 @@ _MASKABLE_COLOURS = {
     "YBR_FULL": b"\0\x80\x80",
 }
 """Photometric interpretation -> one black pixel."""
+
+
+def is_rewritten(source: SourceObject, *, strict: bool) -> bool:
+    """Whether the frames get another place than they had, so that the source's offset tables do not hold."""
+    syntax = source.transfer_syntax
+    return (syntax in JPEG_SYNTAXES or (strict and syntax == RLE)) and frames_of(source) is not None
 
 
 def pixel_tail(
@@ -56,43 +60,86 @@ def pixel_tail(
     pixels = source.pixels
     if pixels is None:
         raise ValueError("the object has no pixel data")
-    if source.transfer_syntax in _UNCOMPRESSED:
-        return _masked(source, pixels, masks) if masks else _copied(source, pixels)
-    if source.transfer_syntax in _JPEG_SYNTAXES:
-        frames = _frames(source, pixels)
-        if frames is not None:
-            return _rewritten(source, frames, masks=masks, scratch=scratch)
+    if source.transfer_syntax in UNCOMPRESSED:
+        return _masked(source, pixels, masks) if masks else _cut(source, pixels)
+    frames = frames_of(source)
+    if frames is not None and source.transfer_syntax in JPEG_SYNTAXES:
+        return _rewritten(source, frames, masks=masks, scratch=scratch)
     if masks:
         raise _not_maskable()
-    if strict and source.transfer_syntax != _RLE:
-        raise CaptureProblem(
-            "capture_not_cleanable",
-            "The DICOM image is compressed in a way that could hide text, so it cannot be sent without identity.",
-        )
-    return _copied(source, pixels)
+    if not strict:
+        return encapsulated_tail(file_chunks(source.path, pixels.value.start, pixels.value.length))
+    if frames is not None and source.transfer_syntax == RLE:
+        return _rewritten(source, frames, masks=(), scratch=scratch)
+    raise CaptureProblem(
+        "capture_not_cleanable",
+        "The DICOM image is compressed in a way that could hide text, so it cannot be sent without identity.",
+    )
 
 
-def _copied(source: SourceObject, pixels: SourcePixels) -> Iterator[bytes]:
-    return file_chunks(source.path, pixels.element.start, pixels.element.length)
+def picture_bytes(dataset: Dataset, frames: int, *, held: int) -> int:
+    """How many bytes uncompressed pixel data of this description are (PS3.5 8.1.1), without their padding.
+
+    ValueError or TypeError when the description lacks a number.
+    """
+    samples = int(dataset.SamplesPerPixel)
+    pixels = int(dataset.Rows) * int(dataset.Columns) * frames
+    bits = int(dataset.BitsAllocated)
+    size = (pixels * samples * bits + 7) // 8
+    if dataset.get("PhotometricInterpretation") in ("YBR_FULL_422", "YBR_PARTIAL_422") and held not in (
+        size,
+        size + size % 2,
+    ):
+        # two colour differences for two pixels; some write them all the same and say 422
+        return size * 2 // 3
+    return size
 
 
-def _frames(source: SourceObject, pixels: SourcePixels) -> list[list[Span]] | None:
-    """The fragments of each frame; None when only an offset table could tell."""
-    count = int(source.dataset.get("NumberOfFrames") or 1)
-    if len(pixels.fragments) == count:
-        return [[span] for span in pixels.fragments]
-    return [list(pixels.fragments)] if count == 1 else None
+def _cut(source: SourceObject, pixels: SourcePixels) -> Iterator[bytes]:
+    """Exactly the picture: behind it, scanners and others have left text (PS3.5 8.1.1 warns of it)."""
+    size = _picture_bytes(source, pixels)
+    yield _native_header(source, size)
+    yield from file_chunks(source.path, pixels.value.start, size)
+    yield b"\0" * (size % 2)
+
+
+def _picture_bytes(source: SourceObject, pixels: SourcePixels) -> int:
+    try:
+        size = picture_bytes(source.dataset, source.frames, held=pixels.value.length)
+    except (AttributeError, TypeError, ValueError):
+        raise damaged() from None
+    if size > pixels.value.length:
+        raise truncated()
+    return size
+
+
+def _native_header(source: SourceObject, size: int) -> bytes:
+    """Tag, VR and even length, written by us: the two reserved bytes of the source could say anything."""
+    order = ">" if source.transfer_syntax == EXPLICIT_BIG_ENDIAN else "<"
+    tag = struct.pack(order + "HH", 0x7FE0, 0x0010)
+    length = struct.pack(order + "L", size + size % 2)
+    if source.transfer_syntax == IMPLICIT_LITTLE_ENDIAN:
+        return tag + length
+    words = int(source.dataset.BitsAllocated) > 8 or _says_words(source)
+    return tag + (b"OW" if words else b"OB") + b"\0\0" + length
+
+
+def _says_words(source: SourceObject) -> bool:
+    """Whether the source's own header says OW: in big endian, bytes lie otherwise in words than alone."""
+    if source.pixels is None:
+        return False
+    return span_bytes(source.path, Span(source.pixels.element.start + 4, 2)) == b"OW"
 
 
 def _rewritten(
     source: SourceObject, frames: list[list[Span]], *, masks: tuple[Rectangle, ...], scratch: Path
 ) -> Iterator[bytes]:
-    """JPEG frames without comments and application data, masked where it is asked for."""
+    """Frames of which nothing is left but the picture, a fragment each, masked where it is asked for."""
     lengths = []
     with scratch.open("wb") as file:
         for spans in frames:
-            jpeg = read_jpeg(b"".join(span_bytes(source.path, span) for span in spans))
-            encoded = jpeg.data
+            frame = b"".join(span_bytes(source.path, span) for span in spans)
+            encoded = _clean_rle(source, frame) if source.transfer_syntax == RLE else read_jpeg(frame).data
             if masks:
                 if source.transfer_syntax != JPEG_BASELINE:
                     raise _not_maskable()
@@ -102,16 +149,50 @@ def _rewritten(
     return framed_tail(lengths, file_chunks(scratch))
 
 
+def _clean_rle(source: SourceObject, frame: bytes) -> bytes:
+    dataset = source.dataset
+    return clean_rle(
+        frame,
+        segments=int(dataset.SamplesPerPixel) * (int(dataset.BitsAllocated) // 8),
+        segment_bytes=int(dataset.Rows) * int(dataset.Columns),
+    )
+
+
 def _masked_jpeg(source: SourceObject, *, jpeg_data: bytes, masks: tuple[Rectangle, ...]) -> bytes:
     """A frame decoded, blanked and encoded in the colours that the object declares."""
-    picture = decode_jpeg(read_jpeg(jpeg_data)).image
     photometric = source.dataset.PhotometricInterpretation
+    is_rgb = photometric == "RGB"
+    picture = decode_jpeg(read_jpeg(_with_colours(jpeg_data, is_rgb=is_rgb))).image
     if photometric.startswith("MONOCHROME"):
         picture = picture.convert("L")
+    if photometric == "MONOCHROME1":
+        # its highest value is black
+        picture = ImageOps.invert(picture)
     blank(picture, masks)
+    if photometric == "MONOCHROME1":
+        picture = ImageOps.invert(picture)
     encoded = io.BytesIO()
-    picture.save(encoded, "JPEG", quality=MASKED_QUALITY, subsampling=0, keep_rgb=photometric == "RGB")
+    picture.save(encoded, "JPEG", quality=MASKED_QUALITY, subsampling=0, keep_rgb=is_rgb)
     return encoded.getvalue()
+
+
+def _with_colours(jpeg_data: bytes, *, is_rgb: bool) -> bytes:
+    """The JPEG with the object's word for what its samples are, in the one form that decoders heed (Adobe's header).
+
+    What the JPEG said of itself goes: in DICOM the photometric interpretation counts (PS3.5 8.2.1).
+    """
+    transform = b"\0" if is_rgb else b"\1"
+    kept = bytearray(b"\xff\xd8\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + transform)
+    position = 2
+    while position + 4 <= len(jpeg_data):
+        marker = jpeg_data[position + 1]
+        (length,) = struct.unpack_from(">H", jpeg_data, position + 2)
+        if marker not in (0xE0, 0xEE):
+            kept += jpeg_data[position : position + 2 + length]
+        position += 2 + length
+        if marker == 0xDA:
+            break
+    return bytes(kept) + jpeg_data[position:]
 
 
 def _masked(source: SourceObject, pixels: SourcePixels, masks: tuple[Rectangle, ...]) -> Iterator[bytes]:
@@ -125,28 +206,17 @@ def _masked(source: SourceObject, pixels: SourcePixels, masks: tuple[Rectangle, 
         or dataset.get("PlanarConfiguration", 0) != 0
     ):
         raise _not_maskable()
-    rows, columns = int(dataset.Rows), int(dataset.Columns)
-    size = rows * columns * len(pixel)
-    count = int(dataset.get("NumberOfFrames") or 1)
-    if size * count > pixels.value.length:
-        raise CaptureProblem("capture_truncated", "The DICOM file ends before it is complete.")
-    return _masked_frames(source, pixels, masks, pixel=pixel, columns=columns, rows=rows, count=count)
+    _picture_bytes(source, pixels)
+    return _masked_frames(source, pixels, masks, pixel=pixel)
 
 
 def _masked_frames(
-    source: SourceObject,
-    pixels: SourcePixels,
-    masks: tuple[Rectangle, ...],
-    *,
-    pixel: bytes,
-    columns: int,
-    rows: int,
-    count: int,
+    source: SourceObject, pixels: SourcePixels, masks: tuple[Rectangle, ...], *, pixel: bytes
 ) -> Iterator[bytes]:
-    header = pixels.value.start - pixels.element.start
-    yield span_bytes(source.path, Span(pixels.element.start, header))
+    rows, columns = int(source.dataset.Rows), int(source.dataset.Columns)
     size = rows * columns * len(pixel)
-    for index in range(count):
+    yield _native_header(source, size * source.frames)
+    for index in range(source.frames):
         frame = bytearray(span_bytes(source.path, Span(pixels.value.start + index * size, size)))
         for x, y, width, height in masks:
             left, right = min(x, columns), min(x + width, columns)
@@ -154,8 +224,7 @@ def _masked_frames(
                 start = (row * columns + left) * len(pixel)
                 frame[start : start + (right - left) * len(pixel)] = pixel * (right - left)
         yield bytes(frame)
-    rest = pixels.value.length - size * count
-    yield bytes(rest)
+    yield b"\0" * (size * source.frames % 2)
 
 
 def _not_maskable() -> CaptureProblem:

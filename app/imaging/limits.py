@@ -39,3 +39,12 @@ MAX_BUNDLE_BYTES = 8 * 1024**3
 
 MAX_DICOM_HEADER_BYTES = 64 * 1024**2
 """Most bytes of a DICOM file before its pixel data."""
+
+MAX_BUNDLE_DEPTH = 3
+"""Zips within zips that are opened; a deeper one is named and left out."""
+
+MAX_BUNDLE_RATIO = 200
+"""How many times its own size a zip of DICOM may unfold to."""
+
+SMALL_BUNDLE_BYTES = 256 * 1024**2
+"""A zip may unfold to as much whatever its ratio: pictures that are mostly black pack well."""

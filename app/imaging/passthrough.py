@@ -1,23 +1,27 @@
 """A scanner's own DICOM object gets our identifiers and our subject; its pixels stay as they are.
 
 Identified, it keeps what the scanner said; de-identified, only numbers on the allow-list. Text hidden
-beside the pixels (JPEG comments) goes in both. What cannot be cleaned or masked is refused.
+beside the pixels (JPEG comments, what stands behind the last frame) goes in both. What cannot be cleaned
+or masked is refused.
 """
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from pathlib import Path
 
-from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from app.imaging.allowlists import NUMBERS_FROM_SOURCE, comes_from_scanner
+from app.imaging.allowlists import comes_from_scanner
 from app.imaging.attributes import describe, identify, seal
 from app.imaging.errors import CaptureProblem
-from app.imaging.foreign_pixels import pixel_tail
+from app.imaging.foreign_bytes import foreign_bytes
+from app.imaging.foreign_dates import mended
+from app.imaging.foreign_numbers import numbers_only
+from app.imaging.foreign_pixels import is_rewritten, pixel_tail
 from app.imaging.masks import DERIVATION
 from app.imaging.objects import sentence, store
-from app.imaging.source_pixels import UNREADABLE, SourceObject, damaged, read_source
+from app.imaging.source_pixels import SourceObject, read_source
 from app.imaging.subjects import (
     Capture,
     ConvertedInstance,
@@ -27,9 +31,13 @@ from app.imaging.subjects import (
     Subject,
     plan_object,
 )
+from app.imaging.viewer import COMPRESSION_OF, suitable_modality, suits
 
 _OURS = frozenset({"SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber"})
 """What is ours to say even where the scanner said something; `identify` adds who and which study."""
+
+_OFFSET_TABLES = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+_MENDED = frozenset({"DA", "TM", "DT", "UI"})
 
 
 def convert_dicom(
@@ -63,18 +71,16 @@ def rewrite(
     if strict:
         _check_cleanable(source, context)
     try:
-        dataset = _merged(source, context, subject, ours=ours, known=known)
-        return store(
-            out_dir,
-            seal(dataset, subject, from_scanner=True),
-            plan,
-            capture,
-            transfer_syntax=source.transfer_syntax,
-            tail=_tail(source, context, scratch, strict=strict),
-        )
-    except UNREADABLE:
-        # The cause would quote what it could not read.
-        raise damaged() from None
+        with foreign_bytes():
+            dataset = _merged(source, context, subject, ours=ours, known=known)
+            return store(
+                out_dir,
+                seal(dataset, subject, from_scanner=True),
+                plan,
+                capture,
+                transfer_syntax=source.transfer_syntax,
+                tail=_tail(source, context, scratch, strict=strict),
+            )
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -88,21 +94,80 @@ def _merged(
     known: Mapping[str, str],
 ) -> Dataset:
     """The scanner's attributes as far as policy keeps them, under ours."""
-    if isinstance(subject, DeidentifiedSubject):
-        dataset = _numbers_only(source.dataset)
+    strict = isinstance(subject, DeidentifiedSubject)
+    said = source.dataset
+    if strict:
+        dataset = numbers_only(said)
         dataset.update(ours)
+        if suits(str(said.SOPClassUID), said.get("Modality")):
+            dataset.Modality = said.Modality
     else:
-        dataset = _kept(source.dataset)
-        originals = {str(source.dataset.SOPInstanceUID): str(ours.SOPInstanceUID), **known}
-        if source.dataset.get("StudyInstanceUID"):
-            originals[str(source.dataset.StudyInstanceUID)] = context.study_uid
+        dataset = _kept(said)
+        originals = {str(said.SOPInstanceUID): str(ours.SOPInstanceUID), **known}
+        if said.get("StudyInstanceUID"):
+            originals[str(said.StudyInstanceUID)] = context.study_uid
         _rename_references(dataset, originals)
         _place(dataset, ours, is_image=source.pixels is not None)
         identify(dataset, context, subject)
-    if context.burned_in == "mask" and source.pixels is not None:
-        dataset.ImageType = ["DERIVED", *list(dataset.get("ImageType", ["", "PRIMARY"]))[1:]]
-        dataset.DerivationDescription = sentence((DERIVATION,))
+        if said.get("BurnedInAnnotation") == "YES" and context.burned_in != "mask":
+            # the scanner knows of this picture what the organisation says of its pictures
+            dataset.BurnedInAnnotation = "YES"
+    if not said.get("Modality") and source.pixels is not None:
+        # an image of no class that says, in an exam of ultrasound
+        dataset.Modality = suitable_modality(str(said.SOPClassUID)) or "US"
+    if source.pixels is not None:
+        _complete(dataset, source, strict=strict)
+        if context.burned_in == "mask":
+            _derive(dataset)
     return dataset
+
+
+def _derive(dataset: Dataset) -> None:
+    dataset.ImageType = ["DERIVED", *list(dataset.get("ImageType") or ["", "PRIMARY"])[1:]]
+    dataset.DerivationDescription = sentence((DERIVATION,))
+    if "IconImageSequence" in dataset:
+        # a small picture of the same, with what was blanked still in it
+        del dataset.IconImageSequence
+
+
+def _complete(dataset: Dataset, source: SourceObject, *, strict: bool) -> None:
+    """What decoders need and the maker left out, where there is one answer; what would lead viewers astray goes."""
+    if dataset.get("SamplesPerPixel") == 3 and "PlanarConfiguration" not in dataset:
+        dataset.PlanarConfiguration = 0
+    if dataset.get("BitsAllocated"):
+        for keyword, value in (
+            ("BitsStored", int(dataset.BitsAllocated)),
+            ("HighBit", int(dataset.get("BitsStored") or dataset.BitsAllocated) - 1),
+            ("PixelRepresentation", 0),
+        ):
+            if dataset.get(keyword) is None:
+                setattr(dataset, keyword, value)
+    method = COMPRESSION_OF.get(source.transfer_syntax)
+    if (
+        dataset.get("LossyImageCompression") == "01"
+        and method
+        and not dataset.get("LossyImageCompressionMethod")
+    ):
+        dataset.LossyImageCompressionMethod = method
+    vector = dataset.get("FrameTimeVector")
+    if vector is not None and _count(vector) != source.frames:
+        del dataset.FrameTimeVector
+    pointer = dataset.get("FrameIncrementPointer")
+    if pointer is not None and not _points_within(dataset, pointer):
+        del dataset.FrameIncrementPointer
+    if is_rewritten(source, strict=strict):
+        for keyword in _OFFSET_TABLES:
+            if keyword in dataset:
+                delattr(dataset, keyword)
+
+
+def _count(value: object) -> int:
+    return len(value) if isinstance(value, (list, tuple)) or hasattr(value, "__len__") else 1
+
+
+def _points_within(dataset: Dataset, pointer: object) -> bool:
+    tags = pointer if isinstance(pointer, (list, tuple)) or hasattr(pointer, "__iter__") else [pointer]
+    return all(tag in dataset for tag in tags)
 
 
 def _tail(source: SourceObject, context: StudyContext, scratch: Path, *, strict: bool) -> Iterator[bytes]:
@@ -112,29 +177,26 @@ def _tail(source: SourceObject, context: StudyContext, scratch: Path, *, strict:
     return pixel_tail(source, masks=masks, scratch=scratch, strict=strict)
 
 
-def _numbers_only(source: Dataset) -> Dataset:
-    """What the allow-list lets through of a scanner's object, at every depth."""
-    kept = Dataset()
-    for element in source:
-        if keyword_for_tag(element.tag) not in NUMBERS_FROM_SOURCE:
-            continue
-        if element.VR == "SQ":
-            element.value = [_numbers_only(item) for item in element.value]
-        kept.add(element)
-    if "ImageType" in kept:
-        # From the third value on, scanners write words of their own.
-        kept.ImageType = list(kept.ImageType)[:2]
-    return kept
-
-
 def _kept(source: Dataset) -> Dataset:
-    """What an identified object keeps: all that the standard names but patient, visit, request."""
+    """What an identified object keeps: all that the standard names but patient, visit, request.
+
+    Dates, times and identifiers that are none are left out: archives refuse or misread them.
+    """
     kept = Dataset()
-    for element in source:
-        if not comes_from_scanner(element.tag) or element.keyword == "SpecificCharacterSet":
+    for said in source:
+        if not comes_from_scanner(said.tag) or said.keyword == "SpecificCharacterSet":
             continue
+        # what is written over it must not change what the source said
+        element = copy(said)
         if element.VR == "SQ":
             element.value = [_kept(item) for item in element.value]
+        elif element.VR in _MENDED and not element.is_empty:
+            values = [element.value] if isinstance(element.value, str) else list(element.value)
+            texts = [mended(element.VR, str(value)) for value in values]
+            if not any(texts):
+                continue
+            if texts != [str(value) for value in values]:
+                element.value = texts[0] if len(texts) == 1 else texts
         kept.add(element)
     return kept
 
@@ -154,8 +216,12 @@ def _rename_references(dataset: Dataset, known: Mapping[str, str]) -> None:
 def _place(dataset: Dataset, ours: Dataset, *, is_image: bool) -> None:
     """Our identifiers over the scanner's; in images, our other words where the scanner said nothing."""
     for element in ours:
-        if element.keyword in _OURS or (is_image and element.tag not in dataset):
+        if element.keyword in _OURS or (
+            is_image and element.tag not in dataset and element.keyword != "Modality"
+        ):
             dataset.add(element)
+    if "Manufacturer" not in dataset:
+        dataset.Manufacturer = ""
 
 
 def _check_cleanable(source: SourceObject, context: StudyContext) -> None:
@@ -163,6 +229,11 @@ def _check_cleanable(source: SourceObject, context: StudyContext) -> None:
         raise CaptureProblem(
             "capture_not_cleanable",
             "The DICOM object is not an image and cannot be sent without identity.",
+        )
+    if not UID(str(source.dataset.SOPClassUID)).keyword:
+        raise CaptureProblem(
+            "capture_not_cleanable",
+            "The DICOM object is of no kind that the standard names, and cannot be sent without identity.",
         )
     if source.dataset.get("BurnedInAnnotation") == "YES" and context.burned_in != "mask":
         raise CaptureProblem(

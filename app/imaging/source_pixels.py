@@ -1,4 +1,4 @@
-"""Finds the pixel data of somebody else's DICOM file and walks it without loading it.
+"""Reads somebody else's DICOM file up to its pixel data, finds these and walks them without loading them.
 
 It reads structure only (PS3.5 A.4); what may be done with the pixels is decided elsewhere.
 """
@@ -11,35 +11,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
-from pydicom.dataelem import DataElement
+from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from app.imaging.errors import CaptureProblem
+from app.imaging.foreign_bytes import damaged, foreign_bytes, truncated
 from app.imaging.limits import MAX_DICOM_HEADER_BYTES, MAX_STILL_BYTES
+from app.imaging.sniff import sniff
 
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
+UNCOMPRESSED = frozenset({EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN})
+
+DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+"""A DICOMDIR describes the files beside it; its own dataset names no class (PS3.3 F.3), only its meta information."""
 
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM, _SEQUENCE_END = 0xE000, 0xE0DD
-UNREADABLE = (
-    InvalidDicomError,
-    BytesLengthException,
-    NameError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    NotImplementedError,
-    OverflowError,
-    RecursionError,
-    struct.error,
+_PIXEL_GROUP = 0x7FE0
+_PIXEL_VRS = frozenset({b"OB", b"OW", b"UN"})
+_DESCRIBES_PIXELS = frozenset(
+    """
+    SamplesPerPixel PhotometricInterpretation PlanarConfiguration Rows Columns BitsAllocated BitsStored HighBit
+    PixelRepresentation NumberOfFrames
+    """.split()  # noqa: SIM905 ten words read better as words
 )
-"""All that pydicom raises on damaged or hostile input, at reading and (NameError too) at writing it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +55,32 @@ class Span:
 class SourcePixels:
     """Where the pixel data lies: the whole element, and its value or its fragments.
 
-    `fragments` leaves out the offset table; it is empty for uncompressed pixel data.
+    `fragments` leaves out the basic offset table, which is `offsets`; both are empty for uncompressed pixel data.
     """
 
     element: Span
     value: Span
-    fragments: tuple[Span, ...]
+    fragments: tuple[Span, ...] = ()
+    offsets: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SourceObject:
-    """A DICOM file read up to its pixel data."""
+    """A DICOM file read up to its pixel data. `unread` names attributes left out because their value is nonsense."""
 
     path: Path
     dataset: FileDataset
     transfer_syntax: str
     pixels: SourcePixels | None
+    unread: tuple[str, ...] = ()
+
+    @property
+    def frames(self) -> int:
+        """How many frames the object says that it has; one where it says nothing that makes sense."""
+        try:
+            return max(1, int(self.dataset.get("NumberOfFrames") or 1))
+        except (TypeError, ValueError):
+            return 1
 
 
 class _BoundedReader(io.BufferedReader):
@@ -88,34 +99,37 @@ class _BoundedReader(io.BufferedReader):
 
 
 def read_source(path: Path) -> SourceObject:
-    """Read a DICOM file up to its pixel data. CaptureProblem when it is damaged or cut short."""
+    """Read a DICOM file, with or without its preamble, up to its pixel data. CaptureProblem for one that is no object."""
     size = path.stat().st_size
-    try:
-        with _BoundedReader(io.FileIO(path)) as file:
-            dataset = pydicom.dcmread(file, stop_before_pixels=True)
-            position = file.tell()
-            # Text is decoded now, by the file's own character set, because ours differs.
-            dataset.decode()
-            dataset.walk(_convert)
-            transfer_syntax = str(dataset.file_meta.TransferSyntaxUID)
-            class_uid, instance_uid = dataset.SOPClassUID, dataset.SOPInstanceUID
-    except UNREADABLE:
-        # The cause would quote what it could not read.
-        raise damaged() from None
-    if not class_uid or not instance_uid:
-        raise damaged()
-    if not UID(transfer_syntax).is_transfer_syntax or UID(transfer_syntax).is_private:
-        raise CaptureProblem("capture_unreadable", "The DICOM file is in an encoding that we do not know.")
-    if transfer_syntax == DEFLATED:
-        raise CaptureProblem("capture_unreadable", "The DICOM file is deflated, which is not supported.")
+    # pydicom reads anything when it is forced to; only what looks like DICOM is worth it
+    force = sniff(path) == "dicom"
+    with foreign_bytes(), _BoundedReader(io.FileIO(path)) as file:
+        if is_directory(path):
+            raise CaptureProblem(
+                "capture_wrong_kind", "The DICOM file is a directory of others and no image."
+            )
+        dataset = pydicom.dcmread(file, stop_before_pixels=True, force=force)
+        position = file.tell()
+        _require_whole(dataset)
+        implicit = _is_implicit(dataset)
+        unread = tuple(_settle(dataset))
+        # Text is decoded now, by the file's own character set, because ours differs.
+        dataset.decode()
+        transfer_syntax = _transfer_syntax(dataset, implicit=implicit)
+        _name_class(dataset)
     with path.open("rb") as reader:
-        pixels = _find_pixels(reader, position, size, transfer_syntax)
-    return SourceObject(path, dataset, transfer_syntax, pixels)
+        pixels = _find_pixels(reader, position, size, transfer_syntax, implicit=implicit)
+    return SourceObject(path, dataset, transfer_syntax, pixels, unread)
 
 
-def _convert(dataset: Dataset, element: DataElement) -> None:
-    """Being handed an element converts its value: what cannot be converted shows now, not half-way."""
-    del dataset, element
+def is_directory(path: Path) -> bool:
+    """Whether a DICOM file is a DICOMDIR, by what its file meta information says. CaptureProblem: it is unreadable."""
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return False
+    with foreign_bytes():
+        meta = pydicom.filereader.read_file_meta_info(path)
+        return str(meta.get("MediaStorageSOPClassUID", "")) == DIRECTORY_CLASS
 
 
 def span_bytes(path: Path, span: Span) -> bytes:
@@ -127,27 +141,127 @@ def span_bytes(path: Path, span: Span) -> bytes:
         return file.read(span.length)
 
 
+def _require_whole(dataset: Dataset) -> None:
+    """The last attribute of a file that was cut is shorter than it says; pydicom lets that pass."""
+    for tag in list(dataset.keys()):
+        raw: object = dataset.get_item(tag)
+        if (
+            isinstance(raw, RawDataElement)
+            and raw.length != _UNDEFINED_LENGTH
+            and raw.value is not None
+            and len(raw.value) < raw.length
+        ):
+            raise truncated()
+
+
+def _settle(dataset: Dataset) -> Iterator[str]:
+    """Convert every value now, so that what cannot be converted shows here and not half-way.
+
+    A plain value that makes no sense (a number with a comma, say) is left out and its keyword yielded: its maker's
+    slip in a side matter costs no image. What describes the pixels, and sequences, have to be readable.
+    """
+    for tag in list(dataset.keys()):
+        try:
+            element = _converted(dataset, tag)
+        except Exception:
+            if keyword_for_tag(tag) in _DESCRIBES_PIXELS or _vr(dataset, tag) == "SQ":
+                raise
+            del dataset[tag]
+            yield keyword_for_tag(tag) or str(tag)
+            continue
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _settle(item)
+
+
+def _converted(dataset: Dataset, tag: BaseTag) -> DataElement:
+    """The element with its value. ValueError: a number that is none; pydicom leaves it the text that it is."""
+    element = dataset[tag]
+    vr = dictionary_VR(tag) if keyword_for_tag(tag) else element.VR
+    if vr not in ("DS", "IS") or element.is_empty:
+        return element
+    if vr != element.VR:
+        element = DataElement(tag, vr, element.value)
+        dataset[tag] = element
+    values = element.value if element.VM > 1 else [element.value]
+    if any(isinstance(value, str) and value for value in values):
+        raise ValueError("text in place of a number")
+    return element
+
+
+def _vr(dataset: Dataset, tag: BaseTag) -> str:
+    said: str | None = dataset.get_item(tag).VR
+    # in implicit encoding nothing is said
+    return said or (dictionary_VR(tag) if keyword_for_tag(tag) else "UN")
+
+
+def _is_implicit(dataset: FileDataset) -> bool:
+    """Whether the attributes stand there without their representations; some files say another encoding than they have."""
+    for tag in list(dataset.keys()):
+        raw: object = dataset.get_item(tag)
+        if isinstance(raw, RawDataElement):
+            return raw.is_implicit_VR
+    return bool(dataset.original_encoding[0])
+
+
+def _transfer_syntax(dataset: FileDataset, *, implicit: bool) -> str:
+    """What the file meta information says; without it, or where it is wrong of plain bytes, how these are."""
+    said = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+    if not said or said in UNCOMPRESSED:
+        if not dataset.original_encoding[1]:
+            return EXPLICIT_BIG_ENDIAN
+        return IMPLICIT_LITTLE_ENDIAN if implicit else EXPLICIT_LITTLE_ENDIAN
+    if not UID(said).is_transfer_syntax or UID(said).is_private:
+        raise CaptureProblem("capture_unreadable", "The DICOM file is in an encoding that we do not know.")
+    if said == DEFLATED:
+        raise CaptureProblem("capture_unreadable", "The DICOM file is deflated, which is not supported.")
+    return said
+
+
+def _name_class(dataset: FileDataset) -> None:
+    """The class that the object, or at least its meta information, names. It goes into our objects: no other text may."""
+    meta = dataset.file_meta
+    for ours, theirs in (
+        ("SOPClassUID", "MediaStorageSOPClassUID"),
+        ("SOPInstanceUID", "MediaStorageSOPInstanceUID"),
+    ):
+        if not dataset.get(ours) and meta.get(theirs):
+            setattr(dataset, ours, meta[theirs].value)
+        if not UID(str(dataset.get(ours) or "")).is_valid:
+            raise damaged()
+
+
 def _find_pixels(
-    file: io.BufferedReader, position: int, size: int, transfer_syntax: str
+    file: io.BufferedReader, position: int, size: int, transfer_syntax: str, *, implicit: bool
 ) -> SourcePixels | None:
     order = ">" if transfer_syntax == EXPLICIT_BIG_ENDIAN else "<"
-    implicit = transfer_syntax == IMPLICIT_LITTLE_ENDIAN
     file.seek(position)
     header = file.read(8 if implicit else 12)
     if not header:
         return None
     if len(header) < (8 if implicit else 12):
-        raise _truncated()
-    if struct.unpack(order + "HH", header[:4]) != (0x7FE0, 0x0010):
+        raise truncated()
+    group, element = struct.unpack(order + "HH", header[:4])
+    if group != _PIXEL_GROUP:
         return None
+    if element != 0x0010 or (not implicit and header[4:6] not in _PIXEL_VRS):
+        raise CaptureProblem(
+            "capture_unreadable", "The DICOM file keeps its image in a way that we do not know."
+        )
     (length,) = struct.unpack(order + "L", header[-4:])
     start = position + len(header)
+    if (length == _UNDEFINED_LENGTH) == (transfer_syntax in UNCOMPRESSED):
+        raise damaged()
     if length != _UNDEFINED_LENGTH:
         if start + length > size:
-            raise _truncated()
-        return SourcePixels(Span(position, len(header) + length), Span(start, length), ())
+            raise truncated()
+        return SourcePixels(Span(position, len(header) + length), Span(start, length))
     items, end = _items(file, start, size)
-    return SourcePixels(Span(position, end - position), Span(start, end - start), tuple(items[1:]))
+    if not items:
+        raise damaged()
+    return SourcePixels(
+        Span(position, end - position), Span(start, end - start), tuple(items[1:]), offsets=items[0]
+    )
 
 
 def _items(file: io.BufferedReader, position: int, size: int) -> tuple[list[Span], int]:
@@ -159,9 +273,9 @@ def _items(file: io.BufferedReader, position: int, size: int) -> tuple[list[Span
         if element == _SEQUENCE_END:
             return items, start
         if start + length > size:
-            raise _truncated()
+            raise truncated()
         items.append(Span(start, length))
-    raise _truncated()
+    raise truncated()
 
 
 def _item_headers(file: io.BufferedReader, position: int) -> Iterator[tuple[int, int, int, int]]:
@@ -173,12 +287,3 @@ def _item_headers(file: io.BufferedReader, position: int) -> Iterator[tuple[int,
         group, element, length = struct.unpack("<HHL", header)
         yield group, element, length, position + 8
         position += 8 + length
-
-
-def _truncated() -> CaptureProblem:
-    return CaptureProblem("capture_truncated", "The DICOM file ends before it is complete.")
-
-
-def damaged() -> CaptureProblem:
-    """The problem of a file that is no proper DICOM."""
-    return CaptureProblem("capture_unreadable", "The DICOM file is damaged and cannot be read.")

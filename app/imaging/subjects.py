@@ -1,5 +1,6 @@
 """What an object says besides its pixels: who, which study, which place in it. Plain values only."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -133,6 +134,18 @@ class ConvertedInstance:
     sha256: str
     capture_sha256: str
     capture_index: int
+
+
+class Converted(list[ConvertedInstance]):
+    """What a capture became, object by object.
+
+    `left_out` is how many files of a bundle became none, and `why` says so to a person (empty: nothing was left out).
+    """
+
+    def __init__(self, made: Iterable[ConvertedInstance] = (), *, left_out: int = 0, why: str = "") -> None:
+        super().__init__(made)
+        self.left_out = left_out
+        self.why = why
 
 
 def plan_object(

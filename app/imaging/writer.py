@@ -92,6 +92,12 @@ def framed_tail(lengths: list[int], fragments: Iterable[bytes]) -> Iterator[byte
     yield _SEQUENCE_END
 
 
+def encapsulated_tail(items: Iterable[bytes]) -> Iterator[bytes]:
+    """Encapsulated pixel data whose items, from the offset table to the delimiter, are there already."""
+    yield _PIXEL_DATA_OB + _UNDEFINED_LENGTH
+    yield from items
+
+
 def fragment(length: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
     """One item of encapsulated pixel data, padded to an even length."""
     if length > MAX_ITEM_BYTES:

@@ -4,6 +4,7 @@ import zipfile
 
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate
 
 from app.imaging.check import check_file
 from app.imaging.convert import convert_capture
@@ -98,14 +99,16 @@ def test_a_bundle_becomes_one_object_per_file_and_keeps_references(tmp_path):
     assert {5000, 5001} == {one.InstanceNumber for one in by_class.values()}
 
 
-def test_a_damaged_file_in_a_bundle_leaves_nothing_behind(tmp_path):
+def test_a_damaged_file_in_a_bundle_costs_only_itself(tmp_path):
     whole = scanner_dicom(tmp_path / "1").read_bytes()
     source = bundle(tmp_path / "z", {"1.dcm": whole, "2.dcm": whole[:-500]})
     out = tmp_path / "out"
-    with pytest.raises(CaptureProblem) as caught:
-        convert_capture(source, out, context_for(HUMAN), HUMAN, capture_index=0)
-    assert caught.value.code == "capture_truncated"
-    assert list(out.iterdir()) == []
+    made = convert_capture(source, out, context_for(HUMAN), HUMAN, capture_index=0)
+    assert [path.name for path in out.iterdir()] == [one.path.name for one in made]
+    assert made.left_out == 1
+    assert made.why == (
+        "1 of the 2 files in this zip were left out: file 2 by name: The DICOM file ends before it is complete."
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,8 +169,10 @@ def test_nonsense_after_the_prefix_is_unreadable(convert, tmp_path):
 def test_deidentified_refuses_what_cannot_be_vouched_for(convert, tmp_path):
     burned = scanner_dicom(tmp_path / "burned", BurnedInAnnotation="YES")
     opaque = scanner_dicom(tmp_path / "opaque", compressed=True)
-    data = opaque.read_bytes().replace(b"1.2.840.10008.1.2.4.50", b"1.2.840.10008.1.2.4.90")
-    opaque.write_bytes(data)
+    dataset = pydicom.dcmread(opaque)
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.90"
+    dataset.PixelData = encapsulate([b"\xff\x4f\xff\x51" + CANARY.encode()])
+    dataset.save_as(opaque)
     for source in (burned, opaque):
         with pytest.raises(CaptureProblem) as caught:
             convert(source, CASE)
