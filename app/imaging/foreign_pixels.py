@@ -12,6 +12,7 @@ from PIL import ImageOps
 from pydicom.dataset import Dataset
 
 from app.imaging.decoding import decode_jpeg
+from app.imaging.entropy import SEQUENTIAL, whole
 from app.imaging.errors import CaptureProblem
 from app.imaging.foreign_bytes import damaged, truncated
 from app.imaging.frames import JPEG_SYNTAXES, frames_of
@@ -139,7 +140,7 @@ def _rewritten(
     with scratch.open("wb") as file:
         for spans in frames:
             frame = b"".join(span_bytes(source.path, span) for span in spans)
-            encoded = _clean_rle(source, frame) if source.transfer_syntax == RLE else read_jpeg(frame).data
+            encoded = _clean_rle(source, frame) if source.transfer_syntax == RLE else _clean_jpeg(frame)
             if masks:
                 if source.transfer_syntax != JPEG_BASELINE:
                     raise _not_maskable()
@@ -147,6 +148,11 @@ def _rewritten(
             lengths.append(len(encoded))
             file.writelines(fragment(len(encoded), (encoded,)))
     return framed_tail(lengths, file_chunks(scratch))
+
+
+def _clean_jpeg(frame: bytes) -> bytes:
+    jpeg = read_jpeg(frame)
+    return whole(jpeg.data) if jpeg.process in SEQUENTIAL else jpeg.data
 
 
 def _clean_rle(source: SourceObject, frame: bytes) -> bytes:
