@@ -22,6 +22,7 @@ from app.store.claims import Claim
 from app.store.exam_search import MOST, ExamFilter, count_exams, find_exams
 from app.store.exams import Exam, StaleMove, cancel, find_exam, move
 from app.store.filings import filing_of
+from app.store.instances import forget_parts
 from app.store.organizations import Organization
 
 CAPTURES_MISSING = "captures_missing"
@@ -281,6 +282,7 @@ async def _retry(session: AsyncSession, exam: Exam) -> bool:
         await _reopen_claims(session, exam)
     at = Step(exam.step)
     if exam.state == ExamState.REVIEW and exam.error_code == CAPTURES_MISSING:
+        await forget_parts(session, exam.id)
         await session.execute(
             update(Capture)
             .where(Capture.exam_id == exam.id, Capture.problem_code.is_not(None))
@@ -288,6 +290,8 @@ async def _retry(session: AsyncSession, exam: Exam) -> bool:
             .values(
                 problem_code=None,
                 problem_message=None,
+                left_out=0,
+                already_delivered=False,
                 downloaded_at=None,
                 missing_since=None,
                 url_sealed=None,

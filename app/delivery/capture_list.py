@@ -200,6 +200,7 @@ async def _withdraw(resources: Resources, session: AsyncSession, exam: Exam, row
         row.unlisted_at = await session.scalar(now().select())
     # nothing can be done about it any more
     row.problem_code = row.problem_message = row.missing_since = None
+    row.left_out = 0
     return True
 
 

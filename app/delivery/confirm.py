@@ -142,7 +142,8 @@ def _incomplete(captures: Sequence[Capture], missing: Sequence[Capture], unseen:
         which = "; ".join(
             f"capture {capture.index + 1}: {capture.problem_message}" for capture in missing[:NAMED_CAPTURES]
         )
-        parts.append(f"{len(missing)} of {len(captures)} captures could not be delivered: {which}")
+        whole = "" if any(capture.is_lost for capture in missing) else " whole"
+        parts.append(f"{len(missing)} of {len(captures)} captures could not be delivered{whole}: {which}")
     if unseen:
         parts.append(f"the image server took {unseen} images but does not list them")
     return NeedsPerson("; ".join(parts), code="captures_missing" if missing else NOT_LISTED)

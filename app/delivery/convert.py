@@ -21,11 +21,11 @@ from app.delivery.study import deidentify_key, studied_at
 from app.delivery.work import Work
 from app.imaging.convert import convert_capture
 from app.imaging.errors import CaptureProblem
-from app.imaging.subjects import ConvertedInstance, StudyContext, Subject
+from app.imaging.subjects import Converted, ConvertedInstance, StudyContext, Subject
 from app.pool import ProcessDied
 from app.states import Step
 from app.store.base import clock
-from app.store.captures import Capture, captures_of
+from app.store.captures import INCOMPLETE, Capture, captures_of
 from app.store.exams import Exam
 from app.store.instances import (
     LEFT,
@@ -220,7 +220,7 @@ async def _convert_one(work: Work, how: Making, capture: Capture, path: Path) ->
     """Convert one capture and record its objects; a bad capture is recorded as one. How many objects are new."""
     out = making(work) / f"{capture.index:04d}"
     try:
-        made: list[ConvertedInstance] = await work.resources.pool.run(
+        made: Converted = await work.resources.pool.run(
             convert_capture,
             path,
             out,
@@ -259,8 +259,8 @@ async def _alike(session: AsyncSession, capture: Capture) -> Sequence[Capture]:
     return (await session.scalars(same)).all()
 
 
-async def _record(work: Work, how: Making, capture: Capture, made: Sequence[ConvertedInstance]) -> int:
-    """Put the objects into the study's outbox, and say of each capture of this content what it became.
+async def _record(work: Work, how: Making, capture: Capture, made: Converted) -> int:
+    """Put the objects into the study's outbox, and say of each capture of this content what it became, and what not.
 
     How many of them are to be sent: an exported bundle is another file each time, though the objects in it are
     the same.
@@ -280,6 +280,11 @@ async def _record(work: Work, how: Making, capture: Capture, made: Sequence[Conv
         await session.flush()
         for alike in await _alike(session, capture):
             await _stands_for(session, exam, alike, rows)
+            alike.left_out = made.left_out
+            alike.problem_code = INCOMPLETE if made.left_out else None
+            alike.problem_message = made.why or None
+    if made.left_out:
+        log.warning("capture_in_part", capture=capture.index, left_out=made.left_out)
     return sum(1 for row in rows if row.state == InstanceState.PLANNED)
 
 

@@ -112,7 +112,9 @@ async def _read_again(work: Work, exam: Exam) -> Outcome | None:
 
 async def _is_staged(work: Work, capture: Capture) -> bool:
     """Whether there is nothing to read: its file is here, or not wanted any more."""
-    if capture.problem_code or capture.already_delivered or capture.unlisted_at is not None:
+    if capture.is_lost or capture.unlisted_at is not None:
+        return True
+    if capture.already_delivered and capture.problem_code is None:
         return True
     if capture.downloaded_at is None or capture.kind == UNKNOWN:
         return False
@@ -228,7 +230,7 @@ async def _judge(work: Work, failures: Mapping[UUID, UpstreamError]) -> Wait | N
     captures = await _captures(work)
     # what was read again meanwhile may name one of them no more
     failures = {one.id: failures[one.id] for one in captures if one.id in failures}
-    serves = any([await _is_staged(work, one) and not one.problem_code for one in captures])
+    serves = any([await _is_staged(work, one) and not one.is_lost for one in captures])
     odd_over = (
         await work.count("odd_captures") >= ODD_RUNS
         if any(not isinstance(error, LinkExpired) for error in failures.values())

@@ -218,7 +218,7 @@ def images_to_send(policy: PolicyFields, captures: Sequence[Capture]) -> int | N
     """How many images the study will be sent, as far as can be told before they are made; None when it can't be."""
     if policy.images == Images.NONE:
         return 0
-    able = {capture.sha256 for capture in captures if capture.sha256 and not capture.problem_code}
+    able = {capture.sha256 for capture in captures if capture.sha256 and not capture.is_lost}
     # a bundle says only once it is opened how many are in it
     return None if able and policy.source == CaptureSource.CLARIUS_DICOM else len(able)
 

@@ -257,4 +257,5 @@ def _sentence(left_out: Sequence[LeftOut], *, of: int) -> str:
         return ""
     named = "; ".join(f"file {one.number} by name: {one.problem.message}" for one in left_out[:NAMED_MEMBERS])
     more = f"; and {len(left_out) - NAMED_MEMBERS} more" if len(left_out) > NAMED_MEMBERS else ""
-    return f"{len(left_out)} of the {of} files in this zip were left out: {named}{more}"
+    verb = "was" if len(left_out) == 1 else "were"
+    return f"{len(left_out)} of the {of} files in this zip {verb} left out: {named}{more}"

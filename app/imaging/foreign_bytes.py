@@ -16,7 +16,7 @@ from app.imaging.errors import CaptureProblem
 def foreign_bytes() -> Iterator[None]:
     """Turn any exception into CaptureProblem `capture_truncated` or `capture_unreadable`.
 
-    pydicom says OSError of content that ends too early, without an `errno`; and a damaged length makes it seek where
+    pydicom says OSError of content that it cannot follow, without an `errno`; and a damaged length makes it seek where
     no file is (EINVAL). An OSError that the host gave is raised as it is. The cause is not kept: it would quote what
     could not be read. Warnings are kept quiet, because they carry values of the file to standard error.
     """
@@ -29,9 +29,7 @@ def foreign_bytes() -> Iterator[None]:
     except EOFError:
         raise truncated() from None
     except OSError as error:
-        if error.errno is None:
-            raise truncated() from None
-        if error.errno != errno.EINVAL:
+        if error.errno not in (None, errno.EINVAL):
             raise
         raise damaged() from None
     except Exception:  # noqa: BLE001 whatever it is, the content made it

@@ -11,13 +11,17 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.store.base import Base
 
+INCOMPLETE = "capture_incomplete"
+"""The problem of a bundle of which some files became no image; the others are delivered."""
+
 
 class Capture(Base):
     """One capture. `bytes` and `sha256` are those of the file as served; `index` is only the order shown.
 
     `place_hash` is by what it is known when Clarius's list is read again (`app.delivery.capture_list`); None for
     one without an address, and for rows from before it, until their list is read. `problem_code` says why this
-    capture can't be delivered; the others of the exam still are.
+    capture can't be delivered; the others of the exam still are. With `capture_incomplete` it is delivered in part:
+    `left_out` files of the bundle became no image.
     """
 
     __tablename__ = "captures"
@@ -44,6 +48,7 @@ class Capture(Base):
     already_delivered: Mapped[bool] = mapped_column(default=False)
     problem_code: Mapped[str | None]
     problem_message: Mapped[str | None]
+    left_out: Mapped[int] = mapped_column(default=0, server_default="0")
     # the file is gone from our store (retention)
     purged_at: Mapped[datetime | None]
 
@@ -52,7 +57,19 @@ class Capture(Base):
     @property
     def becomes_images(self) -> bool:
         """Whether images are, or are to be, made of it: its file was read, is of a kind that can be, and is listed."""
-        return self.problem_code is None and self.sha256 is not None and self.unlisted_at is None
+        return not self.is_lost and self.sha256 is not None and self.unlisted_at is None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a problem keeps all of it from being delivered, and not only a part."""
+        return self.problem_code not in (None, INCOMPLETE)
+
+    @property
+    def lost_images(self) -> int:
+        """How many images are missing for its problem, as far as is known: a capture that can't be read is one."""
+        if self.problem_code is None:
+            return 0
+        return self.left_out if self.problem_code == INCOMPLETE else 1
 
 
 async def captures_of(session: AsyncSession, exam_id: UUID) -> Sequence[Capture]:

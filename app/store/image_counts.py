@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.states import ExamState
-from app.store.captures import Capture
+from app.store.captures import INCOMPLETE, Capture
 from app.store.exams import Exam
 from app.store.filings import Filing
 from app.store.instances import THERE, CaptureInstance, Instance, InstanceState
@@ -113,7 +113,9 @@ def count_images(
     objects = {one.id: one for capture in captures for one in made.get(capture.id, ())}
     # the same bytes under two links are one image, whatever becomes of it
     unmade = {capture.sha256 or str(capture.id) for capture in captures if not made.get(capture.id)}
-    wanted = len(objects) + len(unmade)
+    lost = _lost([capture for capture in captures if capture.problem_code])
+    in_part = _lost([capture for capture in captures if capture.problem_code == INCOMPLETE])
+    wanted = len(objects) + len(unmade) + in_part
     accepted = sum(1 for one in objects.values() if one.state in THERE)
     seen = None
     counts: Sequence[InstanceState] = THERE
@@ -123,20 +125,23 @@ def count_images(
     there = frozenset(
         capture.id
         for capture in captures
-        if made.get(capture.id) and all(one.state in counts for one in made[capture.id])
+        if made.get(capture.id)
+        and capture.problem_code != INCOMPLETE
+        and all(one.state in counts for one in made[capture.id])
     )
     problems = [capture for capture in captures if capture.problem_code]
-    if exam.state in UNDER_WAY:
-        missing = len({capture.sha256 or str(capture.id) for capture in problems})
-    else:
-        missing = wanted - (accepted if seen is None else seen)
-    reasons = _reasons(problems, missing=missing, counted=seen is not None)
+    missing = lost if exam.state in UNDER_WAY else wanted - (accepted if seen is None else seen)
+    reasons = _reasons(problems, others=missing - lost, counted=seen is not None)
     return ImageCounts(wanted, accepted, seen, missing, reasons, there=there)
 
 
-def _reasons(problems: Sequence[Capture], *, missing: int, counted: bool) -> tuple[str, ...]:
+def _lost(captures: Sequence[Capture]) -> int:
+    """How many images these cost; the same bytes under two links are the same images."""
+    return sum({capture.sha256 or str(capture.id): capture.lost_images for capture in captures}.values())
+
+
+def _reasons(problems: Sequence[Capture], *, others: int, counted: bool) -> tuple[str, ...]:
     reasons = [f"capture {capture.index + 1}: {capture.problem_message}" for capture in problems]
-    others = missing - len({capture.sha256 or str(capture.id) for capture in problems})
     if others > 0:
         reasons.append(f"{others} were not counted there" if counted else f"{others} were not accepted")
     return tuple(reasons)

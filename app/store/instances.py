@@ -18,7 +18,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.states import ExamState, Step
 from app.store.base import Base, Constant, now
-from app.store.captures import Capture
+from app.store.captures import INCOMPLETE, Capture
 from app.store.exams import Exam
 from app.store.studies import Study
 from app.store.uploads import Upload, UploadState, open_uploads
@@ -158,6 +158,15 @@ async def link_capture(session: AsyncSession, capture_id: UUID, instances: Seque
     if ids:
         rows = [{"capture_id": capture_id, "instance_id": one} for one in ids]
         await session.execute(insert(CaptureInstance).values(rows).on_conflict_do_nothing())
+
+
+async def forget_parts(session: AsyncSession, exam_id: UUID) -> None:
+    """Captures of which only a part became images stand for none, so that they are converted again and not passed over.
+
+    The objects themselves stay: those that are in the study are known by their UIDs, and not sent again.
+    """
+    in_part = select(Capture.id).where(Capture.exam_id == exam_id, Capture.problem_code == INCOMPLETE)
+    await session.execute(delete(CaptureInstance).where(CaptureInstance.capture_id.in_(in_part)))
 
 
 async def forget_instances(session: AsyncSession, instances: Sequence[Instance]) -> None:

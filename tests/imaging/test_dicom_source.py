@@ -107,7 +107,7 @@ def test_a_damaged_file_in_a_bundle_costs_only_itself(tmp_path):
     assert [path.name for path in out.iterdir()] == [one.path.name for one in made]
     assert made.left_out == 1
     assert made.why == (
-        "1 of the 2 files in this zip were left out: file 2 by name: The DICOM file ends before it is complete."
+        "1 of the 2 files in this zip was left out: file 2 by name: The DICOM file ends before it is complete."
     )
 
 
