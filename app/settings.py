@@ -92,6 +92,8 @@ class Settings(BaseModel):
     credentials_probe_seconds: Seconds = 900
     """How often a paused account is tried with one call."""
     worker_concurrency: Annotated[int, Field(ge=1, le=1000)] = 20
+    conversion_seconds: Seconds = 1_800
+    """Longest that one capture is converted; what takes longer is that capture's problem (docs/imaging.md)."""
     capture_retention_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 24
     """How long a capture is kept once delivered and confirmed."""
     exam_retention_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30

@@ -38,7 +38,11 @@ async def stage_archive(
     draft = making(work) / path.name
     draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = await work.resources.pool.run(
-        build_archive, draft, study.study_instance_uid, [file for _, file in files]
+        build_archive,
+        draft,
+        study.study_instance_uid,
+        [file for _, file in files],
+        turn=study.organization_id,
     )
     draft.replace(path)
     draft.parent.rmdir()

@@ -22,7 +22,7 @@ from app.delivery.work import Work
 from app.imaging.convert import convert_capture
 from app.imaging.errors import CaptureProblem
 from app.imaging.subjects import Converted, ConvertedInstance, StudyContext, Subject
-from app.pool import ProcessDied
+from app.pool import ProcessDied, TookTooLong
 from app.states import Step
 from app.store.base import clock
 from app.store.captures import INCOMPLETE, Capture, captures_of
@@ -69,6 +69,7 @@ class Making:
     context: StudyContext
     subject: Subject
     policy_version: int
+    organization_id: UUID
 
 
 async def convert(work: Work) -> Outcome:
@@ -189,7 +190,7 @@ async def _described(work: Work, what: Conversion) -> Making:
         studied_at=studied_at(what.exam, policy, what.study),
         deidentify_key=key,
     )
-    return Making(context, subject, policy.version)
+    return Making(context, subject, policy.version, what.plan.organization.id)
 
 
 async def _convert_all(work: Work, how: Making, todo: Sequence[tuple[Capture, Path]]) -> int:
@@ -204,8 +205,8 @@ async def _convert_all(work: Work, how: Making, todo: Sequence[tuple[Capture, Pa
             fresh = await _convert_one(work, how, capture, path)
             made += fresh
 
-    # one more than there are processes: while one is being recorded the processes have work
-    tasks = [asyncio.create_task(carry()) for _ in range(min(len(todo), work.resources.pool.processes + 1))]
+    # one more than may be converted at a time: while one is being recorded the processes have work
+    tasks = [asyncio.create_task(carry()) for _ in range(min(len(todo), work.resources.pool.share + 1))]
     try:
         await asyncio.gather(*tasks)
     finally:
@@ -228,9 +229,16 @@ async def _convert_one(work: Work, how: Making, capture: Capture, path: Path) ->
             how.subject,
             capture_index=capture.index,
             capture_sha256=capture.sha256,
+            turn=how.organization_id,
+            seconds=work.resources.settings.conversion_seconds,
         )
     except CaptureProblem as problem:
         await _record_problem(work, capture, problem.code, problem.message)
+        return 0
+    except TookTooLong:
+        limit = work.resources.settings.conversion_seconds
+        told = f"Converting this capture took longer than the {limit:g} seconds that a capture may take."
+        await _record_problem(work, capture, "capture_too_large", told)
         return 0
     except ProcessDied:
         await _record_problem(

@@ -30,10 +30,10 @@ from app.imaging.subjects import (
 from app.imaging.video import (
     Probe,
     Timing,
+    Turns,
     check_whole,
     probe,
     read_frames,
-    turn_of,
     turned_aspect,
     upright_picture,
 )
@@ -94,17 +94,18 @@ def _as_cine(
     plan = plan_object(context, capture, sop_class_uid=US_MULTI_FRAME)
     scratch = out_dir / f"{plan.instance_uid}.frames"
     masks = context.masks if context.burned_in == "mask" else ()
-    timing = Timing()
+    timing, turns = Timing(), Turns()
     lengths: list[int] = []
     size, aspect = (facts.width, facts.height), facts.pixel_aspect
     try:
         with scratch.open("wb") as file:
             for frame in read_frames(capture.path, timing):
-                picture = upright_picture(frame)
+                turn = turns.of(frame)
+                picture = upright_picture(frame, turn)
                 blank(picture, masks)
                 if timing.frames > 1 and picture.size != size:
                     raise CaptureProblem("capture_unreadable", "The clip changes its size part-way.")
-                size, aspect = picture.size, turned_aspect(facts.pixel_aspect, turn_of(frame))
+                size, aspect = picture.size, turned_aspect(facts.pixel_aspect, turn)
                 encoded = io.BytesIO()
                 picture.save(encoded, "JPEG", quality=CINE_QUALITY, subsampling=0)
                 lengths.append(_write_item(file, encoded.getvalue()))
@@ -147,7 +148,7 @@ def _as_h264(
             if timing is None:
                 return None
             changes = ("transcoded to H.264 High profile", *((DERIVATION,) if masks else ()))
-            aspect = turned_aspect(aspect, turn_of(next(read_frames(capture.path, Timing()))))
+            aspect = turned_aspect(aspect, Turns().of(next(read_frames(capture.path, Timing()))))
         sent = probe(scratch)
         clip = _Clip(sent, timing, sent.width, sent.height, aspect, changes=changes, cine_bytes=None)
         dataset = describe(context, subject, plan)

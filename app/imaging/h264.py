@@ -20,10 +20,10 @@ from app.imaging.subjects import Rectangle
 from app.imaging.video import (
     Probe,
     Timing,
+    Turns,
     opened,
     probe,
     read_frames,
-    turn_of,
     turned_aspect,
     upright_picture,
 )
@@ -68,7 +68,8 @@ def fits_high_profile(path: Path, facts: Probe) -> bool:
         return False
     if not facts.aspects_agree or not _all_shown(path):
         return False
-    return all(turn_of(frame) is None for frame in read_frames(path, Timing()))
+    turns = Turns()
+    return all(turns.of(frame) is None for frame in read_frames(path, Timing()))
 
 
 def coded_pictures(path: Path) -> int:
@@ -132,14 +133,15 @@ def _encode(source: Path, target: Path, *, facts: Probe, masks: tuple[Rectangle,
         # What `upright_picture` makes, said in the stream too; else players guess by the size.
         stream.codec_context.colorspace = _SMPTE_170M
         stream.codec_context.color_range = ColorRange.MPEG
-        started = False
+        started, turns = False, Turns()
         for frame in read_frames(source, Timing()):
-            picture = upright_picture(frame)
+            turn = turns.of(frame)
+            picture = upright_picture(frame, turn)
             if picture.width % 2 or picture.height % 2:
                 return False
             if not started:
                 stream.width, stream.height = picture.size
-                stream.codec_context.sample_aspect_ratio = turned_aspect(facts.pixel_aspect, turn_of(frame))
+                stream.codec_context.sample_aspect_ratio = turned_aspect(facts.pixel_aspect, turn)
                 if frame.time_base is not None:
                     stream.codec_context.time_base = frame.time_base
                 started = True

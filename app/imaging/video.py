@@ -214,8 +214,26 @@ def read_frames(path: Path, timing: Timing) -> Iterator[VideoFrame]:
         raise CaptureProblem("capture_unreadable", "The clip holds no frame that can be read.")
 
 
-def turn_of(frame: VideoFrame) -> Image.Transpose | None:
-    """What shows a frame as its file asks, mirrored ones included; None when it is upright.
+class Turns:
+    """What shows the frames of a clip as their file asks.
+
+    The matrix is read once for each angle: reading it ties a frame to itself, and so keeps it in memory until
+    Python's collector comes by, which a clip's few and large frames hardly ever make it do.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, Image.Transpose | None] = {}
+
+    def of(self, frame: VideoFrame) -> Image.Transpose | None:
+        """What shows this frame as its file asks, mirrored ones included; None when it is upright."""
+        angle = frame.rotation
+        if angle not in self._known:
+            self._known[angle] = _turn_of(frame)
+        return self._known[angle]
+
+
+def _turn_of(frame: VideoFrame) -> Image.Transpose | None:
+    """The turn of a frame by its matrix.
 
     The file's matrix and its stream's are one by now. An angle in between is taken for the right angle next to it,
     and a scale for none (it is in the pixel aspect).
@@ -235,7 +253,7 @@ def turned_aspect(aspect: Fraction, turn: Image.Transpose | None) -> Fraction:
     return 1 / aspect if turn in _SIDEWAYS and aspect else aspect
 
 
-def upright_picture(frame: VideoFrame) -> Image.Image:
+def upright_picture(frame: VideoFrame, turn: Image.Transpose | None) -> Image.Image:
     """A frame as full-range BT.601 YCbCr, which is what JPEG holds, turned as the file asks."""
     full = frame.reformat(
         format="yuv444p",
@@ -248,7 +266,6 @@ def upright_picture(frame: VideoFrame) -> Image.Image:
         "YCbCr",
         [Image.frombytes("L", size, bytes(plane), "raw", "L", plane.line_size) for plane in full.planes],
     )
-    turn = turn_of(frame)
     return picture if turn is None else picture.transpose(turn)
 
 

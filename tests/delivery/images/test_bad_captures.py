@@ -11,6 +11,7 @@ from app.store.exams import Exam
 from sandbox import faults
 from sandbox.clarius.captures import keep_capture
 from sandbox.media import Made
+from tests.corpus.clips import make, trimmed
 from tests.delivery.images.scene import TRANSPORTS, Scene, image_scene
 from tests.imaging.samples import scanner_dicom
 from tests.support.wait import until
@@ -49,6 +50,26 @@ async def test_row_46_damage_that_a_library_calls_a_fault_of_the_disk_is_the_cap
         exam = await scene.reaches(submitted, ExamState.REVIEW, timeout=60)
         assert exam.error_code == "captures_missing"
         assert [one.problem_code for one in await scene.captures(submitted)] == [None, "capture_unreadable"]
+        assert len(scene.received) == 1
+        await scene.bridge.ends_well()
+
+
+async def test_a_capture_that_takes_too_long_is_named_and_the_others_arrive(
+    settings: Settings, tmp_path: Path
+) -> None:
+    # ten pictures, each shown forty times: a small file and minutes of work
+    long = make(tmp_path / "c", frames=10, size=(4096, 2160), options={"preset": "ultrafast", "bf": "0"})
+    made = Made("mp4", trimmed(long, *[(1000, 0)] * 40).read_bytes(), "video/mp4", "mp4")
+    async with image_scene(settings, given={"conversion_seconds": 12}) as scene:
+        held = scene.sandbox.faults.arm(faults.hold(), server="media")
+        submitted = await scene.submit("jpeg", "png")
+        await until(lambda: held.waiting == 1)
+        keep_capture(scene.sandbox.world, made, capture_id=submitted.captures[1].id)
+        held.release()
+        exam = await scene.reaches(submitted, ExamState.REVIEW, timeout=80)
+        assert exam.error_code == "captures_missing"
+        assert [one.problem_code for one in await scene.captures(submitted)] == [None, "capture_too_large"]
+        assert "longer than the 12 seconds" in exam.error_message
         assert len(scene.received) == 1
         await scene.bridge.ends_well()
 
