@@ -49,7 +49,7 @@ async def test_row_46_damage_that_a_library_calls_a_fault_of_the_disk_is_the_cap
         held.release()
         exam = await scene.reaches(submitted, ExamState.REVIEW, timeout=60)
         assert exam.error_code == "captures_missing"
-        assert [one.problem_code for one in await scene.captures(submitted)] == [None, "capture_unreadable"]
+        assert [one.problem_code for one in await scene.captures(submitted)] == [None, "capture_truncated"]
         assert len(scene.received) == 1
         await scene.bridge.ends_well()
 
