@@ -187,7 +187,7 @@ def _take(found: _Unpacking, bundle: zipfile.ZipFile, info: zipfile.ZipInfo, *, 
     except CaptureProblem as problem:
         if problem.code == "capture_too_large":
             raise
-        if not _lies_beside(info.filename):
+        if not lies_beside(info.filename):
             found.left_out.append(LeftOut(max(number, found.files), problem))
 
 
@@ -237,7 +237,7 @@ def _extract(found: _Unpacking, head: bytes, chunks: Iterator[bytes], target: Pa
             file.write(chunk)
 
 
-def _lies_beside(name: str) -> bool:
+def lies_beside(name: str) -> bool:
     """Whether a member that is no image is known to lie beside images, so that nobody need be told of it."""
     path = PurePosixPath(name.replace("\\", "/").lower())
     return path.name in BY_FILES or path.name.split(".")[0] == "readme" or "__macosx" in path.parts

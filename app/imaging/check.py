@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset, FileDataset
 
 from app.imaging.attributes import NO_CALIBRATION
 from app.imaging.errors import CaptureProblem
+from app.imaging.foreign_bytes import foreign_bytes
 from app.imaging.source_pixels import SourceObject, read_source
 from app.imaging.subjects import US_IMAGE, US_MULTI_FRAME
 from app.imaging.uids import IMPLEMENTATION_CLASS_UID
@@ -81,14 +82,13 @@ def check_file(path: Path) -> list[Finding]:
     one whose pixels it made, all of our table. The file says itself which it is.
     """
     try:
-        source = read_source(path)
+        with foreign_bytes():
+            return _findings(read_source(path))
     except CaptureProblem as problem:
         return [Finding("file", f"is not a readable DICOM file: {problem.message}")]
-    return check_source(source)
 
 
-def check_source(source: SourceObject) -> list[Finding]:
-    """All findings about an object that was read."""
+def _findings(source: SourceObject) -> list[Finding]:
     dataset = source.dataset
     findings = viewer_findings(source)
     if _written_here(dataset):

@@ -3,8 +3,9 @@
 import re
 from datetime import date
 
-from pydicom.uid import UID
+MOST_UID_CHARACTERS = 64
 
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _OLD_DATE = re.compile(r"(\d{4})[.\-/](\d{2})[.\-/](\d{2})")
 _OLD_TIME = re.compile(r"(\d{2}):(\d{2})(?::(\d{2}(?:\.\d{1,6})?))?")
 _TIME = re.compile(r"\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,6})?)?)?")
@@ -22,7 +23,12 @@ def is_well_formed(vr: str, value: str) -> bool:
         return _is_time(text)
     if vr == "DT":
         return _is_moment(text)
-    return vr != "UI" or UID(text).is_valid
+    return vr != "UI" or is_uid(text)
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text has the form of a UID. Numbers with zeros before them, which many write, do no harm."""
+    return len(text) <= MOST_UID_CHARACTERS and _UID.fullmatch(text) is not None
 
 
 def mended(vr: str, value: str) -> str:

@@ -19,6 +19,7 @@ from pydicom.uid import UID
 
 from app.imaging.errors import CaptureProblem
 from app.imaging.foreign_bytes import damaged, foreign_bytes, truncated
+from app.imaging.foreign_dates import is_uid
 from app.imaging.limits import MAX_DICOM_HEADER_BYTES, MAX_STILL_BYTES
 from app.imaging.sniff import sniff
 
@@ -101,14 +102,15 @@ class _BoundedReader(io.BufferedReader):
 def read_source(path: Path) -> SourceObject:
     """Read a DICOM file, with or without its preamble, up to its pixel data. CaptureProblem for one that is no object."""
     size = path.stat().st_size
-    # pydicom reads anything when it is forced to; only what looks like DICOM is worth it
-    force = sniff(path) == "dicom"
+    # pydicom reads anything when it is forced to, so what is no DICOM has to be known before
+    if sniff(path) != "dicom":
+        raise CaptureProblem("capture_wrong_kind", "It is no DICOM file.")
     with foreign_bytes(), _BoundedReader(io.FileIO(path)) as file:
         if is_directory(path):
             raise CaptureProblem(
                 "capture_wrong_kind", "The DICOM file is a directory of others and no image."
             )
-        dataset = pydicom.dcmread(file, stop_before_pixels=True, force=force)
+        dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
         position = file.tell()
         _require_whole(dataset)
         implicit = _is_implicit(dataset)
@@ -227,8 +229,10 @@ def _name_class(dataset: FileDataset) -> None:
     ):
         if not dataset.get(ours) and meta.get(theirs):
             setattr(dataset, ours, meta[theirs].value)
-        if not UID(str(dataset.get(ours) or "")).is_valid:
-            raise damaged()
+        if not is_uid(str(dataset.get(ours) or "")):
+            raise CaptureProblem(
+                "capture_unreadable", f"The DICOM file does not say what it is: it names no {ours}."
+            )
 
 
 def _find_pixels(
