@@ -27,6 +27,7 @@ EXACT_SCALING = (
 )
 """Without these flags the result depends on the processor's instruction set."""
 
+_FIRST_ARITHMETIC_PROCESS = 9
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER_BYTES = 13
 _PNG_ANCILLARY = 0x20
@@ -64,17 +65,20 @@ def check_decodes(jpeg: Jpeg) -> None:
 
 
 def check_strictly(jpeg: Jpeg) -> None:
-    """Decode a JPEG with a decoder that ends at the first wrong code, for the kinds that are not walked.
+    """Decode a JPEG with a decoder that ends at the first wrong code, for the kinds whose codes are not walked.
 
-    What that decoder does not know at all (lossless with a predictor of its own, say) is left to `decode_jpeg`.
+    Arithmetic codes are refused: no decoder at hand tells damaged ones from whole ones.
     """
+    if jpeg.process >= _FIRST_ARITHMETIC_PROCESS:
+        raise CaptureProblem(
+            "capture_unreadable",
+            "The image is coded arithmetically, which viewers and this bridge do not read.",
+        )
     context = av.CodecContext.create("mjpeg", "r")
     context.thread_count = 1
     context.options = {"err_detect": "explode"}
     try:
         frames = [*context.decode(av.Packet(jpeg.data)), *context.decode(None)]
-    except NotImplementedError:
-        return
     except av.error.FFmpegError as error:
         raise _damaged() from error
     if len(frames) != 1:

@@ -27,31 +27,44 @@ _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
 _LENGTH_MASK = 0x3F
 _STEP_SHIFT = 6
-_NO_CODE = 0
+NO_CODE = 0
 _BLOCK = 64
-_LOOK_BITS = 16
+LOOK_BITS = 16
 """No Huffman code of JPEG is longer (T.81 C.2)."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Component:
+class Component:
+    """One component of a frame and its sampling factors."""
+
     identifier: int
     across: int
     down: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class Frame:
+    """What a frame header says."""
+
     width: int
     height: int
-    components: tuple[_Component, ...]
+    components: tuple[Component, ...]
+
+    def named(self, identifier: int) -> Component:
+        """The component that a scan names. CaptureProblem when there is none."""
+        for one in self.components:
+            if one.identifier == identifier:
+                return one
+        raise damaged()
 
     @property
     def across(self) -> int:
+        """The largest horizontal sampling factor."""
         return max(one.across for one in self.components)
 
     @property
     def down(self) -> int:
+        """The largest vertical sampling factor."""
         return max(one.down for one in self.components)
 
 
@@ -65,7 +78,7 @@ def whole(data: bytes) -> bytes:
     Given back as it is unless filling (zeros or ones) stands behind the last block of a stretch. CaptureProblem
     `capture_truncated` when blocks are missing at its end, `capture_unreadable` for any other damage.
     """
-    frame: _Frame | None = None
+    frame: Frame | None = None
     tables: dict[int, Table] = {}
     interval = 0
     seen: set[int] = set()
@@ -77,7 +90,7 @@ def whole(data: bytes) -> bytes:
         payload = data[position + 4 : position + 2 + length]
         position += 2 + length
         if marker in _SEQUENTIAL:
-            frame = _frame(payload)
+            frame = read_frame(payload)
         elif marker in _FRAMES:
             raise ValueError("only sequential Huffman frames can be walked")
         elif marker == _DHT:
@@ -86,8 +99,8 @@ def whole(data: bytes) -> bytes:
             (interval,) = struct.unpack(">H", payload[:2])
         elif marker == _SOS:
             if frame is None:
-                raise _damaged()
-            end = _end_of_scan(data, position)
+                raise damaged()
+            end = end_of_scan(data, position)
             stretch = data[position:end]
             walked = _scan(frame, payload, stretch, tables=tables, interval=interval)
             if walked != stretch:
@@ -96,100 +109,111 @@ def whole(data: bytes) -> bytes:
             seen.update(payload[1 + 2 * index] for index in range(payload[0]))
             position = end
     if frame is None or seen != {one.identifier for one in frame.components}:
-        raise _truncated()
+        raise truncated()
     return data if not pieces else data[:2] + b"".join(pieces) + data[kept:]
 
 
-def _frame(payload: bytes) -> _Frame:
+def read_frame(payload: bytes) -> Frame:
+    """A frame header (T.81 B.2.2)."""
     height, width, count = struct.unpack_from(">HHB", payload, 1)
     components = tuple(
-        _Component(payload[at], payload[at + 1] >> 4, payload[at + 1] & 15)
+        Component(payload[at], payload[at + 1] >> 4, payload[at + 1] & 15)
         for at in range(6, 6 + 3 * count, 3)
     )
     if not all(1 <= size <= 4 for one in components for size in (one.across, one.down)):
-        raise _damaged()
-    return _Frame(width, height, components)
+        raise damaged()
+    return Frame(width, height, components)
 
 
 def _tables(payload: bytes) -> Iterator[tuple[int, Table]]:
-    """The tables of one segment (T.81 B.2.4.2) by class and number, ready to look codes up in."""
+    """The tables of one segment by class and number, ready to look codes up in."""
+    for name, codes in read_tables(payload):
+        entries = [_entry(length, value, is_dc=name < 16) for length, value in codes]
+        yield name, look_up([length for length, _ in codes], entries)
+
+
+def read_tables(payload: bytes) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """The tables of one segment (T.81 B.2.4.2): class and number, then length and value of each code in order."""
     at = 0
     while at + 17 <= len(payload):
         counts = payload[at + 1 : at + 17]
         values = payload[at + 17 : at + 17 + sum(counts)]
         if len(values) != sum(counts):
-            raise _damaged()
-        yield payload[at], _lookup(counts, values, is_dc=payload[at] < 16)
+            raise damaged()
+        lengths = [length for length, count in enumerate(counts, 1) for _ in range(count)]
+        yield payload[at], list(zip(lengths, values, strict=True))
         at += 17 + len(values)
 
 
-def _lookup(counts: bytes, values: bytes, *, is_dc: bool) -> Table:
+def look_up(lengths: list[int], entries: list[int]) -> Table:
+    """What to find by the next 16 bits, for codes given in order (T.81 annex C)."""
     table: Table = []
-    at = 0
-    for length, count in enumerate(counts, 1):
-        for value in values[at : at + count]:
-            table += [_entry(length, value, is_dc=is_dc)] * (1 << (_LOOK_BITS - length))
-        at += count
-    if len(table) > 1 << _LOOK_BITS:
-        raise _damaged()
-    return table + [_NO_CODE] * ((1 << _LOOK_BITS) - len(table))
+    for length, entry in zip(lengths, entries, strict=True):
+        table += [entry] * (1 << (LOOK_BITS - length))
+    if len(table) > 1 << LOOK_BITS:
+        raise damaged()
+    return table + [NO_CODE] * ((1 << LOOK_BITS) - len(table))
 
 
 def _entry(length: int, value: int, *, is_dc: bool) -> int:
     """Bits of the code with its value, and coefficients passed (T.81 F.2.2): to the block's end for an EOB."""
     size = value & 15
     if is_dc:
-        return _NO_CODE if value > 15 else (length + value) | 1 << _STEP_SHIFT
+        return NO_CODE if value > 15 else (length + value) | 1 << _STEP_SHIFT
     if size:
         return (length + size) | ((value >> 4) + 1) << _STEP_SHIFT
     if value == 0xF0:
         return length | 16 << _STEP_SHIFT
-    return length | 2 * _BLOCK << _STEP_SHIFT if value == 0 else _NO_CODE
+    return length | 2 * _BLOCK << _STEP_SHIFT if value == 0 else NO_CODE
 
 
-def _scan(frame: _Frame, header: bytes, coded: bytes, *, tables: dict[int, Table], interval: int) -> bytes:
+def _scan(frame: Frame, header: bytes, coded: bytes, *, tables: dict[int, Table], interval: int) -> bytes:
     """The coded bytes of one scan without filling, every restart interval counted out."""
-    units, blocks = _layout(frame, header, tables)
-    stretches: list[bytes] = []
+    blocks = _tables_of_blocks(frame, header, tables)
+    pieces = intervals(coded, units_of(frame, header), interval)
+    return b"".join(_stretch(piece, wanted, blocks) + marker for piece, wanted, marker in pieces)
+
+
+def intervals(coded: bytes, units: int, interval: int) -> list[tuple[bytes, int, bytes]]:
+    """(coded bytes, how many units they are to hold, the restart marker behind them) of each stretch of a scan."""
+    pieces = []
     at, number = 0, 0
     while units > 0:
         wanted = min(units, interval) if interval else units
         units -= wanted
         marker = _RESTART.search(coded, at)
         end = marker.start() if marker else len(coded)
-        if units and (marker is None or marker[1][0] != 0xD0 + number % 8):
-            raise _truncated() if marker is None else _damaged()
-        stretches.append(_stretch(coded[at:end], wanted, blocks))
-        if units and marker:
-            stretches.append(marker[0])
-            at = marker.end()
-        else:
-            at = end
+        if units and marker is None:
+            raise truncated()
+        if units and marker and marker[1][0] != 0xD0 + number % 8:
+            raise damaged()
+        pieces.append((coded[at:end], wanted, marker[0] if units and marker else b""))
+        at = marker.end() if units and marker else end
         number += 1
-    _require_filling(_RESTART.sub(b"", coded[at:], count=1))
-    return b"".join(stretches)
+    require_filling(_RESTART.sub(b"", coded[at:], count=1))
+    return pieces
 
 
-def _layout(frame: _Frame, header: bytes, tables: dict[int, Table]) -> tuple[int, list[tuple[Table, Table]]]:
-    """How many units (MCU, T.81 A.2) a scan has, and the tables of each block of one unit."""
-    named = {one.identifier: one for one in frame.components}
-    count = header[0]
-    blocks: list[tuple[Table, Table]] = []
-    component = None
-    for at in range(1, 1 + 2 * count, 2):
-        component = named.get(header[at])
-        dc, ac = tables.get(header[at + 1] >> 4), tables.get(0x10 | header[at + 1] & 15)
-        if component is None or dc is None or ac is None:
-            raise _damaged()
-        blocks += [(dc, ac)] * (1 if count == 1 else component.across * component.down)
-    if component is None:
-        raise _damaged()
-    if count > 1:
-        across, down = 8 * frame.across, 8 * frame.down
-        return -(-frame.width // across) * -(-frame.height // down), blocks
+def units_of(frame: Frame, header: bytes) -> int:
+    """How many units (MCU, T.81 A.2) a scan has; of one component alone they are its blocks."""
+    if header[0] > 1:
+        return -(-frame.width // (8 * frame.across)) * -(-frame.height // (8 * frame.down))
+    component = frame.named(header[1])
     width = -(-frame.width * component.across // frame.across)
     height = -(-frame.height * component.down // frame.down)
-    return -(-width // 8) * -(-height // 8), blocks
+    return -(-width // 8) * -(-height // 8)
+
+
+def _tables_of_blocks(frame: Frame, header: bytes, tables: dict[int, Table]) -> list[tuple[Table, Table]]:
+    """The tables of each block of one unit."""
+    blocks: list[tuple[Table, Table]] = []
+    for at in range(1, 1 + 2 * header[0], 2):
+        component = frame.named(header[at])
+        dc, ac = tables.get(header[at + 1] >> 4), tables.get(0x10 | header[at + 1] & 15)
+        if dc is None or ac is None:
+            raise damaged()
+        blocks += [(dc, ac)] * (1 if header[0] == 1 else component.across * component.down)
+    return blocks
 
 
 def _stretch(coded: bytes, units: int, blocks: list[tuple[Table, Table]]) -> bytes:
@@ -199,7 +223,7 @@ def _stretch(coded: bytes, units: int, blocks: list[tuple[Table, Table]]) -> byt
     rest = plain[used:]
     if not rest:
         return coded
-    _require_filling(rest)
+    require_filling(rest)
     return plain[:used].replace(b"\xff", b"\xff\x00")
 
 
@@ -213,40 +237,43 @@ def _bits(plain: bytes, units: int, blocks: list[tuple[Table, Table]]) -> int:
         dc, table = next(order)
         position, codes = 0, dc
         while position < _BLOCK:
-            while left < 2 * _LOOK_BITS:
+            while left < 2 * LOOK_BITS:
                 (word,) = next(words, (0,))
                 ahead = (ahead & 0xFFFFFFFF) << 32 | word
                 left += 32
-            entry = codes[ahead >> left - _LOOK_BITS & 0xFFFF]
+            entry = codes[ahead >> left - LOOK_BITS & 0xFFFF]
             if not entry:
-                raise _truncated() if taken + _LOOK_BITS > total else _damaged()
+                raise truncated() if taken + LOOK_BITS > total else damaged()
             left -= entry & _LENGTH_MASK
             taken += entry & _LENGTH_MASK
             position += entry >> _STEP_SHIFT
             codes = table
         if _BLOCK < position < 2 * _BLOCK:
-            raise _damaged()
+            raise damaged()
         if taken > total:
-            raise _truncated()
+            raise truncated()
     return taken
 
 
-def _require_filling(rest: bytes) -> None:
+def require_filling(rest: bytes) -> None:
     """What stands behind the last block is filling, or the codes before it are not those that were written."""
     if len(rest) > MAX_PADDING_BYTES or (rest.strip(b"\x00") and rest.strip(b"\xff")):
-        raise _damaged()
+        raise damaged()
 
 
-def _end_of_scan(data: bytes, position: int) -> int:
+def end_of_scan(data: bytes, position: int) -> int:
+    """Where the coded bytes end that begin at `position`."""
     found = _NEXT_MARKER.search(data, position)
     if found is None:
-        raise _truncated()
+        raise truncated()
     return found.start()
 
 
-def _truncated() -> CaptureProblem:
+def truncated() -> CaptureProblem:
+    """The problem of a JPEG in which blocks are missing."""
     return CaptureProblem("capture_truncated", "Part of the image is missing.")
 
 
-def _damaged() -> CaptureProblem:
+def damaged() -> CaptureProblem:
+    """The problem of a JPEG whose codes are not those that were written."""
     return CaptureProblem("capture_unreadable", "The image is damaged: part of it cannot be shown.")

@@ -26,6 +26,7 @@ from app.imaging.jpeg import Jpeg, read_jpeg
 from app.imaging.limits import MAX_STILL_BYTES
 from app.imaging.masks import DERIVATION, blank
 from app.imaging.objects import describe_pixels, sentence, store
+from app.imaging.progressive import PROGRESSIVE, check_progressive
 from app.imaging.subjects import (
     US_IMAGE,
     Capture,
@@ -69,7 +70,10 @@ def _whole(jpeg: Jpeg) -> Jpeg:
     check_size(jpeg.width, jpeg.height)
     if jpeg.process in SEQUENTIAL:
         return replace(jpeg, data=whole(jpeg.data))
-    check_strictly(jpeg)
+    if jpeg.process == PROGRESSIVE:
+        check_progressive(jpeg.data)
+    else:
+        check_strictly(jpeg)
     return jpeg
 
 

@@ -26,6 +26,9 @@ KINDS = {
     "grey": {"mode": "L"},
     "tables of its own": {"optimize": True},
     "progressive": {"progressive": True},
+    "progressive, 4:4:4": {"progressive": True, "subsampling": 0, "quality": 60},
+    "progressive, grey": {"progressive": True, "mode": "L"},
+    "progressive, restarts": {"progressive": True, "restart_marker_blocks": 9},
 }
 
 
@@ -138,6 +141,38 @@ def test_ones_before_a_restart_are_filling(convert, tmp_path):
     source = tmp_path / "filled"
     source.write_bytes(whole[:at] + b"\xff\0" + whole[at:])
     assert frame_of(convert(source).path) == whole
+
+
+@pytest.mark.parametrize("filling", [b"\0" * 5, b"\xff\0" * 3])
+def test_filling_in_a_progressive_jpeg_is_no_damage(convert, tmp_path, filling):
+    whole = coded(progressive=True)
+    at = whole.index(b"\xff\xc4", samples_at(whole))
+    source = tmp_path / "filled"
+    source.write_bytes(whole[:at] + filling + whole[at:])
+    shown = pictures(convert(source).path)[0]
+    assert mean_difference(shown, Image.open(io.BytesIO(whole)).convert("RGB")) == 0
+
+
+@pytest.mark.parametrize("passes", [1, 2, 4])
+def test_a_progressive_jpeg_without_its_last_passes_is_truncated(convert, tmp_path, passes):
+    whole = coded(progressive=True)
+    at = len(whole)
+    for _ in range(passes):
+        at = whole.rindex(b"\xff\xda", 0, at)
+    source = tmp_path / "coarse"
+    source.write_bytes(whole[:at] + b"\xff\xd9")
+    with pytest.raises(CaptureProblem) as caught:
+        convert(source)
+    assert caught.value.code == "capture_truncated"
+
+
+def test_arithmetic_codes_are_refused_since_nobody_can_tell_whether_they_are_whole(convert, tmp_path):
+    source = tmp_path / "arithmetic"
+    source.write_bytes(coded().replace(b"\xff\xc0\0", b"\xff\xc9\0", 1))
+    with pytest.raises(CaptureProblem) as caught:
+        convert(source)
+    assert caught.value.code == "capture_unreadable"
+    assert "arithmetically" in caught.value.message
 
 
 def test_codes_behind_the_last_block_are_damage(convert, tmp_path):
