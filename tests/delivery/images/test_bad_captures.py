@@ -1,10 +1,11 @@
 """Captures that can't become images: the others are delivered, and a person reads what is missing and why."""
 
+import multiprocessing
 from pathlib import Path
 
 import pytest
 
-from app.delivery.actions import release_exam, retry_exam
+from app.delivery.actions import cancel_exam, release_exam, retry_exam
 from app.settings import Settings
 from app.states import ExamState
 from app.store.exams import Exam
@@ -54,12 +55,16 @@ async def test_row_46_damage_that_a_library_calls_a_fault_of_the_disk_is_the_cap
         await scene.bridge.ends_well()
 
 
+def minutes_of_work(folder: Path) -> Made:
+    """A small clip: ten pictures, each shown forty times."""
+    long = make(folder / "c", frames=10, size=(4096, 2160), options={"preset": "ultrafast", "bf": "0"})
+    return Made("mp4", trimmed(long, *[(1000, 0)] * 40).read_bytes(), "video/mp4", "mp4")
+
+
 async def test_a_capture_that_takes_too_long_is_named_and_the_others_arrive(
     settings: Settings, tmp_path: Path
 ) -> None:
-    # ten pictures, each shown forty times: a small file and minutes of work
-    long = make(tmp_path / "c", frames=10, size=(4096, 2160), options={"preset": "ultrafast", "bf": "0"})
-    made = Made("mp4", trimmed(long, *[(1000, 0)] * 40).read_bytes(), "video/mp4", "mp4")
+    made = minutes_of_work(tmp_path)
     async with image_scene(settings, given={"conversion_seconds": 12}) as scene:
         held = scene.sandbox.faults.arm(faults.hold(), server="media")
         submitted = await scene.submit("jpeg", "png")
@@ -72,6 +77,30 @@ async def test_a_capture_that_takes_too_long_is_named_and_the_others_arrive(
         assert "longer than the 12 seconds" in exam.error_message
         assert len(scene.received) == 1
         await scene.bridge.ends_well()
+
+
+async def test_a_conversion_ends_when_its_exam_is_cancelled(settings: Settings, tmp_path: Path) -> None:
+    made = minutes_of_work(tmp_path)
+    async with image_scene(settings, given={"lease_seconds": 3}) as scene:
+        held = scene.sandbox.faults.arm(faults.hold(), server="media")
+        submitted = await scene.submit("png")
+        await until(lambda: held.waiting == 1)
+        keep_capture(scene.sandbox.world, made, capture_id=submitted.captures[0].id)
+        held.release()
+
+        def frames() -> list[Path]:
+            return list(scene.bridge.resources.settings.data_dir.rglob("*.frames"))
+
+        await until(frames, timeout=60)
+        busy = {process.pid for process in multiprocessing.active_children()}
+        assert busy
+        await cancel_exam(
+            scene.bridge.resources, **request_of(await scene.bridge.exam(submitted.request_uuid))
+        )
+        await until(
+            lambda: not frames() and not busy & {one.pid for one in multiprocessing.active_children()}
+        )
+        await scene.delivered("jpeg")
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
