@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from app.imaging.errors import CaptureProblem
 from app.imaging.huffman import STANDARD_TABLES
+from app.imaging.jpeg_segments import only_needed
 from app.imaging.limits import MAX_JPEG_SCANS
 
 _SOI, _EOI, _SOS, _DHT = 0xD8, 0xD9, 0xDA, 0xC4
@@ -118,7 +119,7 @@ class _Reading:
             *self.frame,
             adobe_transform=None if self.has_jfif else self.adobe_transform,
             orientation=self.orientation,
-            data=bytes(self.kept),
+            data=only_needed(bytes(self.kept)),
         )
 
 
