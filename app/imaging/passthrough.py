@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from copy import copy
 from pathlib import Path
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
@@ -37,6 +38,7 @@ _OURS = frozenset({"SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Insta
 """What is ours to say even where the scanner said something; `identify` adds who and which study."""
 
 _OFFSET_TABLES = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+_TIMINGS = ("FrameTime", "FrameTimeVector")
 _MENDED = frozenset({"DA", "TM", "DT", "UI"})
 
 
@@ -149,16 +151,24 @@ def _complete(dataset: Dataset, source: SourceObject, *, strict: bool) -> None:
         and not dataset.get("LossyImageCompressionMethod")
     ):
         dataset.LossyImageCompressionMethod = method
-    vector = dataset.get("FrameTimeVector")
-    if vector is not None and _count(vector) != source.frames:
-        del dataset.FrameTimeVector
-    pointer = dataset.get("FrameIncrementPointer")
-    if pointer is not None and not _points_within(dataset, pointer):
-        del dataset.FrameIncrementPointer
+    _complete_timing(dataset, source.frames)
     if is_rewritten(source, strict=strict):
         for keyword in _OFFSET_TABLES:
             if keyword in dataset:
                 delattr(dataset, keyword)
+
+
+def _complete_timing(dataset: Dataset, frames: int) -> None:
+    vector = dataset.get("FrameTimeVector")
+    if vector is not None and _count(vector) != frames:
+        del dataset.FrameTimeVector
+    pointer = dataset.get("FrameIncrementPointer")
+    if pointer is not None and not _points_within(dataset, pointer):
+        del dataset.FrameIncrementPointer
+    if frames > 1 and "FrameIncrementPointer" not in dataset:
+        for keyword in _TIMINGS:
+            if dataset.get(keyword):
+                dataset.FrameIncrementPointer = tag_for_keyword(keyword)
 
 
 def _count(value: object) -> int:

@@ -119,6 +119,7 @@ def read_source(path: Path) -> SourceObject:
         dataset.decode()
         transfer_syntax = _transfer_syntax(dataset, implicit=implicit)
         _name_class(dataset)
+        _respell(dataset)
     with path.open("rb") as reader:
         pixels = _find_pixels(reader, position, size, transfer_syntax, implicit=implicit)
     return SourceObject(path, dataset, transfer_syntax, pixels, unread)
@@ -233,6 +234,16 @@ def _name_class(dataset: FileDataset) -> None:
             raise CaptureProblem(
                 "capture_unreadable", f"The DICOM file does not say what it is: it names no {ours}."
             )
+
+
+def _respell(dataset: FileDataset) -> None:
+    """Code strings are capitals (PS3.5 6.2) and a number of frames is one at least: what is meant is plain."""
+    for keyword in ("Modality", "PhotometricInterpretation"):
+        value = dataset.get(keyword)
+        if isinstance(value, str) and value != value.strip().upper():
+            setattr(dataset, keyword, value.strip().upper())
+    if "NumberOfFrames" in dataset and not dataset.NumberOfFrames:
+        dataset.NumberOfFrames = 1
 
 
 def _find_pixels(

@@ -108,6 +108,8 @@ def test_what_a_maker_left_out_costs_no_picture(convert, name, subject):
     [
         {"LossyImageCompression": "01", "LossyImageCompressionMethod": None},
         {"FrameIncrementPointer": None, "FrameTime": None},
+        {"FrameIncrementPointer": None},
+        {"Modality": "us", "PhotometricInterpretation": "ybr_full_422"},
         {"FrameIncrementPointer": 0x00181065},
         {"FrameTimeVector": [0, 20, 20, 20, 20], "FrameIncrementPointer": 0x00181065},
         {"PatientIdentityRemoved": "YES", "DeidentificationMethod": "by hand"},
@@ -135,8 +137,16 @@ def test_nothing_that_shows_no_picture_is_asked_of_others(convert, tmp_path, sai
         assert "PatientIdentityRemoved" not in made
         assert "DeidentificationMethod" not in made
         assert "yesterday" not in str(made)
+        assert ("FrameIncrementPointer" in made) == ("FrameTime" in made or "FrameTimeVector" in made)
         if "ContentDate" in said:
             assert (made.ContentDate, made.ContentTime) == ("20260304", "050607.5")
+
+
+@pytest.mark.parametrize("said", [None, 0])
+def test_no_number_of_frames_is_one_frame(convert, tmp_path, said):
+    source = changed(scanner_dicom(tmp_path / "d"), lambda dataset: setattr(dataset, "NumberOfFrames", said))
+    for subject in (HUMAN, CASE):
+        assert convert(source, subject).get("NumberOfFrames", 1) == 1
 
 
 def test_a_value_that_is_none_in_a_side_matter_costs_no_picture(convert, tmp_path):
