@@ -60,7 +60,7 @@ class Probe:
     """What the container says of its picture stream. `sps` is None for anything but H.264.
 
     `pixel_aspect` (horizontal over vertical, before any turn) is the container's where it has one, else the bit
-    stream's; `aspects_agree` is false when both have one and they differ. `frames` is a claim, 0 for none.
+    stream's; `aspects_agree` is false when both have one and they differ.
     """
 
     codec: str
@@ -70,7 +70,6 @@ class Probe:
     rate: Fraction
     pixel_aspect: Fraction
     aspects_agree: bool
-    frames: int
     sps: Sps | None
 
 
@@ -148,7 +147,6 @@ def probe(path: Path) -> Probe:
             rate=stream.average_rate or Fraction(0),
             pixel_aspect=aspect or Fraction(1),
             aspects_agree=not aspect or not coded_aspect or aspect == coded_aspect,
-            frames=stream.frames,
             sps=_sps_of(context.extradata) if codec == "h264" else None,
         )
 
