@@ -57,14 +57,20 @@ def numbers_only(source: Dataset) -> Dataset:
     """What the allow-list lets through of a scanner's object, at every depth, with its palette if it needs one."""
     kept = _numbers(source, frames=_frames(source))
     kept.ImageType = _image_type(source)
-    if kept.get("PhotometricInterpretation") == PALETTE_COLOR:
-        for keyword, value in (kept_palette(source) or {}).items():
-            setattr(kept, keyword, value)
-            if isinstance(value, list):
-                kept[keyword].VR = "SS" if min(value) < 0 else "US"
-            else:
-                kept[keyword].VR = "OW"
+    take_palette(kept, source)
     return kept
+
+
+def take_palette(dataset: Dataset, source: Dataset) -> None:
+    """Write the source's palette, if the pixels need one and it is whole, with nothing behind its last number."""
+    if dataset.get("PhotometricInterpretation") != PALETTE_COLOR:
+        return
+    for keyword, value in (kept_palette(source) or {}).items():
+        setattr(dataset, keyword, value)
+        if isinstance(value, list):
+            dataset[keyword].VR = "SS" if min(value) < 0 else "US"
+        else:
+            dataset[keyword].VR = "OW"
 
 
 def _numbers(source: Dataset, *, frames: int) -> Dataset:

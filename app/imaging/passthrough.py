@@ -18,7 +18,7 @@ from app.imaging.attributes import describe, identify, seal
 from app.imaging.errors import CaptureProblem
 from app.imaging.foreign_bytes import foreign_bytes
 from app.imaging.foreign_dates import mended
-from app.imaging.foreign_numbers import numbers_only
+from app.imaging.foreign_numbers import numbers_only, take_palette
 from app.imaging.foreign_pixels import is_rewritten, pixel_tail
 from app.imaging.masks import DERIVATION
 from app.imaging.objects import sentence, store
@@ -144,6 +144,7 @@ def _complete(dataset: Dataset, source: SourceObject, *, strict: bool) -> None:
         ):
             if dataset.get(keyword) is None:
                 setattr(dataset, keyword, value)
+    take_palette(dataset, source.dataset)
     method = COMPRESSION_OF.get(source.transfer_syntax)
     if (
         dataset.get("LossyImageCompression") == "01"
