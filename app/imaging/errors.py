@@ -6,7 +6,7 @@ class CaptureProblem(Exception):
 
     `code` is stable and machine-readable (`capture_empty`, `capture_truncated`,
     `capture_wrong_kind`, `capture_too_large`, `capture_unreadable`, `capture_not_maskable`,
-    `missing_attribute`); `message` is one sentence that a clinician understands.
+    `capture_not_cleanable`, `missing_attribute`); `message` is one sentence that a clinician understands.
     """
 
     def __init__(self, code: str, message: str) -> None:
