@@ -125,6 +125,8 @@ class Settings(BaseModel):
     oidc_issuer: HttpBase | None = None
     oidc_client_id: str | None = None
     oidc_client_secret: SecretStr | None = None
+    oidc_trust_email: bool = False
+    """Take e-mail addresses of which the issuer does not say whether it verified them (Microsoft Entra ID)."""
     smtp_url: Annotated[SecretStr, AfterValidator(rules.smtp_url)] | None = None
     alert_url: Annotated[str, AfterValidator(rules.web_hook_target)] | None = Field(None, repr=False)
     alert_email: Annotated[str, AfterValidator(rules.email)] | None = None

@@ -95,6 +95,7 @@ def test_every_variable_is_read():
         "SONOBRIDGE_OIDC_ISSUER": "https://sso.example.org",
         "SONOBRIDGE_OIDC_CLIENT_ID": "client",
         "SONOBRIDGE_OIDC_CLIENT_SECRET": "client-secret",
+        "SONOBRIDGE_OIDC_TRUST_EMAIL": "true",
         "SONOBRIDGE_SMTP_URL": "smtp://user:mail-password@mail.example.org:587",
         "SONOBRIDGE_ALERT_URL": "https://chat.example.org/hook/alert-token",
         "SONOBRIDGE_ALERT_EMAIL": "ops@example.org",

@@ -7,6 +7,7 @@ for issuers too. OpenID Connect Core 1.0, "Authorization Code Flow"; RFC 7636.
 import secrets
 from dataclasses import dataclass
 from typing import Any, cast
+from urllib.parse import quote_plus
 
 import structlog
 from authlib.oauth2.auth import ClientAuth
@@ -32,6 +33,7 @@ from app.store.users import User, find_user
 
 CALLBACK_PATH = "/login/oidc/callback"
 SCOPES = "openid email"
+EMAIL_CLAIMS = frozenset({"email", "email_verified"})
 LEEWAY_SECONDS = 60
 # Signatures by the issuer's own key only: neither "none" nor a secret that both sides share.
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -155,20 +157,40 @@ async def _redeem(resources: Resources, attempt: OidcAttempt, code: str) -> Iden
     settings = resources.settings
     token = await _token(resources, metadata, code, verifier=resources.unseal_text(attempt.verifier_sealed))
     claims = await _claims(resources, metadata, token, nonce=attempt.nonce)
-    if "email" not in claims and "userinfo_endpoint" in metadata:
+    if not claims.keys() >= EMAIL_CLAIMS and "userinfo_endpoint" in metadata:
         bearer = {"Authorization": f"Bearer {token.get('access_token', '')}"}
         told = _object(
             await _ask(resources, "userinfo", "GET", metadata["userinfo_endpoint"], secret_headers=bearer)
         )
         if told.get("sub") != claims["sub"]:
             raise SsoFailed("The sign-in service contradicted itself.", code="sso_userinfo")
-        claims |= {name: told.get(name) for name in ("email", "email_verified")}
+        if told.get("email", claims.get("email")) != claims.get("email", told.get("email")):
+            raise SsoFailed("The sign-in service contradicted itself.", code="sso_userinfo")
+        # the ID token is signed, so what it says itself stands
+        claims = {name: told[name] for name in EMAIL_CLAIMS if name in told} | claims
+    return Identity(
+        subject=f"{settings.oidc_issuer}|{claims['sub']}",
+        email=_email(claims, trusted=settings.oidc_trust_email),
+    )
+
+
+def _email(claims: dict[str, Any], *, trusted: bool) -> str:
+    """The address that these claims vouch for.
+
+    Microsoft Entra ID never says whether it verified an address, and may name none but the sign-in name. An operator
+    whose issuer is their own directory can trust what it says; what it calls unverified is not trusted then either.
+    """
     email = claims.get("email")
-    if not isinstance(email, str) or claims.get("email_verified") not in (True, "true"):
-        raise SsoFailed(
-            "The sign-in service has not verified your e-mail address.", code="sso_email_not_verified"
-        )
-    return Identity(subject=f"{settings.oidc_issuer}|{claims['sub']}", email=email)
+    if trusted and email is None:
+        email = claims.get("preferred_username")
+    if not isinstance(email, str) or "@" not in email:
+        raise SsoFailed("The sign-in service did not tell your e-mail address.", code="sso_no_email")
+    verified = claims.get("email_verified")
+    if verified in (True, "true") or (trusted and verified is None):
+        return email
+    raise SsoFailed(
+        "The sign-in service has not verified your e-mail address.", code="sso_email_not_verified"
+    )
 
 
 async def _token(
@@ -181,7 +203,11 @@ async def _token(
     body = prepare_token_request(
         "authorization_code", redirect_uri=redirect_uri(resources), code=code, code_verifier=verifier
     )
-    auth = ClientAuth(settings.oidc_client_id, settings.oidc_client_secret.get_secret_value(), method)
+    client = [settings.oidc_client_id or "", settings.oidc_client_secret.get_secret_value()]
+    if method == "client_secret_basic":
+        # RFC 6749 2.3.1: form-encoded before they are joined by a colon
+        client = [quote_plus(part) for part in client]
+    auth = ClientAuth(client[0], client[1], method)
     url, headers, body = auth.prepare("POST", metadata["token_endpoint"], {}, body)
     answer = await _ask(resources, "token", "POST", url, secret_headers=headers, body=body.encode())
     return _object(answer)
@@ -255,6 +281,12 @@ async def _ask(
         )
     except UpstreamError as error:
         log.warning("sso_call_failed", operation=operation, detail_code=error.code, status=error.status)
+        if error.status is not None and 400 <= error.status < 500:
+            raise SsoFailed(
+                f"The sign-in service answered our request with {error.status}. "
+                "Please tell whoever runs this service.",
+                code="sso_refused",
+            ) from None
         raise SsoFailed("The sign-in service can't be reached just now.", code="sso_unavailable") from None
 
 

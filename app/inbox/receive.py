@@ -8,11 +8,12 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import func, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.clients.record import Moment
 from app.faultpoints import fault_point
 from app.logs import current_request_id
 from app.resources import Resources
@@ -38,7 +39,10 @@ def _plausible(at: datetime | None) -> datetime | None:
 
 
 class Notification(BaseModel):
-    """What Clarius posts (clarius.md, "Notification webhook"). Unknown fields are ignored."""
+    """What Clarius posts (clarius.md, "Notification webhook"). Unknown fields are ignored.
+
+    When it was submitted is read as the poll reads it, and is nobody's need: what is no moment is left out.
+    """
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
@@ -46,7 +50,7 @@ class Notification(BaseModel):
     exam_uuid: UUID
     customer_id: str = Field(min_length=1, max_length=255, pattern=NO_NUL)
     download_url: str = Field(min_length=1, max_length=2048, pattern=NO_NUL)
-    submitted_at: Annotated[AwareDatetime | None, AfterValidator(_plausible)] = None
+    submitted_at: Annotated[Moment, AfterValidator(_plausible)] = None
 
 
 class Verdict(StrEnum):

@@ -157,6 +157,29 @@ async def test_a_time_that_no_calendar_holds_is_left_out(resources: Resources, a
     assert (await row(resources, claim)).submitted_at is None
 
 
+@pytest.mark.parametrize(
+    ("at", "kept"),
+    [
+        # braintree_python#27, svix-webhooks#1395, netbox#4005, pydantic#10512
+        ("2022-10-22T03:10:47.231755", datetime(2022, 10, 22, 3, 10, 47, 231755, tzinfo=UTC)),
+        ("2022-10-22", datetime(2022, 10, 22, tzinfo=UTC)),
+        ("2022-10-22T03:10:47+10:00", datetime(2022, 10, 21, 17, 10, 47, tzinfo=UTC)),
+        ("Sat, 22 Oct 2022 03:10:47 GMT", None),
+        ("2016-12-31T23:59:60Z", None),
+        ("yesterday", None),
+        ("", None),
+        (1666408247, None),
+        ([], None),
+    ],
+)
+async def test_how_the_time_is_written_refuses_no_notification(
+    resources: Resources, at: object, kept: datetime | None
+) -> None:
+    claim = notice(submitted_at=at)
+    assert (await receive(resources, claim)).verdict is Verdict.ACCEPTED
+    assert (await row(resources, claim)).submitted_at == kept
+
+
 async def test_the_time_of_submission_is_kept(resources: Resources) -> None:
     claim = notice()
     await receive(resources, claim)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlencode
+from urllib.parse import parse_qs, unquote_plus, urlencode
 
 from joserfc import jwt
 from joserfc.jwk import RSAKey
@@ -21,7 +21,8 @@ from tests.support.ports import free_port
 from tests.support.serving import serving_app
 
 CLIENT_ID = "sonobridge-test"
-CLIENT_SECRET = "invented client secret"
+CLIENT_SECRET = "invented client+secret 100%: é"
+"""Whose letters tell whether it was encoded as RFC 6749 2.3.1 says."""
 ID_TOKEN_SECONDS = 300
 
 
@@ -29,7 +30,8 @@ ID_TOKEN_SECONDS = 300
 class Provider:
     """`person` is who is signed in there. `claims` and `header` replace what an ID token would say.
 
-    `sign_with` replaces the key. `told_by_userinfo` moves the e-mail address out of the ID token.
+    `sign_with` replaces the key. `told_by_userinfo` moves the e-mail address out of the ID token, `left_out` single
+    claims. `secret` is what our client must know.
     """
 
     issuer: str
@@ -37,6 +39,8 @@ class Provider:
     claims: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     told_by_userinfo: bool = False
+    left_out: tuple[str, ...] = ()
+    secret: str = CLIENT_SECRET
     deny: bool = False
     key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"use": "sig", "kid": "one"}))
     sign_with: RSAKey | None = None
@@ -87,7 +91,7 @@ class Provider:
         challenge = base64.urlsafe_b64encode(hashlib.sha256(form.get("code_verifier", "").encode()).digest())
         right = (
             scheme == "Basic"
-            and (unquote(name), unquote(secret)) == (CLIENT_ID, CLIENT_SECRET)
+            and (unquote_plus(name), unquote_plus(secret)) == (CLIENT_ID, self.secret)
             and asked is not None
             and asked["redirect_uri"] == form.get("redirect_uri")
             and asked["code_challenge"] == challenge.decode().rstrip("=")
@@ -110,6 +114,7 @@ class Provider:
     def _id_token(self, asked: dict[str, str]) -> str:
         at = int(time.time())
         person = {"sub": self.person["sub"]} if self.told_by_userinfo else self.person
+        person = {name: value for name, value in person.items() if name not in self.left_out}
         claims = {
             "iss": self.issuer,
             "aud": CLIENT_ID,

@@ -32,13 +32,20 @@ async def provider() -> AsyncIterator[Provider]:
 
 
 @pytest.fixture
-async def resources(settings: Settings, provider: Provider) -> AsyncIterator[Resources]:
+def trust_email() -> bool:
+    """Whether the operator trusts what the provider does not call verified; tests of that say so themselves."""
+    return False
+
+
+@pytest.fixture
+async def resources(settings: Settings, provider: Provider, trust_email: bool) -> AsyncIterator[Resources]:
     """With single sign-on set up, and the public URL the one that the application is served at."""
     changed = settings.model_copy(
         update={
             "oidc_issuer": provider.issuer,
             "oidc_client_id": CLIENT_ID,
             "oidc_client_secret": SecretStr(CLIENT_SECRET),
+            "oidc_trust_email": trust_email,
             "public_url": f"http://127.0.0.1:{free_port()}",
         }
     )
@@ -106,6 +113,56 @@ async def test_the_address_may_come_from_userinfo(site: Site, provider: Provider
     assert "userinfo" in provider.asked
 
 
+async def test_whether_it_is_verified_may_come_from_userinfo_alone(site: Site, provider: Provider) -> None:
+    await invited(site)
+    provider.left_out = ("email_verified",)
+    assert (await sso(site)).path == "/account"
+    # of another address it says nothing of this one
+    provider.claims = {"email": "somebody.else@harbour-clinic.example"}
+    page = await sso(site)
+    assert (page.status, "contradicted itself" in page.text) == (403, True)
+
+
+# as Microsoft Entra ID has it: n8n#17203, coder#3954, onyx#13298, open-mercato#2026
+ENTRA = [{"email": EMAIL}, {"preferred_username": EMAIL}]
+
+
+@pytest.mark.parametrize("person", ENTRA, ids=str)
+async def test_what_nobody_verified_is_refused_unless_the_operator_trusts_it(
+    site: Site, provider: Provider, person: dict[str, str]
+) -> None:
+    await invited(site)
+    provider.person = {"sub": "person-1", **person}
+    page = await sso(site)
+    assert page.status == 403
+    told = "has not verified your e-mail address" if "email" in person else "did not tell your e-mail address"
+    assert told in page.text
+
+
+@pytest.mark.parametrize("trust_email", [True])
+@pytest.mark.parametrize("person", ENTRA, ids=str)
+async def test_a_trusted_provider_need_not_say_verified(
+    site: Site, provider: Provider, person: dict[str, str]
+) -> None:
+    await invited(site)
+    provider.person = {"sub": "person-1", **person}
+    assert (await sso(site)).path == "/account"
+
+
+@pytest.mark.parametrize("trust_email", [True])
+async def test_what_a_trusted_provider_calls_unverified_is_refused(site: Site, provider: Provider) -> None:
+    await invited(site)
+    provider.person = {"sub": "person-1", "email": EMAIL, "email_verified": False}
+    assert (await sso(site)).status == 403
+
+
+async def test_a_provider_that_refuses_our_client_is_not_called_away(site: Site, provider: Provider) -> None:
+    await invited(site)
+    provider.secret = "another secret"
+    page = await sso(site)
+    assert (page.status, "answered our request with 4" in page.text) == (403, True)
+
+
 @pytest.mark.parametrize(
     ("wrong", "code"),
     [
@@ -117,7 +174,8 @@ async def test_the_address_may_come_from_userinfo(site: Site, provider: Provider
         ({"exp": 1}, "sso_token"),
         ({"email_verified": False}, "sso_email_not_verified"),
         ({"email_verified": None}, "sso_email_not_verified"),
-        ({"email": None}, "sso_email_not_verified"),
+        ({"email": None}, "sso_no_email"),
+        ({"email": "no address"}, "sso_no_email"),
     ],
     ids=str,
 )
