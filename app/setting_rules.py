@@ -127,7 +127,7 @@ def staging_url(value: str) -> str:
 def smtp_url(value: SecretStr) -> SecretStr:
     """A mail server; the URL may hold a password."""
     if url_parts(value.get_secret_value()).scheme not in {"smtp", "smtps"}:
-        raise ValueError("must begin with smtp:// (STARTTLS where offered) or smtps://")
+        raise ValueError("must begin with smtp:// (STARTTLS) or smtps://")
     return value
 
 

@@ -1,9 +1,11 @@
 """Sends the few e-mails there are, through the configured SMTP server; must not know who asked for them."""
 
+import re
 import ssl
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
+from ipaddress import ip_address
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiosmtplib
@@ -14,6 +16,7 @@ from app.settings import Settings
 SMTP_SECONDS = 15.0
 SMTP_PORT = 587
 SMTPS_PORT = 465
+REASON_LETTERS = 200
 
 
 class MailFailed(SonobridgeError):
@@ -66,19 +69,23 @@ def alert_mail(*, to: str, subject: str, text: str) -> Mail:
 async def send_mail(settings: Settings, mail: Mail) -> None:
     """Hand the message to the server of SONOBRIDGE_SMTP_URL. Raises MailFailed, also when none is set up.
 
-    `smtp://[user:password@]host[:587]` uses STARTTLS where offered; `smtps://` speaks TLS from the start.
-    `?from=address` names the sender, else `sonobridge@<host of the public URL>`.
+    `smtps://` speaks TLS from the start. `smtp://[user:password@]host[:587]` uses STARTTLS: where it is offered, and
+    not without it when a password would go over the network. `?from=address` names the sender, else
+    `sonobridge@<host of the public URL>`, and that host is our name in EHLO too.
     """
     if settings.smtp_url is None:
         raise MailFailed("no mail server is set up", code="mail_not_configured")
     url = urlsplit(settings.smtp_url.get_secret_value())
-    sender = parse_qs(url.query).get("from", [f"sonobridge@{urlsplit(settings.public_url).hostname}"])[0]
+    here = urlsplit(settings.public_url).hostname or "localhost"
+    # in an address a plus is a plus
+    given = parse_qs(url.query.replace("+", "%2B")).get("from")
+    sender = _ascii_domain(given[0] if given else f"sonobridge@{here}")
     message = EmailMessage()
     message["From"] = sender
-    message["To"] = mail.to
+    message["To"] = _ascii_domain(mail.to)
     message["Subject"] = mail.subject
     message["Date"] = formatdate(usegmt=True)
-    message["Message-ID"] = make_msgid(domain=urlsplit(settings.public_url).hostname)
+    message["Message-ID"] = make_msgid(domain=here)
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(mail.text)
     encrypted = url.scheme == "smtps"
@@ -90,9 +97,39 @@ async def send_mail(settings: Settings, mail: Mail) -> None:
             username=unquote(url.username) if url.username else None,
             password=unquote(url.password) if url.password else None,
             use_tls=encrypted,
-            start_tls=None,
+            start_tls=True if url.password and not encrypted and not _is_loopback(url.hostname) else None,
+            local_hostname=here,
             timeout=SMTP_SECONDS,
             tls_context=ssl.create_default_context() if encrypted else None,
         )
     except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-        raise MailFailed(f"the mail server did not take the message ({type(error).__name__})") from None
+        raise MailFailed(f"the mail server did not take the message ({_reason(error)})") from None
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return ip_address(host or "").is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _ascii_domain(address: str) -> str:
+    """The address with its domain as the DNS spells it, which every mail server takes. Raises MailFailed."""
+    name, at, domain = address.rpartition("@")
+    try:
+        return f"{name}{at}{domain.encode('idna').decode()}"
+    except UnicodeError:
+        raise MailFailed("the domain of an address is none", code="mail_address") from None
+
+
+def _reason(error: Exception) -> str:
+    """The server's reply, without the addresses in it; the error's type where there was none."""
+    if isinstance(error, aiosmtplib.SMTPRecipientsRefused) and error.recipients:
+        error = error.recipients[0]
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        said = f"{error.code} {error.message}"
+    elif isinstance(error, aiosmtplib.SMTPException):
+        said = str(error) or type(error).__name__
+    else:
+        return type(error).__name__
+    return re.sub(r"\S+@\S+", "…", " ".join(said.split()))[:REASON_LETTERS]

@@ -42,18 +42,31 @@ PASSWORD = "violet kettle seventeen"
 
 @dataclass
 class Inbox:
-    """What a real SMTP server was given; `refuse` makes it say no."""
+    """What a real SMTP server was given and called; `refuse` makes it say no."""
 
     url: str = ""
     messages: list[EmailMessage] = field(default_factory=list)
+    envelopes: list[tuple[str | None, list[str]]] = field(default_factory=list)
+    names: list[str | None] = field(default_factory=list)
     refuse: bool = False
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd looks for this name
+        self, _server: SMTP, session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        self.names.append(session.host_name)
+        if session.host_name in {None, "localhost"}:
+            # as a Postfix that wants a name (watchtower#572, passbolt_docker#132)
+            return "504 5.5.2 <localhost>: Helo command rejected: need fully-qualified hostname"
+        envelope.rcpt_tos.append(address)
+        return "250 taken"
 
     async def handle_DATA(  # noqa: N802 - aiosmtpd looks for this name
         self, _server: SMTP, _session: Session, envelope: Envelope
     ) -> str:
         if self.refuse:
-            return "550 not wanted"
+            return f"550 not wanted of {envelope.mail_from}"
         assert isinstance(envelope.content, bytes)
+        self.envelopes.append((envelope.mail_from, list(envelope.rcpt_tos)))
         message = BytesParser(policy=default).parsebytes(envelope.content)
         assert isinstance(message, EmailMessage)
         self.messages.append(message)
@@ -164,6 +177,34 @@ async def test_an_invitation_stands_when_the_mail_server_does_not_take_it(
             invitation = await invite(resources, email=EMAIL, organization="Harbour Clinic", actor="test")
             assert not invitation.mailed
             assert "/invite/" in invitation.url
+
+
+async def test_the_servers_reply_is_told_without_addresses(settings: Settings, inbox: Inbox) -> None:
+    inbox.refuse = True
+    with pytest.raises(MailFailed, match="550 not wanted of …"):
+        await send_mail(with_mail(settings, inbox.url), Mail(to=EMAIL, subject="x", text="x"))
+    nameless = with_mail(settings, inbox.url).model_copy(update={"public_url": "http://localhost"})
+    with pytest.raises(MailFailed, match=r"504 5\.5\.2 <localhost>: Helo command rejected"):
+        await send_mail(nameless, Mail(to=EMAIL, subject="x", text="x"))
+
+
+async def test_we_are_called_by_the_public_urls_host(settings: Settings, inbox: Inbox) -> None:
+    await send_mail(with_mail(settings, inbox.url), Mail(to=EMAIL, subject="x", text="x"))
+    assert inbox.names == ["bridge.example"]
+
+
+async def test_addresses_are_what_was_written(settings: Settings, inbox: Inbox) -> None:
+    url = inbox.url.replace("bridge@", "ops+bridge@")
+    await send_mail(with_mail(settings, url), Mail(to="post@klinik-köln.example", subject="x", text="x"))
+    assert inbox.envelopes == [("ops+bridge@sonobridge.example", ["post@xn--klinik-kln-lcb.example"])]
+
+
+async def test_no_password_goes_over_the_network_in_the_clear(settings: Settings, inbox: Inbox) -> None:
+    # upyo#36, chatto#226; written like this, glibc still leads it to loopback, and it is a network for all we know
+    url = inbox.url.replace("smtp://127.0.0.1:", "smtp://bridge:secret@127.1:")
+    with pytest.raises(MailFailed, match="STARTTLS"):
+        await send_mail(with_mail(settings, url), Mail(to=EMAIL, subject="x", text="x"))
+    assert (inbox.messages, inbox.names) == ([], [])
 
 
 async def test_mail_cannot_be_made_to_carry_other_headers(settings: Settings, inbox: Inbox) -> None:
