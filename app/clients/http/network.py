@@ -9,7 +9,9 @@ because httpcore takes SNI from the URL and not from the dialled address.
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +21,9 @@ import httpx
 from app.clients.http.egress import Egress
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
+
+NEXT_ADDRESS_SECONDS = 0.25
+"""RFC 8305's connection attempt delay."""
 
 # Most specific first: the first class that fits is taken.
 HTTPX_ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
@@ -51,6 +56,40 @@ def _as_httpx(error: Exception) -> httpx.TransportError | None:
     return None
 
 
+Dial = Callable[[str], Awaitable[httpcore.AsyncNetworkStream]]
+
+
+async def _first_to_answer(dial: Dial, addresses: Sequence[str]) -> httpcore.AsyncNetworkStream:
+    """As RFC 8305: an address that answers nothing, as IPv6 that leads nowhere, holds up the next one for a moment.
+
+    The next is tried as well when one has failed or `NEXT_ADDRESS_SECONDS` are over; what comes second is let go.
+    """
+    trouble: Exception = httpcore.ConnectError("the name has no address")
+    left = deque(addresses)
+    trying: set[asyncio.Task[httpcore.AsyncNetworkStream]] = set()
+    try:
+        while left or trying:
+            if left:
+                trying.add(asyncio.ensure_future(dial(left.popleft())))
+            pause = NEXT_ADDRESS_SECONDS if left else None
+            ended, _ = await asyncio.wait(trying, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            for one in ended:
+                trying.discard(one)
+                error = one.exception()
+                if error is None:
+                    return one.result()
+                if not isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):
+                    raise error
+                trouble = error
+        raise trouble
+    finally:
+        for one in trying:
+            one.cancel()
+        for late in await asyncio.gather(*trying, return_exceptions=True):
+            if isinstance(late, httpcore.AsyncNetworkStream):
+                await late.aclose()
+
+
 class CheckedNetwork(httpcore.AsyncNetworkBackend):
     """Resolves, checks, then dials what was checked."""
 
@@ -68,23 +107,18 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the first of the name's addresses that answers; `timeout` (seconds) covers all of it."""
+        dial = partial(
+            self._inner.connect_tcp,
+            port=port,
+            timeout=timeout,
+            local_address=local_address,
+            socket_options=socket_options,
+        )
         try:
             async with asyncio.timeout(timeout):
                 addresses = await self._resolver(host, port)
                 self._egress.check_addresses(host, port, addresses)
-                trouble: Exception = httpcore.ConnectError("the name has no address")
-                for address in addresses:
-                    try:
-                        return await self._inner.connect_tcp(
-                            address,
-                            port,
-                            timeout=timeout,
-                            local_address=local_address,
-                            socket_options=socket_options,
-                        )
-                    except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                        trouble = error
-                raise trouble
+                return await _first_to_answer(dial, addresses)
         except TimeoutError as error:
             raise httpcore.ConnectTimeout("connecting took too long") from error
         except OSError as error:  # the resolver's own trouble: socket.gaierror

@@ -1,6 +1,7 @@
 """The SSRF set: what may not be reached is refused before anything is dialled, and credentials stay at home."""
 
 import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -144,6 +145,30 @@ async def test_the_address_that_was_checked_is_the_one_that_is_dialled(peer, tls
     assert answer.body == b"ok"
     assert names.asked == [("media.example.org", peer.port)]
     assert peer.seen[0].headers["host"] == f"media.example.org:{peer.port}"
+
+
+@pytest.fixture
+def silent(peer):
+    """An address at the peer's port at which nobody answers: its queue is full."""
+    with socket.socket() as listening, ExitStack() as held:
+        listening.bind(("127.0.0.2", peer.port))
+        listening.listen(0)
+        for _ in range(4):
+            waits = held.enter_context(socket.socket())
+            waits.setblocking(False)
+            waits.connect_ex(("127.0.0.2", peer.port))
+        yield "127.0.0.2"
+
+
+@pytest.mark.parametrize("before", [["silent"], ["silent"] * 3, ["127.0.0.3", "silent"]], ids=len)
+async def test_an_address_that_answers_nothing_hides_no_other(peer, silent, before, tls):
+    # urllib3#797, socketry/async#409, hexchat#1309
+    addresses = [*(silent if one == "silent" else one for one in before), "127.0.0.1"]
+    egress = Egress(True, frozenset({f"media.example.org:{peer.port}"}))
+    peer.answer(Reply(200, b"ok"))
+    async with Http(egress, resolver=Names(addresses), tls=tls) as http:
+        answer = await http.request(call(f"http://media.example.org:{peer.port}/x"))
+    assert (answer.body, peer.dialled) == (b"ok", 1)
 
 
 async def test_a_name_that_rebinds_is_refused_at_the_next_connection(peer, tls):
