@@ -131,6 +131,13 @@ def smtp_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def helo(value: str) -> str:
+    """A name for EHLO: a host, or an address in brackets."""
+    if not re.fullmatch(r"[A-Za-z0-9._:\[\]-]+", value):
+        raise ValueError("is no name of a host")
+    return value
+
+
 def path_segment(value: SecretStr) -> SecretStr:
     """A secret that is one segment of a path."""
     if not re.fullmatch(r"[A-Za-z0-9._~-]+", value.get_secret_value()):

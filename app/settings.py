@@ -125,9 +125,13 @@ class Settings(BaseModel):
     oidc_issuer: HttpBase | None = None
     oidc_client_id: str | None = None
     oidc_client_secret: SecretStr | None = None
+    oidc_email_claim: str = "email"
+    """In which claim the issuer names the address; Microsoft Entra ID may name it in `preferred_username` only."""
     oidc_trust_email: bool = False
     """Take e-mail addresses of which the issuer does not say whether it verified them (Microsoft Entra ID)."""
     smtp_url: Annotated[SecretStr, AfterValidator(rules.smtp_url)] | None = None
+    smtp_helo: Annotated[str, AfterValidator(rules.helo)] | None = None
+    """Our name in EHLO where the public URL's host is not the right one."""
     alert_url: Annotated[str, AfterValidator(rules.web_hook_target)] | None = Field(None, repr=False)
     alert_email: Annotated[str, AfterValidator(rules.email)] | None = None
 

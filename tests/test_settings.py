@@ -96,6 +96,8 @@ def test_every_variable_is_read():
         "SONOBRIDGE_OIDC_CLIENT_ID": "client",
         "SONOBRIDGE_OIDC_CLIENT_SECRET": "client-secret",
         "SONOBRIDGE_OIDC_TRUST_EMAIL": "true",
+        "SONOBRIDGE_OIDC_EMAIL_CLAIM": "preferred_username",
+        "SONOBRIDGE_SMTP_HELO": "bridge.example.org",
         "SONOBRIDGE_SMTP_URL": "smtp://user:mail-password@mail.example.org:587",
         "SONOBRIDGE_ALERT_URL": "https://chat.example.org/hook/alert-token",
         "SONOBRIDGE_ALERT_EMAIL": "ops@example.org",

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiosmtplib
+import httpx
 
 from app.errors import SonobridgeError
 from app.settings import Settings
@@ -17,6 +18,7 @@ SMTP_SECONDS = 15.0
 SMTP_PORT = 587
 SMTPS_PORT = 465
 REASON_LETTERS = 200
+IPV6 = 6
 
 
 class MailFailed(SonobridgeError):
@@ -71,12 +73,12 @@ async def send_mail(settings: Settings, mail: Mail) -> None:
 
     `smtps://` speaks TLS from the start. `smtp://[user:password@]host[:587]` uses STARTTLS: where it is offered, and
     not without it when a password would go over the network. `?from=address` names the sender, else
-    `sonobridge@<host of the public URL>`, and that host is our name in EHLO too.
+    `sonobridge@<host of the public URL>`. That host is our name in EHLO too, unless SONOBRIDGE_SMTP_HELO says another.
     """
     if settings.smtp_url is None:
         raise MailFailed("no mail server is set up", code="mail_not_configured")
     url = urlsplit(settings.smtp_url.get_secret_value())
-    here = urlsplit(settings.public_url).hostname or "localhost"
+    here = _dns_name(urlsplit(settings.public_url).hostname or "localhost")
     # in an address a plus is a plus
     given = parse_qs(url.query.replace("+", "%2B")).get("from")
     sender = _ascii_domain(given[0] if given else f"sonobridge@{here}")
@@ -98,7 +100,7 @@ async def send_mail(settings: Settings, mail: Mail) -> None:
             password=unquote(url.password) if url.password else None,
             use_tls=encrypted,
             start_tls=True if url.password and not encrypted and not _is_loopback(url.hostname) else None,
-            local_hostname=here,
+            local_hostname=settings.smtp_helo or _helo(here),
             timeout=SMTP_SECONDS,
             tls_context=ssl.create_default_context() if encrypted else None,
         )
@@ -113,12 +115,26 @@ def _is_loopback(host: str | None) -> bool:
         return host == "localhost"
 
 
+def _helo(host: str) -> str:
+    """How a host calls itself (RFC 5321 4.1.3): an address in brackets, a name as it is."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    return f"[IPv6:{address}]" if address.version == IPV6 else f"[{address}]"
+
+
 def _ascii_domain(address: str) -> str:
     """The address with its domain as the DNS spells it, which every mail server takes. Raises MailFailed."""
     name, at, domain = address.rpartition("@")
+    return f"{name}{at}{_dns_name(domain)}"
+
+
+def _dns_name(name: str) -> str:
+    """By IDNA 2008, as registries do; Python's own codec would make another domain of some. Raises MailFailed."""
     try:
-        return f"{name}{at}{domain.encode('idna').decode()}"
-    except UnicodeError:
+        return httpx.URL(scheme="https", host=name).raw_host.decode()
+    except httpx.InvalidURL:
         raise MailFailed("the domain of an address is none", code="mail_address") from None
 
 

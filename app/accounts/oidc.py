@@ -33,7 +33,6 @@ from app.store.users import User, find_user
 
 CALLBACK_PATH = "/login/oidc/callback"
 SCOPES = "openid email"
-EMAIL_CLAIMS = frozenset({"email", "email_verified"})
 LEEWAY_SECONDS = 60
 # Signatures by the issuer's own key only: neither "none" nor a secret that both sides share.
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -157,37 +156,42 @@ async def _redeem(resources: Resources, attempt: OidcAttempt, code: str) -> Iden
     settings = resources.settings
     token = await _token(resources, metadata, code, verifier=resources.unseal_text(attempt.verifier_sealed))
     claims = await _claims(resources, metadata, token, nonce=attempt.nonce)
-    if not claims.keys() >= EMAIL_CLAIMS and "userinfo_endpoint" in metadata:
-        bearer = {"Authorization": f"Bearer {token.get('access_token', '')}"}
-        told = _object(
-            await _ask(resources, "userinfo", "GET", metadata["userinfo_endpoint"], secret_headers=bearer)
-        )
-        if told.get("sub") != claims["sub"]:
-            raise SsoFailed("The sign-in service contradicted itself.", code="sso_userinfo")
-        if told.get("email", claims.get("email")) != claims.get("email", told.get("email")):
-            raise SsoFailed("The sign-in service contradicted itself.", code="sso_userinfo")
-        # the ID token is signed, so what it says itself stands
-        claims = {name: told[name] for name in EMAIL_CLAIMS if name in told} | claims
+    address, verified = claims.get(settings.oidc_email_claim), claims.get("email_verified")
+    unsaid = address is None or (verified is None and not settings.oidc_trust_email)
+    if unsaid and "userinfo_endpoint" in metadata:
+        told = await _userinfo(resources, metadata, token, subject=claims["sub"])
+        named = told.get(settings.oidc_email_claim)
+        if address is None or str(named).casefold() == str(address).casefold():
+            # what it says is about the address that it names, and about no other
+            address, verified = named, told.get("email_verified")
     return Identity(
         subject=f"{settings.oidc_issuer}|{claims['sub']}",
-        email=_email(claims, trusted=settings.oidc_trust_email),
+        email=_vouched(address, verified, trusted=settings.oidc_trust_email),
     )
 
 
-def _email(claims: dict[str, Any], *, trusted: bool) -> str:
-    """The address that these claims vouch for.
+async def _userinfo(
+    resources: Resources, metadata: dict[str, Any], token: dict[str, Any], *, subject: str
+) -> dict[str, Any]:
+    bearer = {"Authorization": f"Bearer {token.get('access_token', '')}"}
+    told = _object(
+        await _ask(resources, "userinfo", "GET", metadata["userinfo_endpoint"], secret_headers=bearer)
+    )
+    if told.get("sub") != subject:
+        raise SsoFailed("The sign-in service contradicted itself.", code="sso_userinfo")
+    return told
 
-    Microsoft Entra ID never says whether it verified an address, and may name none but the sign-in name. An operator
-    whose issuer is their own directory can trust what it says; what it calls unverified is not trusted then either.
+
+def _vouched(address: Any, verified: Any, *, trusted: bool) -> str:
+    """The address, if the issuer vouches for it.
+
+    Microsoft Entra ID never says whether it verified one. An operator whose issuer is their own directory can trust what
+    it says; what it calls unverified is not trusted then either.
     """
-    email = claims.get("email")
-    if trusted and email is None:
-        email = claims.get("preferred_username")
-    if not isinstance(email, str) or "@" not in email:
+    if not isinstance(address, str) or "@" not in address:
         raise SsoFailed("The sign-in service did not tell your e-mail address.", code="sso_no_email")
-    verified = claims.get("email_verified")
     if verified in (True, "true") or (trusted and verified is None):
-        return email
+        return address
     raise SsoFailed(
         "The sign-in service has not verified your e-mail address.", code="sso_email_not_verified"
     )

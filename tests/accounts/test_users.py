@@ -190,13 +190,33 @@ async def test_the_servers_reply_is_told_without_addresses(settings: Settings, i
 
 async def test_we_are_called_by_the_public_urls_host(settings: Settings, inbox: Inbox) -> None:
     await send_mail(with_mail(settings, inbox.url), Mail(to=EMAIL, subject="x", text="x"))
-    assert inbox.names == ["bridge.example"]
+    for public, helo in (
+        ("https://192.0.2.7:8443", None),
+        ("https://[2001:db8::7]", None),
+        ("https://brücke.example", None),
+        ("https://inside.example", "outside.example"),
+    ):
+        changed = {"public_url": public, "smtp_helo": helo}
+        asked = with_mail(settings, inbox.url).model_copy(update=changed)
+        await send_mail(asked, Mail(to=EMAIL, subject="x", text="x"))
+    assert inbox.names == [
+        "bridge.example",
+        "[192.0.2.7]",
+        "[IPv6:2001:db8::7]",
+        "xn--brcke-lva.example",
+        "outside.example",
+    ]
 
 
 async def test_addresses_are_what_was_written(settings: Settings, inbox: Inbox) -> None:
     url = inbox.url.replace("bridge@", "ops+bridge@")
     await send_mail(with_mail(settings, url), Mail(to="post@klinik-köln.example", subject="x", text="x"))
-    assert inbox.envelopes == [("ops+bridge@sonobridge.example", ["post@xn--klinik-kln-lcb.example"])]
+    await send_mail(with_mail(settings, url), Mail(to="post@faß.example", subject="x", text="x"))
+    assert inbox.envelopes == [
+        ("ops+bridge@sonobridge.example", ["post@xn--klinik-kln-lcb.example"]),
+        # not fass.example, which is somebody else's
+        ("ops+bridge@sonobridge.example", ["post@xn--fa-hia.example"]),
+    ]
 
 
 async def test_no_password_goes_over_the_network_in_the_clear(settings: Settings, inbox: Inbox) -> None:
