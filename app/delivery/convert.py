@@ -292,7 +292,7 @@ async def _record(work: Work, how: Making, capture: Capture, made: Converted) ->
             alike.problem_code = INCOMPLETE if made.left_out else None
             alike.problem_message = made.why or None
     if made.left_out:
-        log.warning("capture_in_part", capture=capture.index, left_out=made.left_out)
+        log.warning("capture_in_part", capture=capture.index, count=made.left_out)
     return sum(1 for row in rows if row.state == InstanceState.PLANNED)
 
 

@@ -379,6 +379,7 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     instances.contents_of: (Sends(lambda s, w: instances.contents_of(s, w.studies[1])),),
     instances.study_gone: (Sends(lambda s, w: instances.study_gone(s, w.studies[1])),),
     instances.link_capture: (Sends(_link_capture),),
+    instances.forget_parts: (Sends(_of_exam(lambda s, exam: instances.forget_parts(s, exam.id))),),
     instances.forget_instances: (Sends(_of_instances(instances.forget_instances)),),
     instances.mark_gone: (Sends(_of_instances(instances.mark_gone)),),
     instances.mark_stored: (Sends(_of_instances(instances.mark_stored)),),

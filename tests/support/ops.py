@@ -41,7 +41,12 @@ async def open_ops(bridge: Bridge) -> AsyncIterator[Ops]:
                 )
                 headers["Authorization"] = f"Bearer {secret}"
             client = httpx.AsyncClient(
-                base_url=f"{bridge.url}{API}/", headers=headers, timeout=30, verify=False
+                base_url=f"{bridge.url}{API}/",
+                headers=headers,
+                timeout=30,
+                verify=False,
+                # a connection that rested may be closed by the server just as it is used again
+                limits=httpx.Limits(max_keepalive_connections=0),
             )
             clients.append(await stack.enter_async_context(client))
         write, read, nobody = clients

@@ -84,6 +84,8 @@ class Browsing:
             headers={"Accept": "text/html", "User-Agent": "Test browser"},
             follow_redirects=True,
             timeout=30,
+            # a connection that rested may be closed by the server just as it is used again
+            limits=httpx.Limits(max_keepalive_connections=0),
         )
 
     async def __aenter__(self) -> Self:
