@@ -174,6 +174,13 @@ def resident(pid: int) -> int:
     return total * 1024
 
 
+def _program(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def _children(pid: int) -> list[int]:
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -182,7 +189,9 @@ def _children(pid: int) -> list[int]:
         except OSError:
             continue
         for child in children:
-            found += [child, *_children(child)]
+            # between fork and exec a child is its parent's memory seen twice
+            if _program(child) != _program(pid):
+                found += [child, *_children(child)]
     return found
 
 
