@@ -17,6 +17,7 @@ from app.imaging.errors import CaptureProblem
 from app.imaging.foreign_bytes import damaged, truncated
 from app.imaging.frames import JPEG_SYNTAXES, frames_of
 from app.imaging.jpeg import read_jpeg
+from app.imaging.limits import COPY_CHUNK_BYTES
 from app.imaging.masks import blank
 from app.imaging.rle import clean_rle
 from app.imaging.source_pixels import (
@@ -100,7 +101,11 @@ def _cut(source: SourceObject, pixels: SourcePixels) -> Iterator[bytes]:
     """Exactly the picture: behind it, scanners and others have left text (PS3.5 8.1.1 warns of it)."""
     size = _picture_bytes(source, pixels)
     yield _native_header(source, size)
-    yield from file_chunks(source.path, pixels.value.start, size)
+    if _lies_in_pairs(source):
+        for start in range(0, size, COPY_CHUNK_BYTES):
+            yield _picture_part(source, pixels, Span(start, min(COPY_CHUNK_BYTES, size - start)))
+    else:
+        yield from file_chunks(source.path, pixels.value.start, size)
     yield b"\0" * (size % 2)
 
 
@@ -109,9 +114,30 @@ def _picture_bytes(source: SourceObject, pixels: SourcePixels) -> int:
         size = picture_bytes(source.dataset, source.frames, held=pixels.value.length)
     except (AttributeError, TypeError, ValueError):
         raise damaged() from None
-    if size > pixels.value.length:
+    if size + (size % 2 if _lies_in_pairs(source) else 0) > pixels.value.length:
         raise truncated()
     return size
+
+
+def _lies_in_pairs(source: SourceObject) -> bool:
+    """Whether bytes are written as words of which the second is the first (PS3.5 8.1.1: 8 bits as OW in big endian)."""
+    return (
+        source.transfer_syntax == EXPLICIT_BIG_ENDIAN
+        and int(source.dataset.BitsAllocated) <= 8
+        and _says_words(source)
+    )
+
+
+def _picture_part(source: SourceObject, pixels: SourcePixels, part: Span) -> bytes:
+    """Bytes of the picture, in their order."""
+    begin = pixels.value.start + part.start
+    if not _lies_in_pairs(source):
+        return span_bytes(source.path, Span(begin, part.length))
+    before = part.start % 2
+    length = before + part.length
+    words = bytearray(span_bytes(source.path, Span(begin - before, length + length % 2)))
+    words[0::2], words[1::2] = words[1::2], words[0::2]
+    return bytes(words[before:length])
 
 
 def _native_header(source: SourceObject, size: int) -> bytes:
@@ -121,12 +147,12 @@ def _native_header(source: SourceObject, size: int) -> bytes:
     length = struct.pack(order + "L", size + size % 2)
     if source.transfer_syntax == IMPLICIT_LITTLE_ENDIAN:
         return tag + length
-    words = int(source.dataset.BitsAllocated) > 8 or _says_words(source)
+    words = int(source.dataset.BitsAllocated) > 8 or (_says_words(source) and not _lies_in_pairs(source))
     return tag + (b"OW" if words else b"OB") + b"\0\0" + length
 
 
 def _says_words(source: SourceObject) -> bool:
-    """Whether the source's own header says OW: in big endian, bytes lie otherwise in words than alone."""
+    """Whether the source's own header says OW."""
     if source.pixels is None:
         return False
     return span_bytes(source.path, Span(source.pixels.element.start + 4, 2)) == b"OW"
@@ -223,7 +249,7 @@ def _masked_frames(
     size = rows * columns * len(pixel)
     yield _native_header(source, size * source.frames)
     for index in range(source.frames):
-        frame = bytearray(span_bytes(source.path, Span(pixels.value.start + index * size, size)))
+        frame = bytearray(_picture_part(source, pixels, Span(index * size, size)))
         for x, y, width, height in masks:
             left, right = min(x, columns), min(x + width, columns)
             for row in range(min(y, rows), min(y + height, rows)):

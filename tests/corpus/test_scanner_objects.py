@@ -178,6 +178,19 @@ def test_masked_pixels_end_where_the_picture_ends(convert, tmp_path):
     assert len(convert(source, **MASK).PixelData) == 48 * 64 * 3
 
 
+@pytest.mark.parametrize("subject", [HUMAN, CASE], ids=["identified", "deidentified"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"burned_in": "mask", "masks": ((0, 1, 1, 1), (2, 2, 1, 1))}], ids=["plain", "masked"]
+)
+def test_bytes_that_lie_in_big_endian_words_are_read_in_their_order(convert, changes, subject):
+    # the last of an odd number lies behind the pad byte
+    swapped = convert(of_pydicom("SC_rgb_small_odd_big_endian.dcm"), subject, **changes)
+    plain = convert(of_pydicom("SC_rgb_small_odd.dcm"), subject, **changes)
+    assert swapped["PixelData"].VR == "OB"
+    assert swapped.PixelData == plain.PixelData
+    assert len(set(plain.PixelData[:-1])) > 3
+
+
 def test_text_behind_the_runs_of_rle_is_left_behind(convert, tmp_path):
     def append(dataset):
         frames = list(generate_frames(dataset.PixelData, number_of_frames=2))
