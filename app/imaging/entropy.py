@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
 
-from app.imaging.errors import CaptureProblem
+from app.imaging.jpeg_walk import DHT, DRI, FRAMES, SOF, SOS, damaged, segments, truncated
 
 MAX_PADDING_BYTES = 65_536
 """The most filling (zeros or ones) behind the last block that is dropped and not called damage."""
@@ -19,11 +19,8 @@ MAX_PADDING_BYTES = 65_536
 SEQUENTIAL = (0, 1)
 """The processes of JPEG (n of SOFn) that can be walked; the others are decoded strictly."""
 
-_SEQUENTIAL = frozenset(0xC0 + process for process in SEQUENTIAL)
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_DHT, _SOS, _DRI, _EOI = 0xC4, 0xDA, 0xDD, 0xD9
+_SEQUENTIAL = frozenset(SOF + process for process in SEQUENTIAL)
 _RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
-_NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
 _LENGTH_MASK = 0x3F
 _STEP_SHIFT = 6
@@ -83,31 +80,26 @@ def whole(data: bytes) -> bytes:
     interval = 0
     seen: set[int] = set()
     pieces: list[bytes] = []
-    position = kept = 2
-    while data[position + 1] != _EOI:
-        marker = data[position + 1]
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        payload = data[position + 4 : position + 2 + length]
-        position += 2 + length
-        if marker in _SEQUENTIAL:
+    kept = 2
+    for segment in segments(data):
+        payload = segment.payload
+        if segment.marker in _SEQUENTIAL:
             frame = read_frame(payload)
-        elif marker in _FRAMES:
+        elif segment.marker in FRAMES:
             raise ValueError("only sequential Huffman frames can be walked")
-        elif marker == _DHT:
+        elif segment.marker == DHT:
             tables.update(_tables(payload))
-        elif marker == _DRI:
+        elif segment.marker == DRI:
             (interval,) = struct.unpack(">H", payload[:2])
-        elif marker == _SOS:
+        elif segment.marker == SOS:
             if frame is None:
                 raise damaged()
-            end = end_of_scan(data, position)
-            stretch = data[position:end]
+            stretch = data[segment.coded : segment.end]
             walked = _scan(frame, payload, stretch, tables=tables, interval=interval)
             if walked != stretch:
-                pieces += (data[kept:position], walked)
-                kept = end
+                pieces += (data[kept : segment.coded], walked)
+                kept = segment.end
             seen.update(payload[1 + 2 * index] for index in range(payload[0]))
-            position = end
     if frame is None or seen != {one.identifier for one in frame.components}:
         raise truncated()
     return data if not pieces else data[:2] + b"".join(pieces) + data[kept:]
@@ -259,21 +251,3 @@ def require_filling(rest: bytes) -> None:
     """What stands behind the last block is filling, or the codes before it are not those that were written."""
     if len(rest) > MAX_PADDING_BYTES or (rest.strip(b"\x00") and rest.strip(b"\xff")):
         raise damaged()
-
-
-def end_of_scan(data: bytes, position: int) -> int:
-    """Where the coded bytes end that begin at `position`."""
-    found = _NEXT_MARKER.search(data, position)
-    if found is None:
-        raise truncated()
-    return found.start()
-
-
-def truncated() -> CaptureProblem:
-    """The problem of a JPEG in which blocks are missing."""
-    return CaptureProblem("capture_truncated", "Part of the image is missing.")
-
-
-def damaged() -> CaptureProblem:
-    """The problem of a JPEG whose codes are not those that were written."""
-    return CaptureProblem("capture_unreadable", "The image is damaged: part of it cannot be shown.")

@@ -16,7 +16,8 @@ from app.imaging.entropy import SEQUENTIAL, whole
 from app.imaging.errors import CaptureProblem
 from app.imaging.foreign_bytes import damaged, truncated
 from app.imaging.frames import JPEG_SYNTAXES, frames_of
-from app.imaging.jpeg import read_jpeg
+from app.imaging.jpeg import END_OF_IMAGE, read_jpeg
+from app.imaging.jpeg_walk import APP0, APP14, segments
 from app.imaging.limits import COPY_CHUNK_BYTES
 from app.imaging.masks import blank
 from app.imaging.rle import clean_rle
@@ -215,16 +216,10 @@ def _with_colours(jpeg_data: bytes, *, is_rgb: bool) -> bytes:
     """
     transform = b"\0" if is_rgb else b"\1"
     kept = bytearray(b"\xff\xd8\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + transform)
-    position = 2
-    while position + 4 <= len(jpeg_data):
-        marker = jpeg_data[position + 1]
-        (length,) = struct.unpack_from(">H", jpeg_data, position + 2)
-        if marker not in (0xE0, 0xEE):
-            kept += jpeg_data[position : position + 2 + length]
-        position += 2 + length
-        if marker == 0xDA:
-            break
-    return bytes(kept) + jpeg_data[position:]
+    for segment in segments(jpeg_data):
+        if segment.marker not in (APP0, APP14):
+            kept += jpeg_data[segment.start : segment.end]
+    return bytes(kept) + END_OF_IMAGE
 
 
 def _masked(source: SourceObject, pixels: SourcePixels, masks: tuple[Rectangle, ...]) -> Iterator[bytes]:

@@ -6,7 +6,6 @@ frames of motion JPEG do, they are written in: libraries for pictures supply the
 not change a coded sample.
 """
 
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,16 +13,28 @@ from dataclasses import dataclass, field
 from app.imaging.errors import CaptureProblem
 from app.imaging.huffman import STANDARD_TABLES
 from app.imaging.jpeg_segments import only_needed
+from app.imaging.jpeg_walk import (
+    APP0,
+    APP1,
+    APP14,
+    DAC,
+    DHT,
+    DNL,
+    DQT,
+    DRI,
+    EOI,
+    FRAMES,
+    NEXT_MARKER,
+    SOF,
+    SOS,
+    as_segment,
+)
 from app.imaging.limits import MAX_JPEG_SCANS
 
-_SOI, _EOI, _SOS, _DHT = 0xD8, 0xD9, 0xDA, 0xC4
 END_OF_IMAGE = b"\xff\xd9"
-_APP0, _APP1, _APP14 = 0xE0, 0xE1, 0xEE
-_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_KEPT = _FRAME_MARKERS | {0xC4, 0xCC, 0xDB, 0xDC, 0xDD, _SOS}
+_KEPT = FRAMES | {DHT, DAC, DQT, DNL, DRI, SOS}
 """Frames, Huffman and arithmetic tables, quantisation, number of lines, restart interval, scan."""
 
-_NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _JFIF_PAYLOAD_BYTES = 14
 _ADOBE_PAYLOAD_BYTES = 12
 _ORIENTATION_TAG = 0x0112
@@ -57,13 +68,13 @@ def read_jpeg(data: bytes) -> Jpeg:
     position = 2
     while True:
         marker, position = _marker_at(data, position)
-        if marker == _EOI:
+        if marker == EOI:
             reading.kept += END_OF_IMAGE
             return reading.done()
         payload, position = _payload_at(data, position)
         reading.take(marker, payload)
-        if marker == _SOS:
-            found = _NEXT_MARKER.search(data, position)
+        if marker == SOS:
+            found = NEXT_MARKER.search(data, position)
             if found is None:
                 raise _truncated()
             reading.kept += data[position : found.start()]
@@ -84,31 +95,31 @@ class _Reading:
 
     def take(self, marker: int, payload: bytes) -> None:
         """Keep a segment, or what it says, or neither."""
-        if marker == _APP0 and payload.startswith(b"JFIF\0"):
+        if marker == APP0 and payload.startswith(b"JFIF\0"):
             self.has_jfif = True
-            self.kept += _segment(marker, _without_thumbnail(payload))
-        elif marker == _APP14 and payload.startswith(b"Adobe"):
+            self.kept += as_segment(marker, _without_thumbnail(payload))
+        elif marker == APP14 and payload.startswith(b"Adobe"):
             self.adobe_transform = payload[11] if len(payload) >= _ADOBE_PAYLOAD_BYTES else None
-            self.kept += _segment(marker, payload[:_ADOBE_PAYLOAD_BYTES])
-        elif marker == _APP1 and payload.startswith(b"Exif\0\0"):
+            self.kept += as_segment(marker, payload[:_ADOBE_PAYLOAD_BYTES])
+        elif marker == APP1 and payload.startswith(b"Exif\0\0"):
             self.orientation = exif_orientation(payload[6:])
         elif marker in _KEPT:
             self._note(marker, payload)
-            self.kept += _segment(marker, payload)
+            self.kept += as_segment(marker, payload)
 
     def _note(self, marker: int, payload: bytes) -> None:
         """What a segment that is kept means for those after it."""
-        if marker in _FRAME_MARKERS:
+        if marker in FRAMES:
             if self.frame is not None:
                 raise _unreadable()
-            self.frame = (marker - 0xC0, payload)
-        elif marker == _DHT:
+            self.frame = (marker - SOF, payload)
+        elif marker == DHT:
             self.tables.update(_tables_in(payload))
-        elif marker == _SOS:
+        elif marker == SOS:
             self.scans += 1
             if self.scans > MAX_JPEG_SCANS:
                 raise CaptureProblem("capture_too_large", "The image is coded in too many passes to be read.")
-            if self.frame is not None and 0xC0 + self.frame[0] in _SEQUENTIAL:
+            if self.frame is not None and SOF + self.frame[0] in _SEQUENTIAL:
                 self.kept += _missing_tables(payload, self.tables)
 
     def done(self) -> Jpeg:
@@ -169,10 +180,6 @@ def _payload_at(data: bytes, position: int) -> tuple[bytes, int]:
     return data[position + 2 : position + length], position + length
 
 
-def _segment(marker: int, payload: bytes) -> bytes:
-    return bytes((0xFF, marker)) + struct.pack(">H", len(payload) + 2) + payload
-
-
 def _tables_in(payload: bytes) -> Iterator[int]:
     """Class and number of each Huffman table in a segment."""
     at = 0
@@ -190,7 +197,7 @@ def _missing_tables(scan: bytes, tables: set[int]) -> bytes:
     for table in sorted(named - tables):
         if table not in STANDARD_TABLES:
             raise _unreadable()
-        written += _segment(_DHT, bytes((table,)) + STANDARD_TABLES[table])
+        written += as_segment(DHT, bytes((table,)) + STANDARD_TABLES[table])
         tables.add(table)
     return written
 

@@ -12,21 +12,18 @@ from app.imaging.entropy import (
     NO_CODE,
     Frame,
     Table,
-    damaged,
-    end_of_scan,
     intervals,
     look_up,
     read_frame,
     read_tables,
     require_filling,
-    truncated,
     units_of,
 )
+from app.imaging.jpeg_walk import DHT, DRI, SOF, SOS, damaged, segments, truncated
 
 PROGRESSIVE = 2
 """The process (n of SOFn) that this walks."""
 
-_SOF2, _DHT, _SOS, _DRI, _EOI = 0xC2, 0xC4, 0xDA, 0xDD, 0xD9
 _LENGTH_MASK = 0x1F
 _VALUE_SHIFT = 5
 _BLOCK = 64
@@ -221,27 +218,21 @@ def check_progressive(data: bytes) -> None:
     walk: _Walk | None = None
     tables: dict[int, Table] = {}
     interval = 0
-    position = 2
-    while data[position + 1] != _EOI:
-        marker = data[position + 1]
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        payload = data[position + 4 : position + 2 + length]
-        position += 2 + length
-        if marker == _SOF2:
+    for segment in segments(data):
+        payload = segment.payload
+        if segment.marker == SOF + PROGRESSIVE:
             walk = _Walk(read_frame(payload), tables)
-        elif marker == _DHT:
+        elif segment.marker == DHT:
             for name, codes in read_tables(payload):
                 entries = [size | value << _VALUE_SHIFT for size, value in codes]
                 tables[name] = look_up([size for size, _ in codes], entries)
-        elif marker == _DRI:
+        elif segment.marker == DRI:
             (interval,) = struct.unpack(">H", payload[:2])
-        elif marker == _SOS:
+        elif segment.marker == SOS:
             if walk is None:
                 raise damaged()
-            end = end_of_scan(data, position)
             walk.interval = interval
-            walk.scan(payload, data[position:end])
-            position = end
+            walk.scan(payload, data[segment.coded : segment.end])
     if walk is None:
         raise damaged()
     walk.done()
