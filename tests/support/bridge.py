@@ -89,7 +89,7 @@ class Bridge:
         assert exam is not None, f"no row for {request_uuid}"
         return exam
 
-    async def reaches(self, request_uuid: str, *states: ExamState, timeout: float = 30.0) -> Exam:
+    async def reaches(self, request_uuid: str, *states: ExamState, timeout: float = 75.0) -> Exam:
         """Wait until the exam is in one of the states."""
 
         async def there() -> Exam:

@@ -27,7 +27,7 @@ async def until(
 async def until(condition: Callable[[], T], *, timeout: float = ..., what: str | None = ...) -> T: ...
 
 
-async def until(condition: Callable[[], Any], *, timeout: float = 20.0, what: str | None = None) -> Any:
+async def until(condition: Callable[[], Any], *, timeout: float = 45.0, what: str | None = None) -> Any:
     """Asks `condition` (plain or async) again and again until its answer is true, and returns that answer.
 
     `timeout` is in seconds. An AssertionError inside the condition counts as "not yet", so that a condition can be
