@@ -19,6 +19,7 @@ Kind = Literal[
     "cut_request",
     "truncate",
     "drip",
+    "stall",
     "replace",
     "expire",
     "hide",
@@ -87,6 +88,11 @@ def truncate(after_bytes: int) -> Fault:
 def drip(chunk_bytes: int, seconds: float) -> Fault:
     """The body comes in pieces of `chunk_bytes`, `seconds` apart."""
     return Fault("drip", chunk_bytes=chunk_bytes, seconds=seconds)
+
+
+def stall(after_bytes: int) -> Fault:
+    """The body stops after this many bytes and goes on at `Rule.release()`; shorter bodies pass."""
+    return Fault("stall", after_bytes=after_bytes)
 
 
 def replace(**fields: object) -> Fault:

@@ -5,6 +5,7 @@ It knows nothing of what the servers mean; a cut here is a broken TCP connection
 
 import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -50,6 +51,7 @@ class Wire:
             "cut_request": self._cut_request,
             "truncate": self._truncate,
             "drip": self._drip,
+            "stall": self._stall,
             "replace": self._replaced,
             "expire": self._marked,
             "hide": self._marked,
@@ -140,6 +142,9 @@ class Wire:
 
     async def _drip(self, exchange: Exchange, rule: Rule) -> None:
         await self._app(exchange.scope, exchange.receive, _dripping(exchange, rule.fault))
+
+    async def _stall(self, exchange: Exchange, rule: Rule) -> None:
+        await self._app(exchange.scope, exchange.receive, _stalling(exchange, rule))
 
     async def _marked(self, exchange: Exchange, rule: Rule) -> None:
         if rule.fault.kind == "expire":
@@ -237,5 +242,21 @@ def _dripping(exchange: Exchange, fault: Fault) -> Send:
             more = message.get("more_body", False) or not last
             piece = body[at : at + fault.chunk_bytes]
             await exchange.send({"type": "http.response.body", "body": piece, "more_body": more})
+
+    return send
+
+
+def _stalling(exchange: Exchange, rule: Rule) -> Send:
+    left = rule.fault.after_bytes
+
+    async def send(message: Message) -> None:
+        nonlocal left
+        body = message.get("body", b"")
+        if len(body) > left:
+            await exchange.send({"type": "http.response.body", "body": body[:left], "more_body": True})
+            await rule.wait_released()
+            message, left = {**message, "body": body[left:]}, sys.maxsize
+        left -= len(body)
+        await exchange.send(message)
 
     return send

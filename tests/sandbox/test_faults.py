@@ -93,6 +93,17 @@ async def test_a_drip_arrives_in_pieces_and_whole(sandbox, clarius):
     assert b"".join(pieces) == b'{"notification_url":"","token_transfer_url":""}'
 
 
+async def test_a_body_stalls_until_it_is_released_and_is_whole(sandbox, clarius):
+    rule = sandbox.faults.arm(faults.stall(20), server="clarius")
+    async with clarius.stream("GET", "services/settings/") as answer:
+        pieces = answer.aiter_raw()
+        first = await anext(pieces)
+        rule.release()
+        rest = [piece async for piece in pieces]
+    assert len(first) == 20
+    assert first + b"".join(rest) == b'{"notification_url":"","token_transfer_url":""}'
+
+
 async def test_a_delay_is_waited_out(sandbox, clarius):
     rule = sandbox.faults.arm(faults.delay(0.3), server="clarius")
     late = asyncio.create_task(clarius.get("services/settings/"))
