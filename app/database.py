@@ -7,20 +7,25 @@ every connection from before is broken off, and whoever waited on one hears of i
 """
 
 import asyncio
+import os
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import asyncpg
 import structlog
 from sqlalchemy import event
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from app.errors import Misuse
 from app.settings import Settings, asyncpg_dsn, sqlalchemy_url
+from app.trust import tls_context
 
 POOL_CONNECTIONS = 30
 STATEMENT_SECONDS = 30
@@ -49,8 +54,100 @@ TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 log = structlog.get_logger(__name__)
 
 
+# libpq's modes that look at the server's certificate
+VERIFYING = frozenset({"verify-ca", "verify-full"})
+# set after connecting: a pooler refuses a connection that begins with settings that it does not know
+LIMITS = "; ".join(
+    f"SET {name} = {value}"
+    for name, value in {
+        "statement_timeout": STATEMENT_SECONDS * 1000,
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_SECONDS * 1000,
+        "tcp_user_timeout": SILENT_SECONDS * 1000,
+        "tcp_keepalives_idle": KEEPALIVE_IDLE_SECONDS,
+        "tcp_keepalives_interval": KEEPALIVE_EVERY_SECONDS,
+    }.items()
+)
+POOLER = (
+    "DATABASE_URL leads to a pooler that gives each transaction another server (PgBouncer's pool_mode transaction "
+    "or statement); use pool_mode session, or the server's own address"
+)
+# how often two connections are compared: one that a third held at that moment proves nothing
+COMPARISONS = 3
+
+
+def database_tls(settings: Settings) -> ssl.SSLContext | None:
+    """Whom to trust, for a URL that has the server's certificate verified; None where the driver sees to TLS itself.
+
+    The driver knows no channel binding, libpq's guard against a server in the middle: where the URL requires it, the
+    certificate must be right to its name. Raises Misuse for a file that is of no use.
+    """
+    query = make_url(settings.database_url).query
+    mode, root = query.get("sslmode") or query.get("ssl"), query.get("sslrootcert")
+    if query.get("channel_binding") == "require":
+        mode = "verify-full"
+    elif root and mode == "require":
+        mode = "verify-ca"  # as libpq takes it
+    if mode not in VERIFYING or not (root or settings.ca_file or not _has_own_roots()):
+        return None
+    context = tls_context(settings.ca_file)
+    context.check_hostname = mode == "verify-full"
+    if root and root != "system":
+        try:
+            context.load_verify_locations(cafile=str(root))
+        except (OSError, ssl.SSLError):
+            raise Misuse(
+                "DATABASE_URL: its sslrootcert can't be read, or holds no certificates", code="ca_file"
+            ) from None
+    return context
+
+
+def _has_own_roots() -> bool:
+    """Whether the driver finds authorities where libpq keeps them."""
+    return bool(os.environ.get("PGSSLROOTCERT")) or (Path.home() / ".postgresql" / "root.crt").is_file()
+
+
+async def pooler_problem(settings: Settings) -> str | None:
+    """Why this address can't be served, when two connections to it turn out to share one server; else None."""
+    dsn, tls = asyncpg_dsn(settings.database_url), database_tls(settings)
+    pair: list[asyncpg.Connection] = []
+    try:
+        for _ in range(2):
+            one = await asyncpg.connect(dsn, ssl=tls, timeout=CONNECT_SECONDS, statement_cache_size=0)
+            pair.append(one)
+        for _ in range(COMPARISONS):
+            first, second = [await _server_of(one) for one in pair]
+            if first == second:
+                return POOLER
+    except asyncpg.PostgresConnectionError as error:
+        if not isinstance(error.__cause__, asyncpg.ProtocolViolationError):
+            raise
+        return POOLER  # in statement mode it knows no transactions
+    finally:
+        for one in pair:
+            one.terminate()
+    return None
+
+
+async def _server_of(connection: asyncpg.Connection) -> int:
+    """Which process of the server a transaction runs in."""
+    async with connection.transaction():
+        return int(await connection.fetchval("SELECT pg_backend_pid()"))
+
+
+async def _connect(*args: Any, **options: Any) -> asyncpg.Connection:
+    """A connection for the pool, with its limits set; none without them."""
+    connection = await asyncpg.connect(*args, **options)
+    try:
+        await connection.execute(LIMITS)
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
+
+
 def open_engine(settings: Settings) -> AsyncEngine:
-    """The process's pool of connections, each with limits of its own."""
+    """The process's pool of connections, each with limits of its own. Raises Misuse as `database_tls` does."""
+    tls = database_tls(settings)
     engine = create_async_engine(
         sqlalchemy_url(settings.database_url),
         pool_size=POOL_CONNECTIONS,
@@ -60,16 +157,8 @@ def open_engine(settings: Settings) -> AsyncEngine:
         connect_args={
             "timeout": CONNECT_SECONDS,
             "command_timeout": COMMAND_SECONDS,
-            "server_settings": {
-                name: str(value)
-                for name, value in {
-                    "statement_timeout": STATEMENT_SECONDS * 1000,
-                    "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_SECONDS * 1000,
-                    "tcp_user_timeout": SILENT_SECONDS * 1000,
-                    "tcp_keepalives_idle": KEEPALIVE_IDLE_SECONDS,
-                    "tcp_keepalives_interval": KEEPALIVE_EVERY_SECONDS,
-                }.items()
-            },
+            "async_creator_fn": _connect,
+            **({"ssl": tls} if tls is not None else {}),
         },
     )
     event.listen(engine.sync_engine, "handle_error", _let_go)
@@ -92,7 +181,7 @@ class Watch:
     """Notices within 15 seconds that the server's connections went dead; one per process."""
 
     def __init__(self, settings: Settings) -> None:
-        self._dsn = asyncpg_dsn(settings.database_url)
+        self._dsn, self._tls = asyncpg_dsn(settings.database_url), database_tls(settings)
         self._watched: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
         self._suspicious = asyncio.Event()
         self._probe: asyncpg.Connection | None = None
@@ -181,7 +270,7 @@ class Watch:
     async def _connect(self) -> asyncpg.Connection:
         """A connection; cancelled meanwhile, it is still opened, and `_drop` ends it (asyncpg would lose it)."""
         self._opening = asyncio.create_task(
-            asyncpg.connect(self._dsn, timeout=PATIENCE_SECONDS, statement_cache_size=0)
+            asyncpg.connect(self._dsn, ssl=self._tls, timeout=PATIENCE_SECONDS, statement_cache_size=0)
         )
         connection = await asyncio.shield(self._opening)
         self._opening = None

@@ -17,6 +17,7 @@ from app.clients.clarius.client import API_PATH, ClariusClient
 from app.clients.http import Answer, Call
 from app.clients.record import join
 from app.crypto import CannotUnseal
+from app.database import pooler_problem
 from app.errors import SonobridgeError
 from app.gate import asking
 from app.resources import Resources
@@ -137,6 +138,9 @@ async def _guarded(
 
 
 async def _database(resources: Resources) -> Check:
+    problem = await pooler_problem(resources.settings)
+    if problem is not None:
+        return Check("database", ok=False, detail=problem)
     async with resources.sessions() as session:
         number = int((await session.execute(text("SHOW server_version_num"))).scalar_one())
         away = abs((await clock(session) - datetime.now(UTC)).total_seconds())

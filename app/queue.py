@@ -14,6 +14,9 @@ from arq.jobs import Job
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
+from app.settings import Settings
+from app.trust import house_authorities
+
 JOB_NAME = "run"
 QUEUE_NAME = "sonobridge:queue"
 RING_SECONDS = 0.2
@@ -34,13 +37,17 @@ def deserialize(data: bytes) -> dict[str, Any]:
     return job
 
 
-def connect(redis_url: str) -> ArqRedis:
+def connect(settings: Settings) -> ArqRedis:
     """A client that connects when it is first used; each call to Redis is bounded by `SOCKET_SECONDS`."""
+    trust = {}
+    if settings.ca_file is not None and settings.redis_url.startswith("rediss:"):
+        trust["ssl_ca_data"] = house_authorities(settings.ca_file)
     pool = ConnectionPool.from_url(
-        redis_url,
+        settings.redis_url,
         max_connections=MAX_CONNECTIONS,
         socket_timeout=SOCKET_SECONDS,
         socket_connect_timeout=SOCKET_SECONDS,
+        **trust,
     )
     return ArqRedis(
         connection_pool=pool,
@@ -53,8 +60,8 @@ def connect(redis_url: str) -> ArqRedis:
 class Queue:
     """The bell. `ring` never raises and never takes longer than `RING_SECONDS`."""
 
-    def __init__(self, redis_url: str) -> None:
-        self._redis = connect(redis_url)
+    def __init__(self, settings: Settings) -> None:
+        self._redis = connect(settings)
         self._ringing: set[asyncio.Task[Job | None]] = set()
 
     def __repr__(self) -> str:

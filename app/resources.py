@@ -29,6 +29,7 @@ from app.store import tables  # noqa: F401 - a mapping finds the tables it refer
 from app.store.organizations import Organization
 from app.store.secrets import CLARIUS_API_KEY, LOOKUP_KEY, keep_first_secret, read_secret
 from app.store.unsettled import Room
+from app.trust import http_tls
 
 
 class LookupKey:
@@ -167,16 +168,17 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Open everything for a process; both stores must be named in `settings` (see `app.embedded`)."""
     keys = settings.secret_keys or load_or_create_keys(settings.data_dir)
     sealer = Sealer(keys)
+    tls = http_tls(settings.ca_file)
     engine = open_engine(settings)
     watch = Watch(settings)
     watch.over(engine)
     sessions = async_sessionmaker(engine, expire_on_commit=False)
-    queue = Queue(settings.redis_url)
+    queue = Queue(settings)
     pool = Pool()
     host = socket.gethostname()
     egress = Egress(production=settings.is_production, allowed=settings.allowed_upstreams)
     try:
-        async with watch.running(), Http(egress=egress, observe=count_exchange) as http:
+        async with watch.running(), Http(egress=egress, observe=count_exchange, tls=tls) as http:
             yield Resources(
                 settings=settings,
                 engine=engine,

@@ -39,8 +39,10 @@ DATABASE_OPTIONS = {
     "passfile": "passfile",
     "target_session_attrs": "target_session_attrs",
     "prepared_statement_cache_size": "prepared_statement_cache_size",
+    "sslrootcert": None,
+    "channel_binding": None,
 }
-"""Query options a database URL may carry → what asyncpg calls them."""
+"""Query options a database URL may carry → what asyncpg calls them; None: `app.database` sees to it."""
 
 
 def url_parts(value: str) -> SplitResult:
@@ -73,6 +75,8 @@ def public_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
         raise ValueError("must begin with https://; plain http is for loopback hosts only")
+    if parts.path:
+        raise ValueError("must not carry a path: we are served from the root of a host of our own")
     return value
 
 
@@ -100,6 +104,8 @@ def database_url(value: str) -> str:
         raise ValueError(
             f"has options that are not served: {', '.join(unknown)}; known: {', '.join(DATABASE_OPTIONS)}"
         )
+    if url.query.get("channel_binding") == "require" and url.query.get("sslmode") == "disable":
+        raise ValueError("asks for channel_binding=require, which needs TLS, and for sslmode=disable")
     return value
 
 

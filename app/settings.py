@@ -66,6 +66,8 @@ class Settings(BaseModel):
         frozenset[str], BeforeValidator(rules.comma_list), AfterValidator(rules.networks)
     ] = frozenset(rules.LOOPBACK)
     """Networks whose X-Forwarded-For and X-Forwarded-Proto count."""
+    ca_file: Path | None = None
+    """Certificates (PEM) of further authorities that every outgoing connection trusts."""
     webhook_secret: Annotated[SecretStr, AfterValidator(rules.path_segment)] | None = None
     webhook_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Requests per second per API process; None: no limit."""
@@ -271,12 +273,14 @@ def _mistakes(given: dict[str, str], error: ValidationError) -> list[str]:
 def sqlalchemy_url(database_url: str) -> URL:
     """The URL for `create_async_engine`, whatever driver it named; libpq's `sslmode` becomes asyncpg's `ssl`."""
     url = make_url(database_url).set(drivername="postgresql+asyncpg")
-    return url.set(query={rules.DATABASE_OPTIONS[name]: value for name, value in url.query.items()})
+    options = {rules.DATABASE_OPTIONS[name]: value for name, value in url.query.items()}
+    return url.set(query={name: value for name, value in options.items() if name is not None})
 
 
 def asyncpg_dsn(database_url: str) -> str:
     """The URL for a plain `asyncpg.connect`, which reads libpq's options itself."""
     url = make_url(database_url).set(drivername="postgresql")
     query = {("sslmode" if name == "ssl" else name): value for name, value in url.query.items()}
-    query.pop("prepared_statement_cache_size", None)
+    for name in ("prepared_statement_cache_size", "sslrootcert", "channel_binding"):
+        query.pop(name, None)
     return url.set(query=query).render_as_string(hide_password=False)

@@ -15,6 +15,7 @@ import obstore
 from obstore.store import S3Store
 
 from app.settings import Settings
+from app.trust import house_authorities
 
 CAPTURE_PREFIX = "capture-"
 PART_BYTES = 8 * 1024 * 1024
@@ -131,5 +132,10 @@ def open_staging(settings: Settings) -> Staging:
     if not settings.staging_url:
         return Staging(root, least_free=settings.least_free_bytes)
     parts = urlsplit(settings.staging_url)
-    bucket = S3Store(parts.netloc, prefix=parts.path.strip("/") or None)
+    house = house_authorities(settings.ca_file) if settings.ca_file else None
+    bucket = S3Store(
+        parts.netloc,
+        prefix=parts.path.strip("/") or None,
+        client_options={"root_certificate": house} if house else None,
+    )
     return Staging(root, bucket, least_free=settings.least_free_bytes)

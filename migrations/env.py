@@ -1,11 +1,13 @@
 """Runs the migrations against the database that the settings name; offline mode prints the SQL."""
 
 import asyncio
+import ssl
 
 from alembic import context
 from sqlalchemy import Connection, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from app.database import database_tls
 from app.embedded import embedded_stores
 from app.settings import load_settings, sqlalchemy_url
 from app.store.tables import metadata
@@ -27,9 +29,10 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
-async def run_on(url: str) -> None:
+async def run_on(url: str, tls: ssl.SSLContext | None) -> None:
     """Open one connection for the migrations and close it again."""
-    engine = create_async_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
+    options = {"ssl": tls} if tls is not None else {}
+    engine = create_async_engine(sqlalchemy_url(url), poolclass=pool.NullPool, connect_args=options)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(run)
@@ -42,10 +45,12 @@ async def run_online() -> None:
     """Migrate `sqlalchemy.url` when a caller gave one, else what the environment names."""
     given = context.config.get_main_option("sqlalchemy.url")
     if given:
-        await run_on(given)
+        await run_on(given, context.config.attributes.get("tls"))
         return
-    async with embedded_stores(load_settings()) as stores:
-        await run_on(stores.database_url)
+    settings = load_settings()
+    tls = database_tls(settings) if settings.database_url else None
+    async with embedded_stores(settings) as stores:
+        await run_on(stores.database_url, tls)
 
 
 if context.is_offline_mode():

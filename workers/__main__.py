@@ -3,6 +3,7 @@
 import asyncio
 import sys
 
+from app.database import pooler_problem
 from app.embedded import embedded_stores
 from app.errors import SonobridgeError
 from app.logs import configure_logging
@@ -35,6 +36,9 @@ async def _run(settings: Settings, *, watch_stdin: bool) -> None:
     async with embedded_stores(settings) as stores:
         wanted = settings.with_stores(database_url=stores.database_url, redis_url=stores.redis_url)
         async with open_resources(wanted) as resources:
+            problem = await pooler_problem(wanted)
+            if problem is not None:
+                raise SonobridgeError(problem, code="pooler")
             async with resources.sessions() as session:
                 problem = await schema_problem(session)
             if problem is not None:

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.accounts.alerts import watch_when_due
-from app.database import CONNECT_SECONDS, GOODBYE_SECONDS
+from app.database import CONNECT_SECONDS, GOODBYE_SECONDS, database_tls
 from app.inbox.receive import WAKE_CHANNEL
 from app.resources import Resources
 from app.settings import asyncpg_dsn
@@ -90,10 +90,11 @@ class Loop:
 
     async def listen(self) -> None:
         """Hear the database's notifications; reconnect when the connection is lost."""
-        dsn = asyncpg_dsn(self._resources.settings.database_url)
+        settings = self._resources.settings
+        dsn, tls = asyncpg_dsn(settings.database_url), database_tls(settings)
         while True:
             try:
-                connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
+                connection = await asyncpg.connect(dsn, ssl=tls, timeout=CONNECT_SECONDS)
             except (OSError, asyncpg.PostgresError):
                 await asyncio.sleep(POLL_SECONDS * 2)
                 continue

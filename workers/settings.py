@@ -39,7 +39,7 @@ def worker_options(settings: Settings) -> dict[str, Any]:
     return {
         "functions": FUNCTIONS,
         "cron_jobs": CRON_JOBS,
-        "redis_pool": connect(settings.redis_url),
+        "redis_pool": connect(settings),
         "queue_name": QUEUE_NAME,
         "max_jobs": settings.worker_concurrency,
         "job_timeout": JOB_SECONDS,

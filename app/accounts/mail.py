@@ -1,7 +1,6 @@
 """Sends the few e-mails there are, through the configured SMTP server; must not know who asked for them."""
 
 import re
-import ssl
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
@@ -13,6 +12,7 @@ import httpx
 
 from app.errors import SonobridgeError
 from app.settings import Settings
+from app.trust import tls_context
 
 SMTP_SECONDS = 15.0
 SMTP_PORT = 587
@@ -102,7 +102,7 @@ async def send_mail(settings: Settings, mail: Mail) -> None:
             start_tls=True if url.password and not encrypted and not _is_loopback(url.hostname) else None,
             local_hostname=settings.smtp_helo or _helo(here),
             timeout=SMTP_SECONDS,
-            tls_context=ssl.create_default_context() if encrypted else None,
+            tls_context=tls_context(settings.ca_file),
         )
     except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
         raise MailFailed(f"the mail server did not take the message ({_reason(error)})") from None

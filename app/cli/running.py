@@ -14,6 +14,7 @@ from typing import NoReturn, TypeVar
 import typer
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from app.database import pooler_problem
 from app.embedded import embedded_stores
 from app.errors import Misuse, SonobridgeError, UpstreamError
 from app.logs import configure_logging
@@ -52,7 +53,10 @@ async def opened(settings: Settings | None = None) -> AsyncIterator[Resources]:
 
 
 async def check_schema(resources: Resources) -> None:
-    """Raise WrongSchema unless the database is at the schema of this version."""
+    """Raise WrongSchema unless the database is at the schema of this version, and one that can be worked with."""
+    problem = await pooler_problem(resources.settings)
+    if problem is not None:
+        raise Misuse(problem, code="pooler")
     async with resources.sessions() as session:
         problem = await schema_problem(session)
     if problem is not None:

@@ -14,6 +14,7 @@ import uvicorn
 
 from app.cli.children import Child, keep_running, python
 from app.cli.running import check_schema, read_settings
+from app.database import database_tls
 from app.embedded import embedded_stores
 from app.errors import SonobridgeError
 from app.resources import open_resources
@@ -50,8 +51,9 @@ def migrate_command() -> None:
 
 
 async def _migrate(settings: Settings) -> None:
+    tls = database_tls(settings) if settings.database_url else None
     async with embedded_stores(settings) as stores:
-        await asyncio.to_thread(migrate, stores.database_url)
+        await asyncio.to_thread(migrate, stores.database_url, tls)
 
 
 def serve(

@@ -8,6 +8,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -98,6 +99,14 @@ def _starts_at(streamed: Streamed) -> int | None:
     unit, _, rest = streamed.headers.get("content-range", "").partition(" ")
     first = rest.partition("-")[0].strip()
     return int(first) if unit.lower() == "bytes" and first.isascii() and first.isdigit() else None
+
+
+def _is_whole(streamed: Streamed) -> bool:
+    """Whether a range that nobody asked for is all there is (RFC 9110 14.4: `bytes 0-99/100`)."""
+    found = re.fullmatch(
+        r"bytes 0-(\d{1,18})/(\d{1,18})", streamed.headers.get("content-range", ""), re.ASCII
+    )
+    return found is not None and int(found[1]) + 1 == int(found[2])
 
 
 def _hash_of(path: Path, count: int) -> "hashlib._Hash":
@@ -204,7 +213,7 @@ async def _receive(
     call = streamed.call
     etag = _strong(streamed.headers.get("etag"))
     held = 0
-    if streamed.status == 206:
+    if streamed.status == 206 and not (resume is None and _is_whole(streamed)):
         if resume is None or _starts_at(streamed) != resume.bytes or (etag and etag != resume.etag):
             discard(dest)
             raise TryLater(f"{call.operation}: the media host sent another range", upstream=call.upstream)

@@ -1,5 +1,6 @@
 """Which schema this version needs, which the database has, and bringing it there; decides nothing about when."""
 
+import ssl
 from pathlib import Path
 
 from alembic import command
@@ -50,13 +51,14 @@ async def schema_problem(session: AsyncSession) -> str | None:
     return f"the database is at schema {at}, this version needs {head}; run `sonobridge migrate` first"
 
 
-def migrate(database_url: str) -> None:
+def migrate(database_url: str, tls: ssl.SSLContext | None = None) -> None:
     """Bring the schema to this version's; nothing happens when it is there. Must not run inside an event loop.
 
     Raises WrongSchema (a newer version's schema, or tables that stay in use) and the database's errors.
     """
     config = _config()
     # the option goes through a configparser, where a per cent sign begins an interpolation
+    config.attributes["tls"] = tls
     config.set_main_option("sqlalchemy.url", database_url.replace("%", "%%"))
     try:
         command.upgrade(config, "head")

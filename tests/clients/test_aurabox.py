@@ -210,6 +210,22 @@ async def test_pages_are_followed_and_keep_the_search_that_laravel_drops(http, p
     assert peer.seen[1].headers["authorization"] == f"Bearer {KEY}"
 
 
+@pytest.mark.parametrize("told_by", ["link", "number", "both"])
+async def test_a_flat_paginator_is_read_to_its_end(http, peer, told_by):
+    def handler(seen):
+        number = int(seen.query.get("page", "1"))
+        flat = {"data": [{"id": number}]}
+        if told_by != "number":
+            following = f"{peer.url}/api/v1/cases?page={number + 1}" if number < 3 else None
+            flat["next_page_url"] = following
+        if told_by != "link":
+            flat |= {"current_page": number, "last_page": 3}
+        return json_reply(flat)
+
+    peer.handler = handler
+    assert [case.id for case in await all_of(client(http, peer.url).cases())] == ["1", "2", "3"]
+
+
 async def test_pages_without_links_are_counted(http, peer):
     def handler(seen):
         number = int(seen.query.get("page", "1"))

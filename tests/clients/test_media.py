@@ -107,6 +107,22 @@ async def test_a_range_that_starts_elsewhere_is_not_joined(http, peer, tmp_path)
     assert partial(dest) is None
 
 
+async def test_a_range_that_nobody_asked_for_is_taken_when_it_is_all(http, peer, tmp_path):
+    peer.answer(Reply(206, BODY, {"Content-Range": "bytes 0-1048575/1048576", "ETag": ETAG}))
+    got = await download(http, f"{peer.url}/c", tmp_path / "c", cap=CAP)
+    assert got.sha256 == hashlib.sha256(BODY).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "span", ["bytes 0-1048575/2097152", "bytes 0-1048575/*", "bytes 1-1048576/1048576", "", "pages 0-1/2"]
+)
+async def test_a_part_that_nobody_asked_for_is_not_taken_for_the_whole(http, peer, tmp_path, span):
+    peer.answer(Reply(206, BODY, {"Content-Range": span} if span else {}))
+    with pytest.raises(TryLater, match="another range"):
+        await download(http, f"{peer.url}/c", tmp_path / "c", cap=CAP)
+    assert not (tmp_path / "c").exists()
+
+
 async def test_a_range_past_the_end_starts_over(http, peer, tmp_path):
     dest = tmp_path / "c"
     await cut_off(http, peer, dest)

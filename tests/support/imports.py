@@ -34,6 +34,7 @@ FLOORS: dict[str, int] = {
     "app.database": 1,
     "app.pool": 1,
     "app.staging": 1,
+    "app.trust": 1,
     "app": 0,
 }
 """Part → floor, as the architecture page has it; `app` itself holds the version and nothing else."""

@@ -85,7 +85,7 @@ async def test_twice_rung_is_once_queued_and_a_new_epoch_is_a_new_ring(resources
 @pytest.mark.parametrize("state", ["hung", "gone"])
 async def test_a_ring_never_raises_and_never_takes_long(settings: Settings, state: str) -> None:
     async with proxied(settings.redis_url) as (proxy, through):
-        queue = Queue(through)
+        queue = Queue(settings.model_copy(update={"redis_url": through}))
         try:
             assert await queue.ring("exam", uuid.uuid4())
             if state == "hung":

@@ -1,4 +1,4 @@
-"""Walks Laravel's pages (`data`, `links`, `meta`), and proves from them what is not listed; must not know what they hold."""
+"""Walks Laravel's pages (`data` with `links` and `meta`, or all of it flat), and proves from them what is not listed; must not know what they hold."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,8 +21,10 @@ def next_call(call: Call, page: Mapping[str, Any]) -> Call | None:
     Laravel leaves our own parameters out of its links unless told otherwise, and a second page without the search
     would be one of another list: the link's parameters go on top of ours.
     """
-    links, meta = page.get("links"), page.get("meta")
-    following = links.get("next") if isinstance(links, Mapping) else None
+    # a resource collection has them in `links` and `meta`, a bare paginator at the top
+    links, meta = (page, page) if "next_page_url" in page else (page.get("links"), page.get("meta", page))
+    name = "next_page_url" if links is page else "next"
+    following = links.get(name) if isinstance(links, Mapping) else None
     if isinstance(following, str) and following:
         here = parse_url(call.url)
         url = here.join(parse_url(following))
@@ -32,7 +34,7 @@ def next_call(call: Call, page: Mapping[str, Any]) -> Call | None:
             )
         params = {**(call.params or {}), **dict(url.params.items())}
         return replace(call, url=str(url.copy_with(query=None)), params=params)
-    if not isinstance(links, Mapping) or "next" not in links:
+    if not isinstance(links, Mapping) or name not in links:
         current, last = (
             (meta.get("current_page"), meta.get("last_page")) if isinstance(meta, Mapping) else (0, 0)
         )

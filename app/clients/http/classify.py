@@ -7,6 +7,7 @@ beside it, because people need them, with every value that we sent cut out of th
 import email.utils
 import json
 import re
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,18 @@ KIND_BY_STATUS: dict[int, type[UpstreamError]] = {
     429: SlowDown,
 }
 STATUS_TOLD = {403: "no permission for this"}
+_UNKNOWN_AUTHORITY = "is of an authority that is not trusted here; SONOBRIDGE_CA_FILE adds one"
+CERTIFICATE_FAULTS = {
+    9: "is not valid yet",
+    10: "has expired",
+    18: _UNKNOWN_AUTHORITY,
+    19: _UNKNOWN_AUTHORITY,
+    20: _UNKNOWN_AUTHORITY,
+    21: _UNKNOWN_AUTHORITY,
+    62: "is another host's",
+    64: "is another host's",
+}
+"""By OpenSSL's number of the fault (X509_V_ERR_*, openssl/x509_vfy.h)."""
 NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
@@ -167,6 +180,16 @@ def _kind_for_status(call: Call, status: int) -> type[UpstreamError]:
     return LookFirst if call.has_effect else BadAnswer
 
 
+def _certificate_fault(error: BaseException) -> str | None:
+    """Why the certificate of the other side was not taken, when that is what it was."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return CERTIFICATE_FAULTS.get(cause.verify_code, "is not valid")
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
 def error_for_transport(call: Call, error: httpx.HTTPError | TimeoutError) -> UpstreamError:
     """The error for an exchange that ended without a whole answer."""
     if isinstance(error, httpx.LocalProtocolError):
@@ -176,6 +199,12 @@ def error_for_transport(call: Call, error: httpx.HTTPError | TimeoutError) -> Up
         )
     nothing_sent = isinstance(error, NOTHING_SENT)
     timed_out = isinstance(error, httpx.TimeoutException | TimeoutError)
+    fault = _certificate_fault(error)
+    if fault is not None:
+        line = f"{call.operation}: the certificate of {call.upstream} {fault}"
+        return TryLater(
+            line, upstream=call.upstream, account=call.account, code=f"{call.upstream}_certificate"
+        )
     what = "could not connect" if nothing_sent else "took too long" if timed_out else "was cut"
     line = f"{call.operation}: {call.upstream} {what}"
     if call.has_effect and not nothing_sent:

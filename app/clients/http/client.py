@@ -11,7 +11,6 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cache
 from types import TracebackType
 from typing import Self
 
@@ -32,6 +31,7 @@ from app.clients.http.egress import Egress, parse_url, place, same_origin
 from app.clients.http.network import CheckedNetwork, Resolver, Transport, resolve
 from app.clients.http.streamed import Streamed
 from app.errors import BadAnswer, LocalTrouble, NotAllowed, RenewCredentials, TryLater, UpstreamError
+from app.trust import http_tls
 
 MAX_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -85,17 +85,11 @@ def _soon_over(call: Call, error: TryLater) -> bool:
     return plain and (error.status is None or error.status in SHORT_RETRY_STATUSES)
 
 
-@cache
-def trusted_tls() -> ssl.SSLContext:
-    """The certificates that are trusted, read once per process: it takes tens of milliseconds."""
-    return httpx.create_ssl_context(trust_env=False)
-
-
 class Http:
     """Opened with `async with`. One per process; holds the connection pool and nothing of any account.
 
-    `observe` hears of every exchange. `tls` is for hosts with a certificate authority of their own. `resolver`, `clock` (monotonic seconds) and `pause` are for tests that
-    rebind names or do not wait.
+    `observe` hears of every exchange. `tls` is whom it trusts; without it the public authorities and this machine's.
+    `resolver`, `clock` (monotonic seconds) and `pause` are for tests that rebind names or do not wait.
     """
 
     def __init__(
@@ -116,7 +110,7 @@ class Http:
         # and read a redirect's target before it is checked.
         self._transport = Transport(
             CheckedNetwork(egress, resolver),
-            tls=tls or trusted_tls(),
+            tls=tls or http_tls(None),
             max_connections=MAX_CONNECTIONS,
         )
 

@@ -1,17 +1,14 @@
 """TLS goes on verifying the name although a checked address is dialled: SNI and certificate are of the URL's host."""
 
-import datetime as dt
 import ssl
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from app.clients.http import Call, Egress, Http
 from app.errors import TryLater
+from app.trust import tls_context
 from tests.clients.peer import Reply, running_peer
+from tests.support.certificates import make_certificate
 
 NAME = "media.example.org"
 
@@ -19,29 +16,7 @@ NAME = "media.example.org"
 @pytest.fixture
 def certificate(tmp_path):
     """A certificate for NAME, signed by itself: the file of certificate and key, and of the certificate alone."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    public = made.public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    both, alone = tmp_path / "both.pem", tmp_path / "alone.pem"
-    both.write_bytes(public + private)
-    alone.write_bytes(public)
-    return both, alone
+    return make_certificate(tmp_path, NAME)
 
 
 @pytest.fixture
@@ -90,13 +65,36 @@ async def test_the_name_of_the_url_is_asked_for_and_verified(secure_peer, certif
 async def test_a_certificate_of_another_name_is_refused(secure_peer, certificate):
     tls = ssl.create_default_context(cafile=certificate[1])
     async with open_http(secure_peer, "other.example.org", tls) as http:
-        with pytest.raises(TryLater, match="could not connect"):
+        with pytest.raises(TryLater, match="certificate of media is another host's") as caught:
             await http.request(get(secure_peer, "other.example.org"))
+    assert caught.value.code == "media_certificate"
     assert secure_peer.seen == []
 
 
 async def test_a_certificate_of_an_unknown_authority_is_refused(secure_peer, tls):
     async with open_http(secure_peer, NAME, tls) as http:
-        with pytest.raises(TryLater, match="could not connect"):
+        with pytest.raises(TryLater, match="authority that is not trusted here; SONOBRIDGE_CA_FILE adds one"):
             await http.request(get(secure_peer, NAME))
     assert secure_peer.seen == []
+
+
+async def test_an_expired_certificate_is_called_so(tmp_path):
+    both, alone = make_certificate(tmp_path, NAME, days=-1)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(both)
+    async with running_peer(server) as peer, open_http(peer, NAME, tls_context(alone)) as http:
+        with pytest.raises(TryLater, match="certificate of media has expired"):
+            await http.request(get(peer, NAME))
+
+
+async def test_the_houses_own_authority_is_trusted_beside_the_public_ones(secure_peer, certificate):
+    trust = tls_context(certificate[1])
+    assert len(trust.get_ca_certs()) > len(tls_context(None).get_ca_certs())
+    async with open_http(secure_peer, NAME, trust) as http:
+        assert (await http.request(get(secure_peer, NAME))).body == b"ok"
+
+
+async def test_what_this_machine_trusts_is_trusted(secure_peer, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[1]))
+    async with open_http(secure_peer, NAME, tls_context(None)) as http:
+        assert (await http.request(get(secure_peer, NAME))).body == b"ok"
