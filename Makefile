@@ -54,6 +54,11 @@ peers: $(DEV_STAMP) ## install real peers (Orthanc, @tus/server, dciodvfy; needs
 	@tests/support/peers/install
 	@SONOBRIDGE_REQUIRE_PEERS=1 $(DEV) -m pytest -m peers $(PYTEST_ARGS)
 
+.PHONY: corpus
+corpus: $(DEV_STAMP) ## fetch public samples, convert each in every mode, compare with other decoders, print the counts (ARGS="pngsuite pillow")
+	@tests/support/peers/install
+	@$(DEV) -m tests.corpus $(ARGS)
+
 .PHONY: lint
 lint: $(DEV_STAMP) ## style and common mistakes (ruff)
 	@$(DEV) -m ruff check .
@@ -115,5 +120,5 @@ clean: ## remove what the tools left behind; environments and data stay
 	@find . -path './.venv*' -prune -o -name __pycache__ -type d -print0 | xargs -0r rm -rf
 
 .PHONY: distclean
-distclean: clean ## also remove the environments (not the data)
-	@rm -rf .venv .venv-dev .venv-lock
+distclean: clean ## also remove the environments and fetched samples (not the data)
+	@rm -rf .venv .venv-dev .venv-lock .corpus

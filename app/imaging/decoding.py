@@ -31,7 +31,7 @@ _FIRST_ARITHMETIC_PROCESS = 9
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER_BYTES = 13
 _PNG_ANCILLARY = 0x20
-_PNG_PALETTE = 3
+_PNG_GREY, _PNG_RGB, _PNG_PALETTE = 0, 2, 3
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 """All that Pillow's readers raise on damaged data."""
@@ -182,21 +182,33 @@ def _without_ancillary(chunks: list[tuple[bytes, bytes, bool]]) -> bytes:
     Transparency is picture although the standard calls it ancillary; a wrong one is passed over, as by others.
     """
     kept = [_PNG_SIGNATURE]
-    colour = chunks[0][1][9] if len(chunks[0][1]) == _PNG_HEADER_BYTES else None
+    depth, colour = chunks[0][1][8:10] if len(chunks[0][1]) == _PNG_HEADER_BYTES else (0, -1)
     for kind, content, right in chunks:
         critical = not kind[0] & _PNG_ANCILLARY
         if critical and not right:
             raise _damaged()
-        if critical or (kind == b"tRNS" and right and _fits(content, colour)):
-            kept.append(struct.pack(">L4s", len(content), kind) + content + _checksum(kind, content))
+        if critical or (kind == b"tRNS" and right and _fits(content, depth, colour)):
+            told = _as_compared(content, depth, colour) if kind == b"tRNS" else content
+            kept.append(struct.pack(">L4s", len(told), kind) + told + _checksum(kind, told))
     return b"".join(kept)
 
 
-def _fits(transparency: bytes, colour: int | None) -> bool:
-    """Whether a tRNS chunk is as long as its colour type wants it (PNG 11.3.2.1)."""
+def _fits(transparency: bytes, depth: int, colour: int) -> bool:
+    """Whether a tRNS chunk is as long as its colour type wants it, and names samples that exist (PNG 11.3.2.1)."""
     if colour == _PNG_PALETTE:
         return 1 <= len(transparency) <= 256
-    return len(transparency) == {0: 2, 2: 6}.get(colour if colour is not None else -1, -1)
+    if len(transparency) != {_PNG_GREY: 2, _PNG_RGB: 6}.get(colour, -1):
+        return False
+    samples: tuple[int, ...] = struct.unpack(f">{len(transparency) // 2}H", transparency)
+    return max(samples) < 1 << depth
+
+
+def _as_compared(transparency: bytes, depth: int, colour: int) -> bytes:
+    """What Pillow compares with: a grey sample that it widened to eight bits, not the one that is written."""
+    if colour != _PNG_GREY or depth >= 8:
+        return transparency
+    sample = int.from_bytes(transparency, "big")
+    return (sample * 255 // ((1 << depth) - 1)).to_bytes(2, "big")
 
 
 def _png_orientation(chunks: list[tuple[bytes, bytes, bool]]) -> int:

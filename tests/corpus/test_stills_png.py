@@ -48,6 +48,26 @@ ANCILLARY = {
 }
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+@pytest.mark.parametrize("in_range", [True, False])
+def test_a_grey_that_is_transparent_is_the_one_that_is_written(convert, tmp_path, depth, in_range):
+    most = (1 << depth) - 1
+    row = b"\0" + bytes([0b01010101 if depth == 1 else 0b00011011 if depth == 2 else 0x17]) * 5
+    key = most if depth < 4 else 7 if depth == 4 else 0x17
+    header = struct.pack(">LLBBBBB", 5 * 8 // depth, 40, depth, 0, 0, 0, 0)
+    source = tmp_path / "p"
+    source.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"tRNS", struct.pack(">H", key if in_range else key + (1 << depth)))
+        + chunk(b"IDAT", zlib.compress(row * 40))
+        + chunk(b"IEND", b"")
+    )
+    shown = pictures(convert(source).path)[0].convert("L")
+    greys = {value for _, value in shown.getcolors()}
+    assert (key * 255 // most in greys) is not in_range
+
+
 @pytest.mark.parametrize("what", ANCILLARY)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_what_is_no_picture_never_refuses_the_picture(convert, tmp_path, what, mode):
