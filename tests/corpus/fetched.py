@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
-from pydicom.data import get_testdata_files
+import pydicom.data
 
 CACHE = Path(__file__).parents[2] / ".corpus"
 """Never committed."""
@@ -34,9 +34,15 @@ def sets() -> dict[str, list[Path]]:
 
 
 def pydicom_files() -> list[Path]:
-    """What pydicom has in its wheel, without what it would download."""
-    found = (Path(name) for name in get_testdata_files("*.dcm"))
-    return sorted({path.resolve() for path in found if "site-packages" in path.parts})
+    """What pydicom has in its wheel; its own look-up would go on and download what it has not."""
+    data = Path(pydicom.data.__file__).parent
+    folders = (data / "test_files", data / "charset_files")
+    return sorted(
+        path
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in {".py", ".pyc"}
+    )
 
 
 def _fetch() -> None:

@@ -7,7 +7,8 @@ from tests.corpus.samples import MODES, SHOWN, try_files
 from tests.support.peers import require_program
 from tests.support.peers.orthanc import running_orthanc
 
-pytestmark = pytest.mark.peers
+# what pydicom remarks on files that it keeps for their faults
+pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.mark.parametrize("part", range(3))
