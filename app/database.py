@@ -107,7 +107,10 @@ def _has_own_roots() -> bool:
 
 
 async def pooler_problem(settings: Settings) -> str | None:
-    """Why this address can't be served, when two connections to it turn out to share one server; else None."""
+    """Why this address can't be served, when two connections to it turn out to share one server; else None.
+
+    None too for a server that can't be reached: whoever asks it next says what is wrong.
+    """
     dsn, tls = asyncpg_dsn(settings.database_url), database_tls(settings)
     pair: list[asyncpg.Connection] = []
     try:
@@ -118,10 +121,11 @@ async def pooler_problem(settings: Settings) -> str | None:
             first, second = [await _server_of(one) for one in pair]
             if first == second:
                 return POOLER
-    except asyncpg.PostgresConnectionError as error:
-        if not isinstance(error.__cause__, asyncpg.ProtocolViolationError):
-            raise
-        return POOLER  # in statement mode it knows no transactions
+    except TROUBLE as error:
+        # in statement mode it takes connections, but no transactions
+        refused = (error, error.__cause__)
+        if len(pair) == 2 and any(isinstance(one, asyncpg.ProtocolViolationError) for one in refused):
+            return POOLER
     finally:
         for one in pair:
             one.terminate()

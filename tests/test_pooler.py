@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from app.cli.running import check_schema
 from app.database import POOLER, database_tls, pooler_problem
@@ -51,6 +52,17 @@ async def test_a_pooler_that_gives_each_transaction_another_server_is_refused_in
 
 async def test_the_server_itself_is_no_pooler(settings: Settings) -> None:
     assert await pooler_problem(settings) is None
+
+
+async def test_a_server_that_refuses_us_is_reported_by_whoever_asks_it(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with running_pgbouncer(settings.database_url, tmp_path / "pooler") as url:
+        elsewhere = through(settings, f"{url}_not")
+        assert await pooler_problem(elsewhere) is None
+        async with open_resources(elsewhere) as resources:
+            with pytest.raises((DBAPIError, OSError)):
+                await check_schema(resources)
 
 
 @pytest.mark.parametrize("options", ["sslmode=verify-full", "channel_binding=require&sslmode=require"])
