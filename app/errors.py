@@ -1,6 +1,6 @@
 """The errors of the project, named for what the caller should do; must not hold secrets, bodies or patient data.
 
-The table "Errors and what they do" of the delivery design is the source: each row is a class here. The message of an
+What each of them does to an exam: docs/delivery.md, "Errors and what they do". The message of an
 error is made of our own words, a status and names of fields. What an upstream said is beside it (`UpstreamError.words`)
 and is never a part of `str()` or `repr()`: it may repeat the patient whom it refused, or tell of another one.
 Codes are stable, snake_case, and start with the upstream's name when there is one (`aurabox_rejected`).

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class ExamState(StrEnum):
-    """What a person sees of an exam (delivery.md, "What a person sees")."""
+    """What a person sees of an exam (docs/delivery.md, "What a person sees")."""
 
     QUEUED = "queued"
     RUNNING = "running"

@@ -1,7 +1,8 @@
-"""What the documents point at exists: every test that docs/faults.md names, each row of its matrix, each invariant."""
+"""What is pointed at exists: documents and headings, every test that docs/faults.md names, each row of its matrix, each invariant."""
 
 import ast
 import re
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -78,3 +79,28 @@ def test_a_row_that_a_test_is_named_after_is_shown_by_it() -> None:
                 assert (file, test) in named_in(rows[match[1]]), (
                     f"row {match[1]} does not name {file}::{test}"
                 )
+
+
+POINTED = re.compile(r'(?<![\w/.-])((?:[\w.-]+/)*[\w-]+\.md)(?!\w)(?:[,:]? "([^"\n]+)")?')
+SOURCES = ("*.py", "*.md", "*.yml", "*.toml", "Makefile", ".ci/*", "deploy/*", "tests/support/*/install")
+
+
+@cache
+def tracked(*patterns: str) -> tuple[str, ...]:
+    listed = subprocess.run(
+        ["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return tuple(listed.stdout.split())
+
+
+def test_every_document_and_heading_that_is_pointed_at_exists() -> None:
+    files, lost = set(tracked()), []
+    for source in tracked(*SOURCES):
+        for page, heading in POINTED.findall((ROOT / source).read_text("utf-8")):
+            near = (Path(source).parent / page).as_posix()
+            found = next((one for one in (page, near) if one in files), None)
+            if found is None:
+                lost.append(f"{source}: {page}")
+            elif heading and f"# {heading}\n" not in (ROOT / found).read_text("utf-8"):
+                lost.append(f"{source}: {page} has no heading {heading!r}")
+    assert lost == []

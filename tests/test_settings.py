@@ -284,7 +284,7 @@ def test_stores_found_later_take_their_place():
     assert (settings.database_url, settings.redis_url) == ("postgresql://x/y", "redis://z")
 
 
-def test_study_fields_match_the_contract():
+def test_all_study_fields_that_we_know_are_sent():
     fields = json.loads(json.dumps(load_settings({}).aurabox_study_fields))
     assert fields["study_instance_uid"] == "study_instance_uid"
     assert len(fields) == 9

@@ -1,4 +1,4 @@
-"""The table of moves: every state can be reached and left as the design says, and nothing else moves a state."""
+"""The table of moves: every state can be reached and left as docs/delivery.md says, and nothing else moves a state."""
 
 import ast
 from pathlib import Path

@@ -1,6 +1,6 @@
 """arq's settings: `arq workers.settings.WorkerSettings` runs a worker; `sonobridge worker` uses the same values.
 
-Why each value is what it is: the design's notes on arq 0.28. Nothing of arq's own retrying, results or aborting is used.
+Why each value is what it is: docs/adr/0005-arq-behind-one-file.md. Nothing of arq's own retrying, results or aborting is used.
 """
 
 from contextlib import AsyncExitStack

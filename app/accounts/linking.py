@@ -57,7 +57,7 @@ class LinkTaken(SonobridgeError):
 
 
 def is_token(text: str) -> bool:
-    """Whether this can be a Clarius token (clarius.md, "User setup")."""
+    """Whether this can be a Clarius token (docs/vendors.md, "Clarius: linking")."""
     return TOKEN_SHAPE.fullmatch(text) is not None
 
 
@@ -305,7 +305,7 @@ async def describe_links(
 
 
 def describe_link(link: Link, organization: Organization, user: User | None) -> dict[str, Any]:
-    """A link as commands and the admin API show it (interfaces.md)."""
+    """A link as commands and the admin API show it."""
     return {
         "id": str(link.id),
         "organization": {"id": str(organization.id), "name": organization.name},

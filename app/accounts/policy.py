@@ -140,7 +140,7 @@ def read_options(given: Mapping[str, Any]) -> OrganizationOptions:
 def check_agreement(organization: Organization, said: frozenset[str], settings: Settings) -> None:
     """Raise Misuse when the options of an organisation, as it would be, do not go together.
 
-    `said` are the options given now; interfaces.md, `org add`.
+    `said` are the options given now.
     """
     images = organization.images != Images.NONE
     if organization.identity == Identity.DEIDENTIFIED and images and not _burned_in_known(organization, said):

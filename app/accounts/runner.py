@@ -39,7 +39,7 @@ async def run_link(resources: Resources, link_id: UUID | None) -> bool:
 
 
 async def claim_link(resources: Resources, link_id: UUID | None) -> Link | None:
-    """Lease a due pending link (architecture.md, decision 5); detached from its transaction, which is over."""
+    """Lease a due pending link (docs/architecture.md, "Leases"); detached from its transaction, which is over."""
     async with resources.sessions.begin() as session:
         wanted = select(Link).where(
             Link.state == LinkState.PENDING,

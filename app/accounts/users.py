@@ -231,7 +231,7 @@ async def wanted_user(session: AsyncSession, email_or_id: str) -> User:
 
 
 def describe_user(user: User, organization: Organization) -> dict[str, Any]:
-    """A user as commands and the admin API show it (interfaces.md)."""
+    """A user as commands and the admin API show it."""
     return {
         "id": str(user.id),
         "email": user.email,

@@ -1,6 +1,6 @@
 """Runs one command: opens what it works with, and turns how it ends into one readable line and an exit status.
 
-0 done, 1 failed, 2 misuse (interfaces.md, "Commands").
+0 done, 1 failed, 2 misuse (docs/architecture.md, "Exit statuses").
 """
 
 import asyncio

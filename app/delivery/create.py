@@ -1,6 +1,6 @@
 """The create protocol: intent held, its sending committed with the check right before the POST, outcome committed; looked for before it is ever repeated.
 
-Aurabox has no idempotency keys (aurabox.md), so a create whose answer was lost may have happened.
+Aurabox has no idempotency keys (docs/vendors.md, "Aurabox"), so a create whose answer was lost may have happened.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

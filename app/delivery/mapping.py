@@ -1,6 +1,6 @@
 """From Clarius's patient fields to who that is in Aurabox: names, dates, sex, keys, labels. Pure, no I/O.
 
-The rules are filing.md's, "Identity is compared at the write". Nothing here decides by guessing: what does not fit is
+The rules are those of docs/delivery.md, "Patient or case". Nothing here decides by guessing: what does not fit is
 incomplete, and what may be two people is two people until a person says otherwise.
 """
 
@@ -336,7 +336,7 @@ def plan_subject(
     digest: Digest,
     distinct: bool = False,
 ) -> Plan:
-    """Patient, case or a person's decision, by the organisation's policy, in delivery.md's order.
+    """Patient, case or a person's decision, by the organisation's policy, in the order of docs/delivery.md, "Patient or case".
 
     `key` is the subject's (`key_text`), of which its label is made. `distinct`: another subject of this identifier is on
     record, so the identifier alone can't be this one's label.

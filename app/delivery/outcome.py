@@ -91,7 +91,7 @@ def listed_but_absent(what: str) -> TryLater:
 def decide(
     error: SonobridgeError, *, attempts: int, base: float, cap: float, counts: Mapping[str, int] | None = None
 ) -> Outcome:
-    """The table "Errors and what they do": what an error of one step means for its exam.
+    """What an error of one step means for its exam.
 
     `attempts` and `counts` are what was counted at this step before this error. What the account as a whole does (pause, breaker) is
     decided where it is called (`app.gate`, which turns refused credentials into `Held`).

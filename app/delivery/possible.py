@@ -41,7 +41,7 @@ class OpenWay:
 
 
 async def show_exam(session: AsyncSession, exam: Exam) -> dict[str, Any]:
-    """One exam with what can be done about it (interfaces.md, "Shapes"); holds no patient data."""
+    """One exam with what can be done about it; holds no patient data."""
     return (await show_exams(session, [exam]))[0]
 
 

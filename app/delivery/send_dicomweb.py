@@ -1,4 +1,4 @@
-"""Sends an exam's images by STOW-RS; what the server did not take is sent again, and only that (aurabox.md, path 2)."""
+"""Sends an exam's images by STOW-RS; what the server did not take is sent again, and only that (docs/vendors.md, "Images by DICOMweb")."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
 """Sends an exam's images through Aurabox's uploader: announce, start, one zip by Tus, complete.
 
 Each stage is committed once it was accepted, so a crash goes on where it was; every lifecycle call may be sent
-again with its upload id (aurabox.md, path 1).
+again with its upload id (docs/vendors.md, "Images by upload").
 """
 
 from collections.abc import Sequence

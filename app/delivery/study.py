@@ -32,7 +32,7 @@ DESCRIPTION = "Ultrasound"
 MODALITY = "US"
 SOURCE = "clarius"
 
-# what a study is recognised by when it is looked for before a create (aurabox.md)
+# what a study is recognised by when it is looked for before a create (docs/delivery.md, "Creates")
 KEY_FIELDS = ("study_instance_uid", "accession_number")
 
 

@@ -1,4 +1,4 @@
-"""The attributes of an object besides its pixels (imaging.md "Attributes"); it reads no file.
+"""The attributes of an object besides its pixels; it reads no file.
 
 What is written here is all that is written: each value comes from the subject, the study or the
 plan, and `allowlists` has the last word.

@@ -1,4 +1,4 @@
-"""JPEG and PNG captures become US Image objects (imaging.md "What becomes what").
+"""JPEG and PNG captures become US Image objects.
 
 A baseline JPEG in YCbCr or grey is wrapped as it is once its coded samples are known to be whole; anything else is
 decoded once and stored uncompressed. It must not compress anything a second time.

@@ -39,7 +39,7 @@ def _plausible(at: datetime | None) -> datetime | None:
 
 
 class Notification(BaseModel):
-    """What Clarius posts (clarius.md, "Notification webhook"). Unknown fields are ignored.
+    """What Clarius posts (docs/vendors.md, "Clarius: notifications"). Unknown fields are ignored.
 
     When it was submitted is read as the poll reads it, and is nobody's need: what is no moment is left out.
     """

@@ -1,4 +1,4 @@
-"""Deletes what has been kept long enough: captures, exam data, events (security.md, "At rest"); says what it did.
+"""Deletes what has been kept long enough: captures, exam data, events (docs/security.md, "At rest"); says what it did.
 
 Captures go once delivered and confirmed (SONOBRIDGE_CAPTURE_RETENTION_HOURS); exam data, and the captures of what failed,
 after SONOBRIDGE_EXAM_RETENTION_DAYS; both of an exam that waits for a person's decision only after

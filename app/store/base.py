@@ -76,7 +76,7 @@ class Base(DeclarativeBase):
 
 
 class Leased:
-    """Columns of a row that one process works on at a time (architecture.md, decision 5)."""
+    """Columns of a row that one process works on at a time (docs/architecture.md, "Leases")."""
 
     due_at: Mapped[datetime | None]
     lease_owner: Mapped[str | None]

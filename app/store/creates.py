@@ -1,4 +1,4 @@
-"""Intents: a create at Aurabox that was begun, and how it ended (delivery.md, "The create protocol")."""
+"""Intents: a create at Aurabox that was begun, and how it ended (docs/delivery.md, "Creates")."""
 
 import uuid
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""An exam as commands, the admin API and its pages show it (interfaces.md, "Shapes"); holds no patient data."""
+"""An exam as commands, the admin API and its pages show it; holds no patient data."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Where Clarius sends a clinician's browser: keep the token out of sight, ask for agreement, follow the link.
 
-security.md, "Linking". The token is in a URL once, at the door, and in no page, log or header after that.
+docs/security.md, "Linking". The token is in a URL once, at the door, and in no page, log or header after that.
 """
 
 from uuid import UUID

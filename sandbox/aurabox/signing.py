@@ -1,4 +1,4 @@
-"""Verifies AURA-HMAC-SHA256 from the contract's text alone, so that it can disagree with the bridge's own signer."""
+"""Verifies AURA-HMAC-SHA256 from docs/vendors.md, "The signature of uploads", alone, so that it can disagree with the bridge's own signer."""
 
 import hashlib
 import hmac

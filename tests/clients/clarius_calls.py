@@ -1,4 +1,4 @@
-"""How each Clarius call is made in the tests, by its row in the contract."""
+"""How each Clarius call is made in the tests, by its row in docs/vendors.md."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

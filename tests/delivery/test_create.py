@@ -1,4 +1,4 @@
-"""The create protocol: one create for one natural key, whatever is lost, late or at once (delivery.md)."""
+"""The create protocol: one create for one natural key, whatever is lost, late or at once (docs/delivery.md, "Creates")."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

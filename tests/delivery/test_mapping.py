@@ -1,4 +1,4 @@
-"""Who an exam is of: every rule of delivery.md, "Patient or case", and no crash on whatever JSON comes."""
+"""Who an exam is of: every rule of docs/delivery.md, "Patient or case", and no crash on whatever JSON comes."""
 
 import json
 from datetime import date

@@ -1,4 +1,4 @@
-"""What each class of error means for an exam (delivery.md, "Errors and what they do"), and how long a wait is."""
+"""What each class of error means for an exam (docs/delivery.md, "Errors and what they do"), and how long a wait is."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Claims are checked with Clarius's poll: the window, forgers of every kind, what one look costs (delivery.md, "Claims")."""
+"""Claims are checked with Clarius's poll: the window, forgers of every kind, what one look costs (docs/delivery.md, "Claims")."""
 
 import uuid
 from collections.abc import AsyncIterator

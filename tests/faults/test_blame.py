@@ -1,4 +1,4 @@
-"""Trouble stays with whom it is about: rows 18, 42, 49 and 50 of faults.md, and accounts of organisations that are gone."""
+"""Trouble stays with whom it is about: rows 18, 42, 49 and 50 of docs/faults.md, and accounts of organisations that are gone."""
 
 import re
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What our own hosts do to us: rows 4, 6, 21 and 23 of faults.md, invariants at the end of each."""
+"""What our own hosts do to us: rows 4, 6, 21 and 23 of docs/faults.md, invariants at the end of each."""
 
 import asyncio
 import os

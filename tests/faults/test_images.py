@@ -1,4 +1,4 @@
-"""Uploads through workers that are told to stop or are killed (faults.md, rows 4 and 5): no attempt burned, no byte
+"""Uploads through workers that are told to stop or are killed (docs/faults.md, rows 4 and 5): no attempt burned, no byte
 sent twice; and no log of a worker names anybody.
 """
 

@@ -1,4 +1,4 @@
-"""Processes killed, frozen and racing each other: rows 1, 2, 5, 8, 9, 10, 24 of faults.md, invariants at the end of each."""
+"""Processes killed, frozen and racing each other: rows 1, 2, 5, 8, 9, 10, 24 of docs/faults.md, invariants at the end of each."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What the vendors do to us: rows 4, 11 to 16, 18 to 20, 25 and 32 of faults.md, invariants at the end of each."""
+"""What the vendors do to us: rows 4, 11 to 16, 18 to 20, 25 and 32 of docs/faults.md, invariants at the end of each."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The poll API finds what no webhook told us, and settles what is known only as a claim (row 25 of faults.md)."""
+"""The poll API finds what no webhook told us, and settles what is known only as a claim (row 25 of docs/faults.md)."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Whose things one may see and touch, and that a token is nowhere it should not be (faults.md, row 28)."""
+"""Whose things one may see and touch, and that a token is nowhere it should not be (docs/faults.md, row 28)."""
 
 import asyncio
 import os

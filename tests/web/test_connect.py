@@ -1,4 +1,4 @@
-"""Linking in the browser, from Clarius's door to the status page (security.md, "Linking"; faults.md, row 28)."""
+"""Linking in the browser, from Clarius's door to the status page (docs/security.md, "Linking"; row 28 of docs/faults.md)."""
 
 import re
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Single sign-on against a real OpenID provider on loopback (security.md, "Sessions and passwords")."""
+"""Single sign-on against a real OpenID provider on loopback (docs/security.md, "Sessions and passwords")."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Sessions, sign-in and forms (security.md, "Sessions and passwords"); each test can fail if the rule is dropped."""
+"""Sessions, sign-in and forms (docs/security.md, "Sessions and passwords"); each test can fail if the rule is dropped."""
 
 import re
 import statistics

@@ -1,4 +1,4 @@
-"""The webhook over HTTP: every status of interfaces.md, bodies that nobody should send, and stores that are away."""
+"""The webhook over HTTP: every status, bodies that nobody should send, and stores that are away."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""arq is wired as the design's notes on it ask, and a ring costs little however Redis is."""
+"""arq is wired as docs/adr/0005-arq-behind-one-file.md asks, and a ring costs little however Redis is."""
 
 import asyncio
 import json

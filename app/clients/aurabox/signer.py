@@ -1,6 +1,6 @@
 """AURA-HMAC-SHA256 request signing, pure: time and nonce come from the caller, nothing is sent.
 
-Source: the Aurabox contract, "AURA-HMAC-SHA256"; the vectors in the tests were checked against the vendor's signer.
+Source: docs/vendors.md, "The signature of uploads"; the vectors in the tests were checked against the vendor's signer.
 """
 
 import hashlib

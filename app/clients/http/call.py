@@ -56,7 +56,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call. `operation` is its row in the contract (`C3`, `A11`) and what metrics and errors name.
+    """One call. `operation` is its row in docs/vendors.md (`C3`, `A11`) and what metrics and errors name.
 
     `effect`: whether it changes something outside, so that a lost answer is ambiguous; by default every method
     but GET, HEAD and OPTIONS does. `pinned`: refused unless the URL is on the credentials' origin. `accept`:

@@ -1,4 +1,4 @@
-"""The bodies of the admin API, as `interfaces.md` fixes them; must not hold a secret that can be read back."""
+"""The bodies of the admin API, whose names other people's scripts use; must not hold a secret that can be read back."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""Every vector that was checked against the vendor's signer, and the traps that the contract names."""
+"""Every vector that was checked against the vendor's signer, and the traps that docs/vendors.md names."""
 
 import json
 from dataclasses import asdict

@@ -28,7 +28,7 @@ class Clock:
 
 
 class Bounce:
-    """Answers as the contract says; counts sign-ins; `refused` tokens get 401."""
+    """Answers as docs/vendors.md says; counts sign-ins; `refused` tokens get 401."""
 
     def __init__(self):
         self.tokens = 0

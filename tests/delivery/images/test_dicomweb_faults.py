@@ -1,4 +1,4 @@
-"""STOW-RS on bad days (faults.md, row 30): what was refused goes again, and only that; QIDO-RS has the last word."""
+"""STOW-RS on bad days (docs/faults.md, row 30): what was refused goes again, and only that; QIDO-RS has the last word."""
 
 from app.delivery.actions import release_exam, retry_exam
 from app.settings import Settings

@@ -1,4 +1,4 @@
-"""The uploader on bad days (faults.md, row 29): it resumes or starts over, and Aurabox holds each image once."""
+"""The uploader on bad days (docs/faults.md, row 29): it resumes or starts over, and Aurabox holds each image once."""
 
 import pytest
 
