@@ -74,15 +74,6 @@ async def rotate_key(resources: Resources, *, actor: str, address: str | None = 
     }
 
 
-async def use_key(resources: Resources, key: SecretStr, *, actor: str, address: str | None = None) -> None:
-    """Use a key that a person got from Clarius, once it is seen to work. Raises RenewCredentials when it does not."""
-    await _client(resources, key).settings()
-    async with resources.sessions.begin() as session:
-        await replace_secret(session, CLARIUS_API_KEY, resources.seal_text(key.get_secret_value()))
-        await lift(session, ACCOUNT)
-        await audit(session, actor=actor, action="clarius.key.use", subject=ACCOUNT, address=address)
-
-
 async def _rotate(resources: Resources) -> tuple[NewApiKey, str | None]:
     async with asking(resources, ACCOUNT):
         clarius = await resources.clarius()

@@ -58,8 +58,3 @@ def series_uid(study: str, sop_class_uid: str, *, deidentify_key: bytes | None) 
 def instance_uid(study: str, content_sha256: str, *, deidentify_key: bytes | None) -> str:
     """SOP Instance UID of the content whose SHA-256 (hex) is given, in that study."""
     return _uid_of(_digest("instance", study, content_sha256.lower(), key=deidentify_key))
-
-
-def foreign_uid(study: str, original_uid: str, *, deidentify_key: bytes | None) -> str:
-    """What a UID that somebody else's object carries becomes in our study (frames of reference…)."""
-    return _uid_of(_digest("foreign", study, original_uid, key=deidentify_key))
