@@ -51,7 +51,7 @@ async def test_row_4_killed_within_a_capture_it_goes_on_where_the_file_ends(rig:
     customer = await rig.customer(await rig.organization(images="uploader"))
     stalled = rig.sandbox.faults.arm(faults.stall(3 * MEGABYTE), server="media")
     submitted = await rig.sandbox.submit_exam(
-        customer=customer, captures=("jpeg",), capture_bytes=20 * MEGABYTE
+        customer=customer, captures=("png",), capture_bytes=20 * MEGABYTE
     )
     staged = rig.resources.staging.root
     await until(

@@ -22,7 +22,7 @@ async def test_ten_stops_during_an_upload_burn_no_attempt(rig: Rig) -> None:
     worker = rig.worker(**WITHOUT_REDIS)
     customer = await rig.customer(await rig.organization(images="uploader"))
     held = rig.sandbox.faults.arm(faults.hold(), server="lift", method="PATCH", times=None)
-    submitted = await rig.sandbox.submit_exam(customer=customer, captures=("jpeg",), capture_bytes=12_000_000)
+    submitted = await rig.sandbox.submit_exam(customer=customer, captures=("png",), capture_bytes=12_000_000)
     for number in range(1, STOPS + 1):
         await until(lambda number=number: held.hits == number, timeout=60)
         assert await worker.stop() == 0

@@ -69,7 +69,7 @@ async def test_a_request_that_is_cut_goes_again(settings: Settings) -> None:
     async with image_scene(settings, "dicomweb") as scene:
         cut = scene.sandbox.faults.arm(faults.cut_request(2_000_000), **STORE)
         lost = scene.sandbox.faults.arm(faults.cut_after(), **STORE, nth=2)
-        submitted = await scene.submit("jpeg", capture_bytes=4_000_000)
+        submitted = await scene.submit("png", capture_bytes=4_000_000)
         exam = await scene.reaches(submitted, ExamState.DELIVERED)
         assert (cut.hits, lost.hits) == (1, 1)
         assert exam.seen_count == 1

@@ -99,7 +99,7 @@ async def test_a_real_tus_server_gets_every_byte_once(settings: Settings, tmp_pa
             # each within a part, whose ends are 5 MiB apart from where the last break was
             proxy.hold_at, *later = BREAKS
             submitted = await rig.sandbox.submit_exam(
-                customer=customer, captures=("jpeg",) * 4, capture_bytes=ARCHIVE_BYTES // 4
+                customer=customer, captures=("png",) * 4, capture_bytes=ARCHIVE_BYTES // 4
             )
             for following in (*later, None):
                 await until(lambda: proxy.holds, timeout=60)

@@ -11,7 +11,7 @@ from sandbox.faults import Fault
 from tests.delivery.images.scene import Scene, image_scene
 from tests.support.wait import until
 
-# more than two PATCH requests' worth
+# more than two PATCH requests' worth; a PNG, for a JPEG of that size is walked for seconds
 BIG_BYTES = 12_000_000
 
 
@@ -27,7 +27,7 @@ async def sent_once(scene: Scene, captures: int) -> None:
 async def test_tokens_that_expire_during_the_upload_are_renewed(settings: Settings) -> None:
     async with image_scene(settings) as scene:
         held = scene.sandbox.faults.arm(faults.hold(), server="lift", method="PATCH", nth=2)
-        submitted = await scene.submit("jpeg", capture_bytes=BIG_BYTES)
+        submitted = await scene.submit("png", capture_bytes=BIG_BYTES)
         await until(lambda: held.waiting)
         scene.sandbox.aurabox.expire_tokens()
         held.release()
@@ -60,7 +60,7 @@ async def test_trouble_on_the_way_changes_nothing(settings: Settings, case: str)
     async with image_scene(settings) as scene:
         where = {"method": what} if server == "lift" else {"path": what}
         rule = scene.sandbox.faults.arm(fault, server=server, nth=nth, **where)
-        submitted = await scene.submit("jpeg", capture_bytes=BIG_BYTES)
+        submitted = await scene.submit("png", capture_bytes=BIG_BYTES)
         await scene.reaches(submitted, ExamState.DELIVERED)
         assert rule.hits == 1
         await sent_once(scene, 1)
@@ -70,7 +70,7 @@ async def test_trouble_on_the_way_changes_nothing(settings: Settings, case: str)
 async def test_an_upload_that_vanished_is_begun_anew(settings: Settings, gone: bool) -> None:
     async with image_scene(settings) as scene:
         held = scene.sandbox.faults.arm(faults.hold(), server="lift", method="PATCH", nth=2)
-        submitted = await scene.submit("jpeg", capture_bytes=BIG_BYTES)
+        submitted = await scene.submit("png", capture_bytes=BIG_BYTES)
         await until(lambda: held.waiting)
         assert scene.sandbox.lift.drop(gone=gone) == 1
         held.release()
@@ -121,7 +121,7 @@ async def test_a_refusal_stands_though_it_could_not_be_told(settings: Settings) 
 async def test_a_cancelled_exam_calls_its_upload_off(settings: Settings) -> None:
     async with image_scene(settings) as scene:
         held = scene.sandbox.faults.arm(faults.hold(), server="lift", method="PATCH", nth=2)
-        submitted = await scene.submit("jpeg", capture_bytes=BIG_BYTES)
+        submitted = await scene.submit("png", capture_bytes=BIG_BYTES)
         await until(lambda: held.waiting)
         exam = await scene.bridge.exam(submitted.request_uuid)
         await cancel_exam(scene.bridge.resources, exam.request_uuid, actor="test")
