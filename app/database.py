@@ -83,27 +83,31 @@ def database_tls(settings: Settings) -> ssl.SSLContext | None:
     """
     query = make_url(settings.database_url).query
     mode, root = query.get("sslmode") or query.get("ssl"), query.get("sslrootcert")
-    if query.get("channel_binding") == "require":
+    binds = query.get("channel_binding") == "require"
+    if binds or root == "system":
         mode = "verify-full"
     elif root and mode == "require":
         mode = "verify-ca"  # as libpq takes it
-    if mode not in VERIFYING or not (root or settings.ca_file or not _has_own_roots()):
+    own = _own_roots()
+    if mode not in VERIFYING or (own and not (binds or root or settings.ca_file)):
         return None
     context = tls_context(settings.ca_file)
     context.check_hostname = mode == "verify-full"
-    if root and root != "system":
-        try:
-            context.load_verify_locations(cafile=str(root))
-        except (OSError, ssl.SSLError):
-            raise Misuse(
-                "DATABASE_URL: its sslrootcert can't be read, or holds no certificates", code="ca_file"
-            ) from None
+    file = root if root != "system" else None
+    try:
+        if file or own:
+            context.load_verify_locations(cafile=str(file or own))
+    except (OSError, ssl.SSLError):
+        raise Misuse(
+            "DATABASE_URL: its sslrootcert can't be read, or holds no certificates", code="ca_file"
+        ) from None
     return context
 
 
-def _has_own_roots() -> bool:
-    """Whether the driver finds authorities where libpq keeps them."""
-    return bool(os.environ.get("PGSSLROOTCERT")) or (Path.home() / ".postgresql" / "root.crt").is_file()
+def _own_roots() -> Path | None:
+    """The authorities where libpq keeps them, which the driver reads too."""
+    file = Path(os.environ.get("PGSSLROOTCERT") or Path.home() / ".postgresql" / "root.crt")
+    return file if file.is_file() else None
 
 
 async def pooler_problem(settings: Settings) -> str | None:

@@ -1,5 +1,6 @@
 """Between the bridge and PostgreSQL stands a real PgBouncer: served where it can be, refused in one sentence where not."""
 
+import ssl
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,47 @@ def test_a_root_certificate_of_no_use_is_said_with_its_setting(
         database_tls(through(settings, url))
     with pytest.raises(Misuse, match=r"SONOBRIDGE_CA_FILE: (can't be read|holds no certificates in PEM)"):
         database_tls(settings.model_copy(update={"ca_file": file, "database_url": url}))
+
+
+URL = "postgresql://ann@db.example.org/sonobridge"
+
+
+@pytest.mark.parametrize(
+    ("options", "verifies", "to_the_name"),
+    [
+        ("", False, False),
+        ("?sslmode=require", False, False),
+        ("?sslmode=require&channel_binding=prefer", False, False),
+        ("?sslmode=require&channel_binding=require", True, True),
+        ("?channel_binding=require", True, True),
+        ("?sslmode=require&sslrootcert=system", True, True),
+        ("?sslmode=require&sslrootcert={file}", True, False),
+        ("?sslmode=verify-ca&sslrootcert={file}", True, False),
+        ("?sslmode=verify-full&sslrootcert={file}", True, True),
+    ],
+)
+@pytest.mark.parametrize("has_own_roots", [False, True])
+def test_what_a_url_demands_of_the_certificate(
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    tmp_path: Path,
+    options: str,
+    verifies: bool,
+    to_the_name: bool,
+    has_own_roots: bool,
+) -> None:
+    _, file = make_certificate(tmp_path, "db.example.org")
+    monkeypatch.setenv("PGSSLROOTCERT", str(file) if has_own_roots else str(tmp_path / "none"))
+    tls = database_tls(through(settings, URL + options.format(file=file)))
+    assert (tls is not None) is verifies
+    assert tls is None or (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, to_the_name)
+
+
+def test_roots_that_the_driver_finds_by_itself_are_left_to_it(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path
+) -> None:
+    _, file = make_certificate(tmp_path, "db.example.org")
+    monkeypatch.setenv("PGSSLROOTCERT", str(file))
+    wanted = through(settings, f"{URL}?sslmode=verify-full")
+    assert database_tls(wanted) is None
+    assert database_tls(wanted.model_copy(update={"ca_file": file})) is not None
