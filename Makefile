@@ -50,7 +50,7 @@ browser: $(DEV_STAMP) ## the tests that drive Chromium; here a missing browser i
 	@SONOBRIDGE_REQUIRE_BROWSER=1 $(DEV) -m pytest -m browser $(PYTEST_ARGS)
 
 .PHONY: peers
-peers: $(DEV_STAMP) ## install real peers (Orthanc, @tus/server, dciodvfy; needs root) and run the tests against them
+peers: $(DEV_STAMP) ## install real peers (Orthanc, @tus/server, PgBouncer, dciodvfy, decoders; needs root) and run the tests against them
 	@tests/support/peers/install
 	@SONOBRIDGE_REQUIRE_PEERS=1 $(DEV) -m pytest -m peers $(PYTEST_ARGS)
 

@@ -67,7 +67,7 @@ class Settings(BaseModel):
     ] = frozenset(rules.LOOPBACK)
     """Networks whose X-Forwarded-For and X-Forwarded-Proto count."""
     ca_file: Path | None = None
-    """Certificates (PEM) of further authorities that every outgoing connection trusts."""
+    """Certificates (PEM) of further authorities that outgoing connections trust (app/trust.py); not the exporter of traces, which has a setting of its own."""
     webhook_secret: Annotated[SecretStr, AfterValidator(rules.path_segment)] | None = None
     webhook_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Requests per second per API process; None: no limit."""

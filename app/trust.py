@@ -1,6 +1,6 @@
 """Which certificate authorities outgoing connections trust: the public ones, this machine's, and the house's own.
 
-Every connection that leaves asks here, so that a hospital's own authority is named once (SONOBRIDGE_CA_FILE).
+HTTP, mail, S3, Redis and PostgreSQL ask here, so that a hospital's own authority is named once (SONOBRIDGE_CA_FILE).
 """
 
 import ssl

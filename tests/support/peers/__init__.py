@@ -1,4 +1,4 @@
-"""Real peers of the product for tests, installed by `install`: Orthanc, @tus/server, dciodvfy.
+"""Real peers of the product for tests, installed by `install`: Orthanc, @tus/server, PgBouncer, dciodvfy, decoders.
 
 `require` decides what happens when one is absent: a test that needs it is skipped with one clear line, or fails when
 SONOBRIDGE_REQUIRE_PEERS=1 (as CI sets it). Must not install anything itself.
