@@ -1,10 +1,12 @@
 """Users: adding, inviting by mail and by link, disabling, resetting."""
 
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
+from pathlib import Path
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -34,6 +36,7 @@ from app.settings import Settings
 from app.store.audit import AuditEvent
 from app.store.organizations import Organization
 from app.store.users import find_user
+from tests.support.certificates import make_certificate
 from tests.support.ports import free_port
 
 EMAIL = "mara.quill@harbour.example"
@@ -225,6 +228,28 @@ async def test_no_password_goes_over_the_network_in_the_clear(settings: Settings
     with pytest.raises(MailFailed, match="STARTTLS"):
         await send_mail(with_mail(settings, url), Mail(to=EMAIL, subject="x", text="x"))
     assert (inbox.messages, inbox.names) == ([], [])
+
+
+async def test_mail_goes_to_a_server_whose_authority_is_the_houses_own(
+    settings: Settings, tmp_path: Path
+) -> None:
+    both, alone = make_certificate(tmp_path, "127.0.0.1")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(both)
+    inbox, port = Inbox(), free_port()
+    controller = Controller(inbox, hostname="127.0.0.1", port=port, tls_context=tls, require_starttls=True)
+    controller.start()
+    try:
+        stranger = with_mail(settings, f"smtp://127.0.0.1:{port}")
+        with pytest.raises(MailFailed, match=r"certificate|SSLCertVerificationError"):
+            await send_mail(stranger, Mail(to=EMAIL, subject="x", text="x"))
+        assert inbox.messages == []
+        trusting = stranger.model_copy(update={"ca_file": alone})
+        for _ in range(8):
+            await send_mail(trusting, Mail(to=EMAIL, subject="x", text="x"))
+        assert len(inbox.messages) == 8
+    finally:
+        controller.stop()
 
 
 async def test_mail_cannot_be_made_to_carry_other_headers(settings: Settings, inbox: Inbox) -> None:
