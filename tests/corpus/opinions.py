@@ -4,6 +4,7 @@ Must not decide by the product's own code: what no other decoder reads has no op
 """
 
 import subprocess
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ DECODER_SECONDS = 60
 MOST_FRAMES = 10
 """How many pictures of a clip or of an object of many frames are compared."""
 TRUECOLOUR = 2
+DJPEG_WARNED = 2
+"""It showed the picture, and had something to remark."""
 DCMTK = ("dcm2pnm", "dcmj2pnm", "dcml2pnm")
 """One program for plain and run-length pixels, one for JPEG, one for JPEG-LS."""
 
@@ -59,7 +62,8 @@ def of_dicom(file: Path, out: Path) -> Opinion | None:
 
 def _of_jpeg(file: Path, out: Path) -> Opinion | None:
     target = out.with_suffix(".pnm")
-    if program("djpeg") is None or not _runs(["djpeg", "-pnm", "-outfile", str(target), str(file)]):
+    command = ["djpeg", "-pnm", "-outfile", str(target), str(file)]
+    if program("djpeg") is None or not _runs(command, statuses={0, DJPEG_WARNED}):
         return None
     # djpeg knows nothing of EXIF: only which way up is taken from there
     with Image.open(file) as opened:
@@ -133,12 +137,12 @@ def of_orthanc(orthanc: Orthanc, file: Path) -> Opinion | None:
         return None
 
 
-def _runs(command: list[str]) -> bool:
+def _runs(command: list[str], *, statuses: Collection[int] = (0,)) -> bool:
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=DECODER_SECONDS)
     except subprocess.TimeoutExpired:
         return False
-    return done.returncode == 0
+    return done.returncode in statuses
 
 
 def _frame_number(path: Path) -> int:
