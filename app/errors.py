@@ -115,7 +115,7 @@ class TryLater(UpstreamError):
     retryable = True
 
 
-class LinkExpired(TryLater):
+class CaptureUrlExpired(TryLater):
     """The media link no longer serves: read the exam data (C2) again for a fresh one, then go on."""
 
     blame = Blame.CAPTURE

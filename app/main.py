@@ -5,10 +5,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
+from app.config.settings import Settings, load_settings
 from app.embedded import embedded_stores
-from app.logs import configure_logging
+from app.observing.logs import configure_logging
 from app.resources import Resources, open_resources
-from app.settings import Settings, load_settings
 from app.web import account, connect, health, login, oidc, one_time, static_files, webhook
 from app.web.access import AccessLog
 from app.web.admin import root as admin

@@ -18,18 +18,18 @@ from app.clients.clarius import ClariusClient
 from app.clients.dicomweb import DicomWebClient, authorization
 from app.clients.http import Egress, Http
 from app.clients.observing import count_exchange
-from app.crypto import CannotUnseal, Sealer, keyed_hash, load_or_create_keys, new_lookup_key
-from app.database import Watch, open_engine
+from app.config.sealing import CannotUnseal, Sealer, keyed_hash, load_or_create_keys, new_lookup_key
+from app.config.settings import Settings
+from app.config.trust import http_tls
 from app.errors import Blame, Misuse
-from app.pool import Pool
-from app.queue import Queue
-from app.settings import Settings
-from app.staging import Staging, open_staging
+from app.infrastructure.database import Watch, open_engine
+from app.infrastructure.pool import Pool
+from app.infrastructure.queue import Queue
+from app.infrastructure.staging import Staging, open_staging
 from app.store import tables  # noqa: F401 - a mapping finds the tables it refers to only once all are known
 from app.store.organizations import Organization
 from app.store.secrets import CLARIUS_API_KEY, LOOKUP_KEY, keep_first_secret, read_secret
 from app.store.unsettled import Room
-from app.trust import http_tls
 
 
 class LookupKey:

@@ -19,11 +19,11 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from app.accounts.organizations import add_organization
-from app.crypto import new_key
+from app.config.sealing import new_key
+from app.config.settings import Settings
+from app.organizations.changes import add_organization
 from app.resources import Resources, open_resources
-from app.settings import Settings
-from app.store.exams import claim_exam, due_exams
+from app.store.exam_leases import due_exams, lease_exam
 from tests.support.stores import open_test_stores
 
 ORGANIZATIONS = 3
@@ -127,7 +127,7 @@ async def _look(resources: Resources) -> list[UUID]:
 
 async def _claim(resources: Resources, exam_id: UUID) -> bool:
     async with resources.sessions.begin() as session:
-        claimed = await claim_exam(
+        claimed = await lease_exam(
             session, exam_id, owner=resources.worker_id, host=resources.host, seconds=60
         )
     return claimed is not None

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from app.crypto import new_key
+from app.config.sealing import new_key
+from app.config.settings import Settings
 from app.inbox.receive import Notification, Verdict, receive
-from app.inbox.sweep import sweep
 from app.resources import Resources, open_resources
-from app.settings import Settings
+from app.upkeep.sweep import sweep
 from tests.support.stores import open_test_stores
 
 CLAIMS = 100

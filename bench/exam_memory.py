@@ -21,8 +21,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from app.crypto import new_key
-from app.settings import Settings
+from app.config.sealing import new_key
+from app.config.settings import Settings
 from app.states import ExamState
 from bench.imaging_memory import MEGABYTE, in_own_process, make_captures
 from sandbox.clarius.captures import keep_capture

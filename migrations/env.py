@@ -7,9 +7,9 @@ from alembic import context
 from sqlalchemy import Connection, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.database import database_tls
+from app.config.settings import load_settings, sqlalchemy_url
 from app.embedded import embedded_stores
-from app.settings import load_settings, sqlalchemy_url
+from app.infrastructure.database import database_tls
 from app.store.tables import metadata
 
 # A migration waits this long for a table that is in use, then gives up instead of stopping the service.

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from app.crypto import new_key
-from app.settings import Settings
+from app.config.sealing import new_key
+from app.config.settings import Settings
 from tests.support.stores import TestStores, open_test_stores
 
 PARTED = ("slow", "browser", "peers")

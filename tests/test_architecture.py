@@ -22,13 +22,16 @@ PLANTED = {
     "app/store/exams.py": ("from app.delivery import work", "goes up from floor 3 to 4"),
     "app/imaging/convert.py": ("import app.store.exams", "goes up from floor 1 to 3"),
     "app/clients/http/call.py": ("from ...resources import Resources", "goes up from floor 2 to 3"),
-    "app/delivery/fetch.py": ("from app.inbox.receive import receive", "do not import one another"),
+    "app/delivery/steps/fetch.py": ("from app.inbox.receive import receive", "do not import one another"),
     "app/web/pages.py": ("from workers import jobs", "nothing in app imports the workers"),
     "app/cli/demo.py": ("import sandbox.world", "know nothing of each other"),
     "sandbox/world.py": ("from app.errors import Misuse", "know nothing of each other"),
-    "app/queue.py": ("def ring():\n    import json", "inside a function"),
+    "app/infrastructure/queue.py": ("def ring():\n    import json", "inside a function"),
     "app/novelty/thing.py": ("import json", "is on no floor"),
-    "app/settings.py": ("from app import crypto", "circle: app.crypto → app.settings → app.crypto"),
+    "app/config/settings.py": (
+        "from app.config import sealing",
+        "circle: app.config.sealing → app.config.settings → app.config.sealing",
+    ),
 }
 
 
@@ -36,12 +39,12 @@ PLANTED = {
 def test_the_reader_catches_a_planted_breach(tmp_path: Path, path: str):
     sound = {
         "app/__init__.py": "",
-        "app/crypto.py": "from app.settings import Settings",
-        "app/settings.py": "",
+        "app/config/sealing.py": "from app.config.settings import Settings",
+        "app/config/settings.py": "",
         "app/inbox/receive.py": "from app.store import exams",
         "app/delivery/__init__.py": "",
         "app/delivery/work.py": "from app.store import exams\nfrom . import fetch",
-        "app/delivery/fetch.py": "",
+        "app/delivery/steps/fetch.py": "",
         "app/store/__init__.py": "",
         "app/store/exams.py": "",
         "app/resources.py": "",

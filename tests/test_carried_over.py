@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from app.settings import sqlalchemy_url
+from app.config.settings import sqlalchemy_url
 from tests.test_migrations import alembic
 
 FIRST = "0003"

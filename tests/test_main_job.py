@@ -1,6 +1,6 @@
 """The main job: a notification over HTTP becomes a patient or case and a study in Aurabox."""
 
-from app.settings import Settings
+from app.config.settings import Settings
 from app.states import ExamState
 from tests.support.bridge import open_bridge, settings_for
 from tests.support.clarius import Sandbox

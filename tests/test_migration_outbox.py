@@ -5,7 +5,7 @@ import uuid
 import asyncpg
 import pytest
 
-from app.settings import asyncpg_dsn
+from app.config.settings import asyncpg_dsn
 from tests.test_migrations import alembic
 
 BEFORE = "0010"

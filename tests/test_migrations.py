@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.settings import sqlalchemy_url
+from app.config.settings import sqlalchemy_url
 from app.store.tables import metadata
 
 ROOT = Path(__file__).parents[1]

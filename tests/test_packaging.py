@@ -15,7 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from app.settings import Settings, load_settings, variable
+from app.config.settings import Settings, load_settings, variable
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -192,7 +192,7 @@ def test_the_composition_sets_variables_that_exist():
     plain = {name: defaults_of(value) for name, value in given.items()}
     plain = {name: re.sub(r"\$\{POSTGRES_PASSWORD[^}]*\}", "secret", value) for name, value in plain.items()}
     key = subprocess.run(
-        [sys.executable, "-c", "from app.crypto import new_key; print(new_key().get_secret_value())"],
+        [sys.executable, "-c", "from app.config.sealing import new_key; print(new_key().get_secret_value())"],
         cwd=ROOT,
         capture_output=True,
         text=True,

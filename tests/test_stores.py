@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from app.settings import Settings, asyncpg_dsn
+from app.config.settings import Settings, asyncpg_dsn
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])

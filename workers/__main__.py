@@ -3,12 +3,12 @@
 import asyncio
 import sys
 
-from app.database import pooler_problem
+from app.config.settings import Settings, SettingsError, load_settings
 from app.embedded import embedded_stores
 from app.errors import SonobridgeError
-from app.logs import configure_logging
+from app.infrastructure.database import pooler_problem
+from app.observing.logs import configure_logging
 from app.resources import open_resources
-from app.settings import Settings, SettingsError, load_settings
 from app.store.schema import schema_problem
 from workers.main import run_worker, stop_on_signals
 

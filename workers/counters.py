@@ -1,6 +1,6 @@
 """Keeps a worker's own counters where the API's Prometheus page finds them; must not count anything itself."""
 
-from app.metrics import own_samples
+from app.observing.metrics import own_samples
 from app.resources import Resources
 from app.store.process_metrics import keep_samples
 

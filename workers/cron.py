@@ -6,18 +6,18 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.accounts.comparing import DAY_SECONDS, compare_tokens
-from app.accounts.purging import purge_accounts
-from app.crypto import CannotUnseal
-from app.delivery.closing import close_uploads_when_due, tidy_staging_when_due
+from app.config.sealing import CannotUnseal
 from app.errors import SonobridgeError
-from app.gate import probe_due_accounts
 from app.inbox.gaps import find_gaps_when_due
 from app.inbox.reconcile import reconcile_when_due
-from app.inbox.retention import purge_when_due
-from app.inbox.sweep import sweep
+from app.linking.comparing import DAY_SECONDS, compare_tokens
 from app.resources import Resources
 from app.store.runs import begin_run, end_run
+from app.upkeep.leftovers import close_uploads_when_due, tidy_staging_when_due
+from app.upkeep.retention import purge_when_due
+from app.upkeep.sign_in_traces import purge_accounts
+from app.upkeep.sweep import sweep
+from app.upstreams.gate import probe_due_accounts
 from workers.counters import keep_own_samples
 
 log = structlog.get_logger(__name__)

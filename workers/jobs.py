@@ -7,10 +7,10 @@ from uuid import UUID
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.accounts.runner import run_link
 from app.delivery.runner import run_exam
-from app.logs import bind_request_id
-from app.queue import JOB_NAME
+from app.infrastructure.queue import JOB_NAME
+from app.linking.runner import run_link
+from app.observing.logs import bind_request_id
 from app.resources import Resources
 
 log = structlog.get_logger(__name__)
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 RUNNERS: dict[str, Callable[[Resources, UUID], Awaitable[bool]]] = {"exam": run_exam, "link": run_link}
 
 
-async def claim_and_run(resources: Resources, kind: str, row_id: UUID) -> bool:
+async def run_if_due(resources: Resources, kind: str, row_id: UUID) -> bool:
     """Work on one row if it is due and free; the same for a ring, the database loop and a person's command.
 
     A kind that this version does not know is left for one that does.
@@ -41,8 +41,8 @@ async def claim_and_run(resources: Resources, kind: str, row_id: UUID) -> bool:
 
 
 async def run(ctx: dict[str, Any], kind: str, row_id: str) -> None:
-    """What arq calls (`app.queue.JOB_NAME`)."""
-    await claim_and_run(ctx["resources"], kind, UUID(row_id))
+    """What arq calls (`app.infrastructure.queue.JOB_NAME`)."""
+    await run_if_due(ctx["resources"], kind, UUID(row_id))
 
 
 if run.__name__ != JOB_NAME:

@@ -10,17 +10,17 @@ import asyncpg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.accounts.alerts import watch_when_due
-from app.database import CONNECT_SECONDS, GOODBYE_SECONDS, database_tls
+from app.config.settings import asyncpg_dsn
 from app.inbox.receive import WAKE_CHANNEL
+from app.infrastructure.database import CONNECT_SECONDS, GOODBYE_SECONDS, database_tls
 from app.resources import Resources
-from app.settings import asyncpg_dsn
-from app.store.exams import due_exams
+from app.store.exam_leases import due_exams
 from app.store.links import due_links
 from app.store.workers import beat, beat_seconds, leave, silent_seconds
+from app.upkeep.alerts import watch_when_due
 from workers.cron import attempt, tick
 from workers.ending import end
-from workers.jobs import claim_and_run
+from workers.jobs import run_if_due
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +77,7 @@ class Loop:
                     self._start(kind, row_id)
 
     def _start(self, kind: str, row_id: UUID) -> None:
-        task = asyncio.create_task(claim_and_run(self._resources, kind, row_id))
+        task = asyncio.create_task(run_if_due(self._resources, kind, row_id))
         self._running[row_id] = task
 
         def ended(done: asyncio.Task[bool]) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 from arq.cron import CronJob, cron
 from arq.worker import Function, func
 
+from app.config.settings import Settings, SettingsError, load_settings
 from app.embedded import embedded_stores
-from app.logs import configure_logging
-from app.queue import JOB_NAME, QUEUE_NAME, connect, deserialize, serialize
+from app.infrastructure.queue import JOB_NAME, QUEUE_NAME, connect, deserialize, serialize
+from app.observing.logs import configure_logging
 from app.resources import Resources, open_resources
-from app.settings import Settings, SettingsError, load_settings
 from workers.cron import run_tick
 from workers.jobs import run
 from workers.loop import background

@@ -8,13 +8,13 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import ValidationError
 
-from app.accounts.aurabox_admin import on_team
 from app.cli.output import show_json, show_table
 from app.cli.running import actor, run
 from app.clients.aurabox import AuraboxClient, Sex
 from app.clients.aurabox.client import Direction
 from app.clients.aurabox.models import Fields
 from app.clients.record import Record
+from app.consoles.aurabox import on_team
 from app.errors import Misuse
 
 T = TypeVar("T")

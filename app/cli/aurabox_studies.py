@@ -6,10 +6,10 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from app.accounts.aurabox_admin import on_team
 from app.cli.output import Json, show_json, show_one, show_table
 from app.cli.running import actor, run
 from app.clients.aurabox import AuraboxClient, Study
+from app.consoles.aurabox import on_team
 from app.errors import Misuse
 
 T = TypeVar("T")

@@ -6,17 +6,17 @@ from uuid import UUID
 
 import typer
 
-from app.accounts import clarius_admin
-from app.accounts.clarius_admin import Doer, describe_key, describe_pair, describe_receipt
-from app.accounts.clarius_keys import rotate_key
-from app.accounts.linking import hint_of
-from app.accounts.registration import our_urls, register, register_ours, registered_urls
 from app.cli import clarius_applications, clarius_research
 from app.cli.output import Json, progress_bar, show_json, show_one, show_table
 from app.cli.running import FAILED, actor, run
+from app.consoles import clarius as clarius_admin
+from app.consoles.clarius import Doer, describe_key, describe_pair, describe_receipt
+from app.consoles.clarius_keys import rotate_key
+from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import Misuse
-from app.gate import asking
 from app.resources import Resources
+from app.store.links import hint_of
+from app.upstreams.gate import asking
 
 ACCOUNT = "clarius"
 MOST_REPORT_BYTES = 100 * 1024 * 1024

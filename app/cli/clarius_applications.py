@@ -9,14 +9,14 @@ from uuid import UUID
 import typer
 from pydantic import ValidationError
 
-from app.accounts import clarius_admin
-from app.accounts.clarius_admin import Doer
 from app.cli.output import Json, show_json, show_one, show_table
 from app.cli.running import actor, run
 from app.clients.clarius import Annotation, ClariusClient, CustomisedApplication
+from app.consoles import clarius as clarius_admin
+from app.consoles.clarius import Doer
 from app.errors import Misuse
-from app.gate import asking
 from app.resources import Resources
+from app.upstreams.gate import asking
 
 ACCOUNT = "clarius"
 

@@ -17,10 +17,10 @@ from app.clients.clarius import ClariusResearchClient, DicomOptions, login
 from app.clients.clarius.research import Demographic, Syntax
 from app.clients.media import download
 from app.errors import Misuse
-from app.gate import lift
 from app.resources import Resources
 from app.store.audit import audit
 from app.store.upstreams import upstream
+from app.upstreams.gate import lift
 
 ACCOUNT = "clarius-research"
 

@@ -6,10 +6,10 @@ import typer
 
 from app.cli.output import Json, show_json
 from app.cli.running import FAILED, read_settings
-from app.doctor import Check, examine
+from app.config.settings import Settings, SettingsError
 from app.embedded import EmbeddedError, embedded_stores
 from app.resources import open_resources
-from app.settings import Settings, SettingsError
+from app.upkeep.doctor import Check, examine
 
 
 def doctor(as_json: Json = False) -> None:

@@ -5,7 +5,11 @@ from uuid import UUID
 
 import typer
 
-from app.accounts.linking import (
+from app.cli.output import Json, show_json, show_one, show_table
+from app.cli.running import actor, run
+from app.cli.secret_input import Wanted, read_secret
+from app.errors import Misuse
+from app.linking.links import (
     WHAT_BECOMES,
     UnderWay,
     describe_links,
@@ -16,11 +20,7 @@ from app.accounts.linking import (
     start_link,
     unlink,
 )
-from app.accounts.organizations import wanted_organization
-from app.cli.output import Json, show_json, show_one, show_table
-from app.cli.running import actor, run
-from app.cli.secret_input import Wanted, read_secret
-from app.errors import Misuse
+from app.organizations.changes import wanted_organization
 from app.resources import Resources
 
 app = typer.Typer(no_args_is_help=True, help="Links between Clarius accounts and organisations.")

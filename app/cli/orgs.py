@@ -4,31 +4,31 @@ from typing import Annotated, Any
 
 import typer
 
-from app.accounts.organizations import (
+from app.cli.output import Json, show_json, show_one, show_table
+from app.cli.running import FAILED, actor, run
+from app.cli.secret_input import Wanted, read_secrets
+from app.errors import Misuse
+from app.organizations.changes import (
     add_organization,
     describe_organization,
     remove_organization,
     set_organization,
     wanted_organization,
 )
-from app.cli.output import Json, show_json, show_one, show_table
-from app.cli.running import FAILED, actor, run
-from app.cli.secret_input import Wanted, read_secrets
-from app.doctor import Check, check_organization
-from app.errors import Misuse
 from app.resources import Resources
 from app.store.organizations import (
     Animals,
     BurnedIn,
     CaptureSource,
     Corrections,
-    Identity,
+    IdentityPolicy,
     Images,
     Incomplete,
     MatchExisting,
     Video,
     list_organizations,
 )
+from app.upkeep.doctor import Check, check_organization
 
 app = typer.Typer(no_args_is_help=True, help="Organisations: whose exams go to which Aurabox team, and how.")
 
@@ -41,7 +41,7 @@ KeyStdin = Annotated[
 ]
 AuraboxUrl = Annotated[str | None, typer.Option(metavar="URL", help="Its Aurabox, if not AURABOX_BASE_URL.")]
 IdentityOption = Annotated[
-    Identity | None, typer.Option(help="Whether patients are named in Aurabox. [identified]")
+    IdentityPolicy | None, typer.Option(help="Whether patients are named in Aurabox. [identified]")
 ]
 IncompleteOption = Annotated[
     Incomplete | None,

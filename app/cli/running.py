@@ -14,12 +14,12 @@ from typing import NoReturn, TypeVar
 import typer
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from app.database import pooler_problem
+from app.config.settings import Settings, SettingsError, load_settings
 from app.embedded import embedded_stores
 from app.errors import Misuse, SonobridgeError, UpstreamError
-from app.logs import configure_logging
+from app.infrastructure.database import pooler_problem
+from app.observing.logs import configure_logging
 from app.resources import Resources, open_resources
-from app.settings import Settings, SettingsError, load_settings
 from app.store.schema import WrongSchema, schema_problem
 
 T = TypeVar("T")

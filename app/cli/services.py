@@ -14,11 +14,11 @@ import uvicorn
 
 from app.cli.children import Child, keep_running, python
 from app.cli.running import check_schema, read_settings
-from app.database import database_tls
+from app.config.settings import Settings
 from app.embedded import embedded_stores
 from app.errors import SonobridgeError
+from app.infrastructure.database import database_tls
 from app.resources import open_resources
-from app.settings import Settings
 from app.store.schema import head_revision, migrate
 
 GRACEFUL_SECONDS = 30

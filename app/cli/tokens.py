@@ -5,10 +5,10 @@ from uuid import UUID
 
 import typer
 
-from app.accounts.tokens import create_token, describe_token, list_tokens, revoke_token
 from app.cli.output import Json, show_json, show_one, show_table
 from app.cli.running import actor, run
 from app.errors import Misuse
+from app.people.tokens import create_token, describe_token, list_tokens, revoke_token
 from app.resources import Resources
 from app.store.tokens import Scope
 

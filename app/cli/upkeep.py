@@ -4,16 +4,16 @@ from typing import Annotated, Any
 
 import typer
 
-from app.accounts.purging import purge_accounts
-from app.accounts.sealing import rotate_keys
 from app.cli.output import Json, progress_bar, show_json, show_one, show_table
 from app.cli.running import FAILED, actor, run
-from app.crypto import new_key
+from app.config.sealing import new_key
 from app.inbox.gaps import find_gaps
 from app.inbox.reconcile import reconcile as reconcile_now
-from app.inbox.retention import Progress, Purged
-from app.inbox.retention import purge as purge_now
 from app.resources import Resources
+from app.upkeep.key_rotation import rotate_keys
+from app.upkeep.retention import Progress, Purged
+from app.upkeep.retention import purge as purge_now
+from app.upkeep.sign_in_traces import purge_accounts
 
 keys = typer.Typer(no_args_is_help=True, help="Sealing keys: they encrypt secrets and exam data at rest.")
 

@@ -4,7 +4,10 @@ from typing import Annotated, Any
 
 import typer
 
-from app.accounts.users import (
+from app.cli.output import Json, show_json, show_one, show_table
+from app.cli.running import actor, run
+from app.cli.secret_input import Wanted, read_secret, read_secrets
+from app.people.users import (
     add_user,
     describe_user,
     disable_user,
@@ -14,9 +17,6 @@ from app.accounts.users import (
     reset_link,
     reset_password,
 )
-from app.cli.output import Json, show_json, show_one, show_table
-from app.cli.running import actor, run
-from app.cli.secret_input import Wanted, read_secret, read_secrets
 from app.resources import Resources
 from app.store.organizations import Organization
 from app.store.users import Role, User

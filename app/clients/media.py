@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from app.clients.http import Call, Credentials, Http, Limits, Streamed, parse_url, same_origin
 from app.clients.storage_errors import StorageError, read_storage_error
-from app.errors import DiskFull, GiveUp, LinkExpired, LocalTrouble, Rejected, TryLater, Upstream
+from app.errors import CaptureUrlExpired, DiskFull, GiveUp, LocalTrouble, Rejected, TryLater, Upstream
 
 CHUNK_BYTES = 256 * 1024
 DISK_RESERVE_BYTES = 64 * 1024 * 1024
@@ -152,7 +152,7 @@ async def download(
 ) -> Downloaded:
     """Fetch a URL into `dest`, at most `cap` bytes, going on from `resume` while the ETag is the same.
 
-    `credentials` go along only when the URL is on their own origin. `LinkExpired`: read the exam data again; of
+    `credentials` go along only when the URL is on their own origin. `CaptureUrlExpired`: read the exam data again; of
     one that is fresh its `status` says whether the file is there no more. `TryLater`: cut, too slow or out of time;
     what came is kept, see `partial`. `GiveUp` with the code `capture_too_large`: over the cap. `DiskFull`: it would
     not fit.
@@ -192,12 +192,12 @@ async def download(
     return await download(http, url, dest, cap=cap, credentials=credentials, account=account, policy=policy)
 
 
-async def _refused(streamed: Streamed) -> LinkExpired | Rejected:
+async def _refused(streamed: Streamed) -> CaptureUrlExpired | Rejected:
     """What a link's refusal means, with the storage's code for it."""
     call, status = streamed.call, streamed.status
     body = await streamed.read_some(ERROR_BODY_CAP_BYTES)
     error: StorageError = read_storage_error(streamed.headers, body)
-    kind = LinkExpired if status in EXPIRED or error.expired else Rejected
+    kind = CaptureUrlExpired if status in EXPIRED or error.expired else Rejected
     told = f" ({error.code})" if error.code else ""
     return kind(
         f"{call.operation}: the media link answered {status}{told}",

@@ -1,8 +1,8 @@
 """Counts and traces what calls to the outside come to; must not know a URL, a body or an account."""
 
 from app.clients.http.call import Observation
-from app.metrics import upstream_calls
-from app.tracing import note_span
+from app.observing.metrics import upstream_calls
+from app.observing.tracing import note_span
 
 
 def count_exchange(seen: Observation) -> None:

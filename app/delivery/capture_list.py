@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.crypto import CannotUnseal
+from app.config.sealing import CannotUnseal
 from app.delivery.staged import staged_dicom, staged_name
 from app.resources import Resources
 from app.store.base import now

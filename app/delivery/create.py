@@ -14,11 +14,11 @@ from app.delivery.outcome import NeedsPerson
 from app.delivery.work import Work
 from app.errors import GiveUp, RenewCredentials, SlowDown, TryLater
 from app.faultpoints import fault_point
-from app.gate import Held
 from app.states import Reason
 from app.store.base import clock
 from app.store.creates import SENDING, Create, CreateState, mark_create, take_create
 from app.store.holds import HoldKind
+from app.upstreams.gate import Held
 
 # between two looks for a create whose answer was lost
 LOOK_AGAIN_SECONDS = 2.0

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any, Literal, cast
 
 from app.delivery.mapping import TAILED, Digest, Identity, bare_digest, tailed
+from app.imaging.dicom_text import LONG_STRING_CHARACTERS, long_string
 from app.imaging.subjects import (
     AnimalSubject,
     DeidentifiedSubject,
@@ -11,9 +12,7 @@ from app.imaging.subjects import (
     StudyContext,
     Subject,
 )
-from app.imaging.wording import LONG_STRING_CHARACTERS, long_string
-from app.store.organizations import Identity as IdentityPolicy
-from app.store.organizations import PolicyFields
+from app.store.organizations import IdentityPolicy, PolicyFields
 from app.store.studies import Study
 
 SEXES: dict[str, Literal["M", "F", "O", ""]] = {"male": "M", "female": "F", "other": "O"}

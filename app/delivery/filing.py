@@ -25,8 +25,7 @@ from app.store.exam_events import record_event
 from app.store.exams import Exam
 from app.store.filings import RULES, Filing, filing_of, next_filing
 from app.store.links import Link, confirmed_links
-from app.store.organizations import Identity as IdentityPolicy
-from app.store.organizations import Organization, Policy, PolicyFields
+from app.store.organizations import IdentityPolicy, Organization, Policy, PolicyFields
 from app.store.subjects import Mode
 
 log = structlog.get_logger(__name__)

@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import LocalTrouble
 from app.faultpoints import fault_point
-from app.gate import Held
 from app.resources import Resources
 from app.states import Reason
 from app.store.holds import HoldKind, renew_hold
+from app.upstreams.gate import Held
 
 # how often holds are checked for one request before the host is taken to be too slow for it
 CHECKS = 5

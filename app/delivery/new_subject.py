@@ -27,7 +27,6 @@ from app.delivery.mapping import Plan as SubjectPlan
 from app.delivery.names import normal
 from app.delivery.outcome import NeedsPerson, listed_but_absent
 from app.delivery.work import Work
-from app.gate import Held
 from app.resources import Resources
 from app.states import Reason, Step
 from app.store.audit import audit
@@ -47,6 +46,7 @@ from app.store.subjects import (
     lock_identity,
     same_identifier,
 )
+from app.upstreams.gate import Held
 
 MAX_SEARCH_CHARACTERS = 255
 

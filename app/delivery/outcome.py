@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.errors import Forbidden, LocalTrouble, LookFirst, SlowDown, SonobridgeError, TryLater
-from app.gate import THROTTLE_BASE_SECONDS, Held, backoff
 from app.states import ExamState, Reason, Step
+from app.upstreams.gate import THROTTLE_BASE_SECONDS, Held, backoff
 
 # between two tries on a host in trouble: the first wait and the longest
 LOCAL_SECONDS = 15.0
@@ -94,7 +94,7 @@ def decide(
     """What an error of one step means for its exam.
 
     `attempts` and `counts` are what was counted at this step before this error. What the account as a whole does (pause, breaker) is
-    decided where it is called (`app.gate`, which turns refused credentials into `Held`).
+    decided where it is called (`app.upstreams.gate`, which turns refused credentials into `Held`).
     """
     seen = counts or {}
     retry = partial(Wait, code=error.code, message=error.message)

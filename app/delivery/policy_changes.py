@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from app.store.organizations import BurnedIn, Identity, Images, PolicyFields
+from app.store.organizations import BurnedIn, IdentityPolicy, Images, PolicyFields
 
 # who the exam is filed as; decided at match, and unlike the rest it names or hides a person
 OF_SUBJECT = ("identity", "keep_birth_date")
@@ -53,7 +53,7 @@ def redo(begun: PolicyFields, now: PolicyFields, *, matched: bool, sent: bool) -
 def is_stricter(policy: PolicyFields, than: PolicyFields) -> bool:
     """Whether a policy hides something that the other one shows."""
     return (
-        (policy.identity == Identity.DEIDENTIFIED and than.identity != Identity.DEIDENTIFIED)
+        (policy.identity == IdentityPolicy.DEIDENTIFIED and than.identity != IdentityPolicy.DEIDENTIFIED)
         or (than.keep_birth_date and not policy.keep_birth_date)
         or HIDING.index(BurnedIn(policy.burned_in)) > HIDING.index(BurnedIn(than.burned_in))
         or any(mask not in than.masks for mask in policy.masks)

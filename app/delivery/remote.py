@@ -13,11 +13,11 @@ from app.delivery.new_subject import replace_subject
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.work import Work
 from app.errors import NotThere
-from app.gate import Held
 from app.states import Reason, Step
 from app.store.base import clock, now
 from app.store.studies import Study
 from app.store.subjects import Subject, SubjectKind
+from app.upstreams.gate import Held
 
 PATIENT_ARCHIVED = "patient_archived"
 # a record that is gone in all but name, or hidden from every list; Aurabox documents "active" and "deidentified"

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.crypto import CannotUnseal
+from app.config.sealing import CannotUnseal
 from app.delivery.filing import policy_of
 from app.delivery.outcome import (
     FORBIDDEN,
@@ -24,27 +24,28 @@ from app.delivery.outcome import (
     Wait,
     decide,
 )
-from app.delivery.steps import STEPS, following
+from app.delivery.pipeline import STEPS, following
 from app.delivery.work import LeaseLost, Work, heartbeat
 from app.errors import Forbidden, LocalTrouble, NotAllowed, SonobridgeError, upstream_words
 from app.faultpoints import fault_point
-from app.metrics import attempts as attempts_metric
-from app.metrics import steps as steps_metric
+from app.observing.metrics import attempts as attempts_metric
+from app.observing.metrics import steps as steps_metric
+from app.observing.tracing import span
 from app.resources import Resources
 from app.states import UNREADABLE, ExamState, Reason, Step
 from app.store.audit import audit
 from app.store.base import clock, in_seconds
 from app.store.captures import captures_of
 from app.store.exam_events import record_event
-from app.store.exams import Exam, claim_exam, has_room, move
+from app.store.exam_leases import has_room, lease_exam
+from app.store.exams import Exam, move
 from app.store.studies import Study
-from app.tracing import span
 
 log = structlog.get_logger(__name__)
 
 # A job ends after the step in which this is over and goes on as a new one, so that deploys need not wait for it.
 BUDGET_SECONDS = 60.0
-RELEASE_TRIES = 5
+GIVE_BACK_TRIES = 5
 # A host's own trouble is over, or another host has the exam, long before: so often at one step, it is the exam.
 GIVE_BACKS_TO_FAIL = 20
 
@@ -52,7 +53,7 @@ GIVE_BACKS_TO_FAIL = 20
 async def run_exam(resources: Resources, exam_id: UUID) -> bool:
     """Work on this exam if it is due and free. Never raises for the exam's own troubles; True when it was ours."""
     async with resources.sessions.begin() as session:
-        claimed = await claim_exam(
+        claimed = await lease_exam(
             session,
             exam_id,
             owner=resources.worker_id,
@@ -161,7 +162,7 @@ def _our_mistake(step: Step, error: Exception) -> Rest:
 def _cannot_unseal(work: Work, error: CannotUnseal) -> Wait:
     """It waits, and whatever else shares the link or the organisation whose value it is; the account is not paused.
 
-    An account whose own credentials can't be opened is paused where it is called (`app.gate`).
+    An account whose own credentials can't be opened is paused where it is called (`app.upstreams.gate`).
     """
     log.warning("cannot_unseal", blame=str(error.blame))
     seconds = work.resources.settings.credentials_probe_seconds * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
@@ -193,7 +194,7 @@ async def record(work: Work, step: Step, outcome: Outcome, *, stop: bool = False
         else:
             await _record_rest(session, exam, outcome)
         if going is None:
-            work.released = True
+            work.given_back = True
             exam.lease_owner = exam.lease_until = None
         epoch = exam.lease_epoch
         state = exam.state
@@ -308,7 +309,7 @@ async def _give_back(work: Work) -> None:
 
     When it can't be returned the lease runs out and the sweep finds it.
     """
-    for tried in range(RELEASE_TRIES):
+    for tried in range(GIVE_BACK_TRIES):
         try:
             async with work.tx() as (session, exam):
                 await _queue_again(

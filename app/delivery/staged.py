@@ -7,8 +7,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.delivery.work import Work
+from app.infrastructure.staging import CAPTURE_PREFIX
 from app.resources import Resources
-from app.staging import CAPTURE_PREFIX
 from app.store.captures import Capture
 from app.store.exams import Exam
 from app.store.instances import (

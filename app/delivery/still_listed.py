@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from app.delivery.outcome import Outcome, Rest, Wait
 from app.delivery.work import Work
-from app.gate import backoff
 from app.states import ExamState, Reason
 from app.store.base import clock
 from app.store.exams import Exam
 from app.store.links import Link, confirmed_links
+from app.upstreams.gate import backoff
 
 # a list longer than this proves nothing by what is not on its first pages
 MAX_LOOK_PAGES = 50

@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.delivery.holds import Hold, Holds, LeaseLost, steady_clock
 from app.errors import LookFirst
 from app.faultpoints import EFFECTS, fault_point
-from app.gate import calling
 from app.resources import Resources
 from app.store.exams import Exam
 from app.store.holds import HoldKind, is_held
+from app.upstreams.gate import calling
 
 __all__ = ["LeaseLost", "Work", "heartbeat"]
 
@@ -32,7 +32,7 @@ class Work:
     exam_id: UUID
     epoch: int
     # set when what the exam came to is written: from then on the lease is nobody's to renew
-    released: bool = False
+    given_back: bool = False
     holds: Holds = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -109,10 +109,10 @@ async def heartbeat(work: Work) -> AsyncIterator[None]:
         term = work.resources.settings.lease_seconds
         while True:
             await asyncio.sleep(term / 3)
-            if work.released:
+            if work.given_back:
                 return
             try:
-                ours = await work.renew() or work.released
+                ours = await work.renew() or work.given_back
             except (SQLAlchemyError, OSError) as error:
                 if ended:
                     # the cancellation came out as trouble with the connection it broke

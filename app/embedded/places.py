@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Account:
+class OsUser:
     """As whom PostgreSQL runs; `switch` says whether that is somebody else than we are."""
 
     uid: int
@@ -39,10 +39,10 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.switch else {}
 
 
-def server_account() -> Account:
+def server_account() -> OsUser:
     """Ourselves, or for root the system user, made on first use. Raises EmbeddedError."""
     if os.geteuid() != 0:
-        return Account(uid=os.geteuid(), gid=os.getegid(), switch=False)
+        return OsUser(uid=os.geteuid(), gid=os.getegid(), switch=False)
     entry = _user(SYSTEM_USER)
     if entry is None:
         command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"]
@@ -56,7 +56,7 @@ def server_account() -> Account:
             f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} could not be made.",
             remedy="Run Sonobridge as an ordinary user, or set DATABASE_URL.",
         )
-    return Account(uid=entry.pw_uid, gid=entry.pw_gid, switch=True)
+    return OsUser(uid=entry.pw_uid, gid=entry.pw_gid, switch=True)
 
 
 def own_folder(path: Path) -> Path:
@@ -96,7 +96,7 @@ def other_user(path: Path) -> EmbeddedError:
     )
 
 
-def let_through(target: Path, account: Account) -> None:
+def let_through(target: Path, account: OsUser) -> None:
     """Lets another account reach `target` through the folders above it; nothing more than passing through.
 
     A folder that is ours alone is opened for the account's group; one that others share for everybody.
@@ -121,7 +121,7 @@ def let_through(target: Path, account: Account) -> None:
             ) from error
 
 
-def let_run(program: Path, account: Account) -> None:
+def let_run(program: Path, account: OsUser) -> None:
     """Makes sure another account can run one of the wheel's programs, whatever mask it was installed under."""
     if not account.switch:
         return
@@ -135,7 +135,7 @@ def let_run(program: Path, account: Account) -> None:
                 path.chmod(stat.S_IMODE(wanted))
 
 
-def socket_folder(home: Path, name: str, account: Account) -> Path:
+def socket_folder(home: Path, name: str, account: OsUser) -> Path:
     """Where a server's socket lies: in its own folder, or, if that path is too long, in a short private one."""
     if len(os.fsencode(home / name)) <= SOCKET_PATH_BYTES and _is_plain(home):
         return home

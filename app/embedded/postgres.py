@@ -80,7 +80,7 @@ def stop(home: Path) -> None:
     places.forget_socket_folder(home, sockets)
 
 
-def _launch(home: Path, account: places.Account) -> None:
+def _launch(home: Path, account: places.OsUser) -> None:
     """Starts the server. Waits for the helpers of one that was killed: they hold its memory for a moment yet."""
     server_log = home / "server.log"
     if server_log.exists() and server_log.stat().st_size > LOG_BYTES:
@@ -106,7 +106,7 @@ def _launch(home: Path, account: places.Account) -> None:
             return
 
 
-def _check_origin(home: Path, account: places.Account) -> None:
+def _check_origin(home: Path, account: places.OsUser) -> None:
     """Refuses a cluster that another version made or another user runs."""
     try:
         if home.exists() and home.stat().st_uid != account.uid:
@@ -121,7 +121,7 @@ def _check_origin(home: Path, account: places.Account) -> None:
         )
 
 
-def _make_cluster(home: Path, account: places.Account) -> None:
+def _make_cluster(home: Path, account: places.OsUser) -> None:
     """Makes the cluster and our database beside its final place, so that a half-made one is never taken for real."""
     for leftover in home.parent.glob(f"{home.name}.new-*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -148,7 +148,7 @@ def _make_cluster(home: Path, account: places.Account) -> None:
     draft.replace(home)
 
 
-def _write_configuration(home: Path, account: places.Account, *, sockets: Path, durable: bool) -> None:
+def _write_configuration(home: Path, account: places.OsUser, *, sockets: Path, durable: bool) -> None:
     """What differs from PostgreSQL's defaults. Its log holds no statement and no value: they may be a patient's."""
     switch = "on" if durable else "off"
     settings = {
@@ -221,7 +221,7 @@ def _program(name: str) -> Path:
     return Path(spec.origin).parent / f"pginstall{VERSION}" / "bin" / name
 
 
-def _run(name: str, *arguments: object, account: places.Account, given: str = "") -> None:
+def _run(name: str, *arguments: object, account: places.OsUser, given: str = "") -> None:
     """Runs one of PostgreSQL's programs to its end.
 
     Its output goes to a file: the server inherits the descriptor, so that reading a pipe to its end would wait for

@@ -39,7 +39,7 @@ def start(home: Path) -> str:
     note = home / "socket"
     process = _running(home)
     if process is None:
-        account = places.Account(uid=os.geteuid(), gid=os.getegid(), switch=False)
+        account = places.OsUser(uid=os.geteuid(), gid=os.getegid(), switch=False)
         path = places.socket_folder(home, SOCKET_NAME, account) / SOCKET_NAME
         note.write_text(str(path), encoding="utf-8")
         _launch(home, path)

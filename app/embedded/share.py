@@ -29,7 +29,7 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Hold:
+class FolderLock:
     """One user's claim on a running server, until `release`."""
 
     server: Server
@@ -47,14 +47,14 @@ class Hold:
                 os.close(self.users)
 
 
-def hold(server: Server, locks: Path) -> Hold:
+def hold(server: Server, locks: Path) -> FolderLock:
     """Joins the users of a server, starting it first if it does not run. Raises EmbeddedError."""
     locks.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _door(locks, server.name):
         users = _open(locks / f"{server.name}.users")
         try:
             fcntl.flock(users, fcntl.LOCK_SH)
-            return Hold(server=server, url=server.start(), locks=locks, users=users)
+            return FolderLock(server=server, url=server.start(), locks=locks, users=users)
         except BaseException:
             if _is_last(users):
                 server.stop()

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import structlog
 
+from app.config.settings import Settings
 from app.embedded import places, postgres, redis
-from app.embedded.share import Hold, Server, hold
-from app.settings import Settings
+from app.embedded.share import FolderLock, Server, hold
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Stores:
 class HeldStores:
     """Embedded servers in use by this process, until `release`. A URL is None for a server not asked for."""
 
-    holds: tuple[Hold, ...]
+    holds: tuple[FolderLock, ...]
     database_url: str | None
     redis_url: str | None
 
@@ -73,7 +73,7 @@ def hold_stores(
         ),
     }
     wanted = {"postgres": want_postgres, "redis": want_redis}
-    holds: dict[str, Hold] = {}
+    holds: dict[str, FolderLock] = {}
     try:
         for name, server in servers.items():
             if wanted[name]:

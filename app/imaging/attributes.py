@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from app.imaging.allowlists import assert_allowed
+from app.imaging.dicom_text import clean, long_string, person_name, short_string
 from app.imaging.subjects import (
     STUDY_DESCRIPTION,
     AnimalSubject,
@@ -19,7 +20,6 @@ from app.imaging.subjects import (
     StudyContext,
     Subject,
 )
-from app.imaging.wording import clean, long_string, person_name, short_string
 
 NO_CALIBRATION = "No calibration from the source: measurements are in pixels."
 DEIDENTIFICATION_METHOD = "Sonobridge: only attributes of an allow-list are written"

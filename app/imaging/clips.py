@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from app.imaging.attributes import describe, seal
+from app.imaging.dicom_text import decimal_string
 from app.imaging.errors import CaptureProblem
 from app.imaging.h264 import coded_pictures, fits_high_profile, remux, transcode
 from app.imaging.limits import MAX_ITEM_BYTES
@@ -37,7 +38,6 @@ from app.imaging.video import (
     turned_aspect,
     upright_picture,
 )
-from app.imaging.wording import decimal_string
 from app.imaging.writer import (
     JPEG_BASELINE,
     MPEG4_HIGH_41,

@@ -20,6 +20,7 @@ from app.imaging.decoding import (
     decode_jpeg,
     decode_png,
 )
+from app.imaging.dicom_text import decimal_string
 from app.imaging.entropy import SEQUENTIAL, whole
 from app.imaging.errors import CaptureProblem
 from app.imaging.jpeg import Jpeg, read_jpeg
@@ -35,7 +36,6 @@ from app.imaging.subjects import (
     Subject,
     plan_object,
 )
-from app.imaging.wording import decimal_string
 from app.imaging.writer import (
     EXPLICIT_LITTLE_ENDIAN,
     JPEG_BASELINE,

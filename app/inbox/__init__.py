@@ -1,1 +1,1 @@
-"""How exam requests become known: the webhook's claims, the poll, a person's import; and the sweep."""
+"""How exam requests become known: the webhook's claims, the poll, a person's import; and what Aurabox lacks of them."""

@@ -13,12 +13,12 @@ from sqlalchemy import select
 
 from app.clients.clarius import NotificationRecord
 from app.errors import SonobridgeError
-from app.gate import calling
 from app.resources import Resources
 from app.states import ExamState, Reason
 from app.store.exams import Exam
 from app.store.organizations import Organization
 from app.store.runs import begin_run, end_run, try_again
+from app.upstreams.gate import calling
 
 RUN_NAME = "gaps"
 DAY_SECONDS = 24 * 3600.0

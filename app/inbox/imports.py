@@ -3,12 +3,12 @@
 from uuid import UUID
 
 from app.errors import SonobridgeError
-from app.gate import asking
 from app.inbox.reconcile import MAX_PAGES, take_in
 from app.resources import Resources
 from app.states import Source
 from app.store.audit import audit
 from app.store.exams import Exam, find_exam
+from app.upstreams.gate import asking
 
 
 class NotListed(SonobridgeError):

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clients.record import Moment
 from app.faultpoints import fault_point
-from app.logs import current_request_id
+from app.observing.logs import current_request_id
 from app.resources import Resources
 from app.states import ExamState, Reason, Source, Step
 from app.store.base import now
@@ -62,7 +62,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Receipt:
+class Acknowledgement:
     """What became of a claim; `ring` names the exam to wake a worker for, if there is anything to do.
 
     `made`: the request was not known before.
@@ -73,7 +73,7 @@ class Receipt:
     made: bool = False
 
 
-async def receive(resources: Resources, claim: Notification) -> Receipt:
+async def receive(resources: Resources, claim: Notification) -> Acknowledgement:
     """Commit the claim, then ring. Raises the database's errors: nothing was promised then."""
     customer = await resources.hash_customer(claim.customer_id)
     async with _place(resources) as place, resources.sessions() as session:
@@ -112,12 +112,14 @@ async def _place(resources: Resources) -> AsyncIterator[_Place]:
             resources.room.give_back()
 
 
-async def _insert(session: AsyncSession, claim: Notification, customer: bytes, *, place: _Place) -> Receipt:
+async def _insert(
+    session: AsyncSession, claim: Notification, customer: bytes, *, place: _Place
+) -> Acknowledgement:
     linked = bool(await confirmed_links(session, [customer]))
     exam = await find_exam(session, claim.request_uuid, lock=True)
     if exam is None:
         if not linked and not await place.take(session):
-            return Receipt(Verdict.FULL)
+            return Acknowledgement(Verdict.FULL)
         made = await insert_exam(session, claim, linked=linked)
         if made:
             await _keep_claim(session, made, claim, customer, linked=linked)
@@ -131,12 +133,12 @@ async def _insert(session: AsyncSession, claim: Notification, customer: bytes, *
 
 async def _beside(
     session: AsyncSession, exam: Exam, claim: Notification, customer: bytes, *, linked: bool
-) -> Receipt:
+) -> Acknowledgement:
     """A request we know of already: once verified a duplicate, before that perhaps another customer's claim."""
     if exam.verified_at is not None or exam.released_at is not None:
-        return Receipt(Verdict.DUPLICATE)
+        return Acknowledgement(Verdict.DUPLICATE)
     if not await _keep_claim(session, exam.id, claim, customer, linked=linked):
-        return Receipt(Verdict.DUPLICATE)
+        return Acknowledgement(Verdict.DUPLICATE)
     # A claim settles nothing: whatever the earlier one came to, this one is checked in its own right.
     if exam.state == ExamState.UNVERIFIED:
         await move(
@@ -202,8 +204,8 @@ async def _keep_claim(
     )
 
 
-async def _accepted(session: AsyncSession, exam_id: UUID, *, ring: bool, epoch: int = 0) -> Receipt:
+async def _accepted(session: AsyncSession, exam_id: UUID, *, ring: bool, epoch: int = 0) -> Acknowledgement:
     if not ring:
-        return Receipt(Verdict.ACCEPTED)
+        return Acknowledgement(Verdict.ACCEPTED)
     await session.execute(func.pg_notify(WAKE_CHANNEL, "exam").select())
-    return Receipt(Verdict.ACCEPTED, ring=(exam_id, epoch))
+    return Acknowledgement(Verdict.ACCEPTED, ring=(exam_id, epoch))

@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clients.clarius import ExamNotice
 from app.faultpoints import fault_point
-from app.gate import calling
 from app.inbox.reading import RUN, Reading, ReadingUnderWay, Stretch, open_reading, pages_of
 from app.inbox.receive import Notification, insert_exam
 from app.resources import Resources
@@ -26,6 +25,7 @@ from app.store.claims import end_claims
 from app.store.exams import Exam, lock_exams, move, settle_verified
 from app.store.links import confirmed_links
 from app.store.runs import end_run
+from app.upstreams.gate import calling
 
 log = structlog.get_logger(__name__)
 

@@ -1,1 +1,1 @@
-"""The tables. One file holds one table and the few queries on it, as functions that take a session."""
+"""The tables. A file holds one table and its queries, or one question over several; all are functions of a session."""

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.states import LinkState
 from app.store.base import Base, Constant, Leased, in_seconds, now
 
+HINT_CHARACTERS = 4
 IN_FORCE = (LinkState.PENDING, LinkState.CONFIRMED)
 
 
@@ -136,3 +137,8 @@ async def end_links_of(session: AsyncSession, organization_id: UUID) -> None:
             lease_epoch=Link.lease_epoch + 1,
         )
     )
+
+
+def hint_of(token: str) -> str:
+    """The part of a token that may be shown."""
+    return token[-HINT_CHARACTERS:]

@@ -16,7 +16,7 @@ from app.store.base import Base, in_seconds, now
 SECRET_BYTES = 32
 
 
-class LinkKind(StrEnum):
+class OneTimeLinkKind(StrEnum):
     """What opening the link lets a person do: accept an invitation, or choose a new password."""
 
     INVITATION = "invitation"
@@ -44,7 +44,9 @@ def hash_token(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-async def make_one_time_link(session: AsyncSession, kind: LinkKind, user_id: UUID, *, seconds: float) -> str:
+async def make_one_time_link(
+    session: AsyncSession, kind: OneTimeLinkKind, user_id: UUID, *, seconds: float
+) -> str:
     """A new link's token; earlier ones of this kind for this user end."""
     await end_one_time_links(session, kind, user_id)
     token = secrets.token_urlsafe(SECRET_BYTES)
@@ -54,7 +56,7 @@ async def make_one_time_link(session: AsyncSession, kind: LinkKind, user_id: UUI
     return token
 
 
-async def find_one_time_link(session: AsyncSession, kind: LinkKind, token: str) -> OneTimeLink | None:
+async def find_one_time_link(session: AsyncSession, kind: OneTimeLinkKind, token: str) -> OneTimeLink | None:
     """The link of this token if it still works; used, ended and expired ones are not found."""
     return (
         await session.scalars(
@@ -69,7 +71,7 @@ async def find_one_time_link(session: AsyncSession, kind: LinkKind, token: str) 
     ).one_or_none()
 
 
-async def use_one_time_link(session: AsyncSession, kind: LinkKind, token: str) -> UUID | None:
+async def use_one_time_link(session: AsyncSession, kind: OneTimeLinkKind, token: str) -> UUID | None:
     """Use the link up; the user it is for, or None. Of two at one moment, one gets the user."""
     used = await session.execute(
         update(OneTimeLink)
@@ -86,7 +88,7 @@ async def use_one_time_link(session: AsyncSession, kind: LinkKind, token: str) -
     return used.scalar_one_or_none()
 
 
-async def end_one_time_links(session: AsyncSession, kind: LinkKind, user_id: UUID) -> None:
+async def end_one_time_links(session: AsyncSession, kind: OneTimeLinkKind, user_id: UUID) -> None:
     """None of this user's links of this kind works any more."""
     await session.execute(
         update(OneTimeLink)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.store.base import Base, now
 
 
-class Identity(StrEnum):
+class IdentityPolicy(StrEnum):
     """Whether patients are named in Aurabox."""
 
     IDENTIFIED = "identified"
@@ -82,7 +82,7 @@ class Corrections(StrEnum):
 class PolicyFields:
     """By what rules exams are filed and images made: the columns that an organisation and its policies share."""
 
-    identity: Mapped[str] = mapped_column(default=Identity.IDENTIFIED)
+    identity: Mapped[str] = mapped_column(default=IdentityPolicy.IDENTIFIED)
     incomplete: Mapped[str] = mapped_column(default=Incomplete.CASE)
     animals: Mapped[str] = mapped_column(default=Animals.CASE)
     match_existing: Mapped[str] = mapped_column(default=MatchExisting.EXACT)

@@ -12,7 +12,9 @@ from app.states import UNREADABLE, ExamState, Reason
 from app.store.alerts import Alert, alerts_in_force
 from app.store.base import in_seconds, now
 from app.store.claims import last_claim_at
-from app.store.exams import DUE, EXPIRED, Exam
+from app.store.exam_leases import DUE
+from app.store.exam_waiting import EXPIRED
+from app.store.exams import Exam
 from app.store.organizations import Organization
 from app.store.runs import Run
 from app.store.upstreams import Upstream

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.states import ExamState, Reason
 from app.store.base import in_seconds
 from app.store.claims import Claim
-from app.store.exams import EXPIRED, Exam, count_unsettled, expire_waiting, in_lock_order, queue_waiting
+from app.store.exam_waiting import EXPIRED, count_unsettled, expire_waiting, queue_waiting
+from app.store.exams import Exam, in_lock_order
 from app.store.runs import Run, begin_run, end_run
 
 COUNTED = "unsettled"

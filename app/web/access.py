@@ -6,9 +6,9 @@ import time
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.logs import bind_request_id
-from app.metrics import http_requests
-from app.tracing import span
+from app.observing.logs import bind_request_id
+from app.observing.metrics import http_requests
+from app.observing.tracing import span
 
 log = structlog.get_logger(__name__)
 

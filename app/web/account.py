@@ -9,11 +9,11 @@ from fastapi.responses import Response
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.linking import list_links, unlink
-from app.accounts.sessions import Person
-from app.accounts.signing_in import WrongCredentials, change_password, end_one_session
-from app.accounts.throttling import TooManyAttempts
 from app.errors import Misuse
+from app.linking.links import list_links, unlink
+from app.people.sessions import Person
+from app.people.signing_in import WrongCredentials, change_password, end_one_session
+from app.people.throttling import TooManyAttempts
 from app.resources import Resources
 from app.store.browser_sessions import living_browser_sessions
 from app.store.exams import Exam
@@ -24,7 +24,7 @@ from app.web.connect import FROM_CLARIUS
 from app.web.dependencies import ResourcesDep
 from app.web.login import too_many
 from app.web.rendering import PageError, render, see_other
-from app.web.wording import exam_words, link_words
+from app.web.words import exam_words, link_words
 
 RECENT_EXAMS = 25
 GONE = PageError(

@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import Depends, Request, Response
 
-from app.accounts.sessions import Person, Visitor, find_person, new_cookie
+from app.people.sessions import Person, Visitor, find_person, new_cookie
 from app.resources import Resources
 from app.store.users import Role
 from app.web.dependencies import ResourcesDep

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from sqlalchemy import select, update
 
-from app.accounts.linking import LinkTaken, is_token, keep_token, start_link
-from app.accounts.sessions import Person, Visitor
+from app.linking.links import CustomerTaken, is_token, keep_token, start_link
+from app.people.sessions import Person, Visitor
 from app.resources import Resources
 from app.states import LinkState
 from app.store.browser_sessions import BrowserSession
@@ -119,7 +119,7 @@ async def link_account(
             actor=person.user.email,
             address=visitor.address,
         )
-    except LinkTaken:
+    except CustomerTaken:
         await _settle(resources, visitor, person, link_id=None)
         raise TAKEN from None
     await _settle(resources, visitor, person, link_id=link.id)

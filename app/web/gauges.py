@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.metrics import own_families
+from app.observing.metrics import own_families
 from app.resources import Resources
 from app.store.overview import Overview, read_overview
 from app.store.process_metrics import ProcessMetrics, all_samples

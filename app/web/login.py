@@ -5,9 +5,9 @@ import re
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.accounts.sessions import Visitor, sign_out
-from app.accounts.signing_in import WrongCredentials, sign_in
-from app.accounts.throttling import TooManyAttempts
+from app.people.sessions import Visitor, sign_out
+from app.people.signing_in import WrongCredentials, sign_in
+from app.people.throttling import TooManyAttempts
 from app.resources import Resources
 from app.store.browser_sessions import known_browser_session
 from app.store.pending_connects import find_pending_connect

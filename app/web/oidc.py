@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.accounts.oidc import CALLBACK_PATH, SsoFailed, begin_sso, finish_sso
-from app.accounts.throttling import TooManyAttempts
+from app.people.single_sign_on import CALLBACK_PATH, SsoFailed, begin_sso, finish_sso
+from app.people.throttling import TooManyAttempts
 from app.web.browser import VisitorDep
 from app.web.dependencies import ResourcesDep
 from app.web.login import signed_in_answer, too_many

@@ -3,11 +3,11 @@
 from fastapi import APIRouter, BackgroundTasks, Request
 from fastapi.responses import Response
 
-from app.accounts.signing_in import EMAIL_CHARACTERS, LinkUsedUp, accept_link, ask_for_reset, open_link
-from app.accounts.throttling import TooManyAttempts, admit
 from app.errors import Misuse
+from app.people.signing_in import EMAIL_CHARACTERS, OneTimeLinkUsedUp, accept_link, ask_for_reset, open_link
+from app.people.throttling import TooManyAttempts, admit
 from app.resources import Resources
-from app.store.one_time_links import LinkKind
+from app.store.one_time_links import OneTimeLinkKind
 from app.web.browser import PERSON_IS_READ, CheckedForm, VisitorDep
 from app.web.dependencies import ResourcesDep
 from app.web.login import signed_in_answer, too_many
@@ -34,7 +34,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/invite/{token}", dependencies=[PERSON_IS_READ])
 async def invitation(request: Request, resources: ResourcesDep, token: str) -> Response:
     """Who is invited to what, and the form for a password. Looking does not use the invitation up."""
-    return await _page(request, resources, LinkKind.INVITATION, token)
+    return await _page(request, resources, OneTimeLinkKind.INVITATION, token)
 
 
 @router.post("/invite/{token}")
@@ -44,12 +44,12 @@ async def accept_invitation(
     """Accept: the password is set and the person signed in; a pending link stays with the browser."""
     try:
         cookie = await accept_link(
-            resources, LinkKind.INVITATION, token, password=form.get("password", ""), visitor=visitor
+            resources, OneTimeLinkKind.INVITATION, token, password=form.get("password", ""), visitor=visitor
         )
-    except LinkUsedUp:
+    except OneTimeLinkUsedUp:
         raise NO_INVITATION from None
     except Misuse as error:
-        return await _page(request, resources, LinkKind.INVITATION, token, problem=error.message)
+        return await _page(request, resources, OneTimeLinkKind.INVITATION, token, problem=error.message)
     return await signed_in_answer(resources, visitor, cookie)
 
 
@@ -84,7 +84,7 @@ async def ask(
 @router.get("/reset/{token}", dependencies=[PERSON_IS_READ])
 async def reset_page(request: Request, resources: ResourcesDep, token: str) -> Response:
     """The form for a new password."""
-    return await _page(request, resources, LinkKind.RESET, token)
+    return await _page(request, resources, OneTimeLinkKind.RESET, token)
 
 
 @router.post("/reset/{token}")
@@ -94,12 +94,12 @@ async def reset(
     """Set the new password, end all other sessions, sign in."""
     try:
         cookie = await accept_link(
-            resources, LinkKind.RESET, token, password=form.get("password", ""), visitor=visitor
+            resources, OneTimeLinkKind.RESET, token, password=form.get("password", ""), visitor=visitor
         )
-    except LinkUsedUp:
+    except OneTimeLinkUsedUp:
         raise NO_RESET from None
     except Misuse as error:
-        return await _page(request, resources, LinkKind.RESET, token, problem=error.message)
+        return await _page(request, resources, OneTimeLinkKind.RESET, token, problem=error.message)
     return await signed_in_answer(resources, visitor, cookie)
 
 
@@ -122,17 +122,17 @@ def _ask(
 
 
 async def _page(
-    request: Request, resources: Resources, kind: LinkKind, token: str, *, problem: str | None = None
+    request: Request, resources: Resources, kind: OneTimeLinkKind, token: str, *, problem: str | None = None
 ) -> Response:
     try:
         opened = await open_link(resources, kind, token)
-    except LinkUsedUp:
-        raise (NO_INVITATION if kind == LinkKind.INVITATION else NO_RESET) from None
+    except OneTimeLinkUsedUp:
+        raise (NO_INVITATION if kind == OneTimeLinkKind.INVITATION else NO_RESET) from None
     context = {
         "email": opened.user.email,
         "organization": opened.organization.name,
         "problem": problem,
         "sso": has_sso(request),
     }
-    template = "invite.html" if kind == LinkKind.INVITATION else "reset.html"
+    template = "invite.html" if kind == OneTimeLinkKind.INVITATION else "reset.html"
     return render(request, template, context, status=422 if problem else 200)

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from app.crypto import CannotUnseal
+from app.config.sealing import CannotUnseal
 from app.web.browser import SignInNeeded
 from app.web.problems import Problem, invalid_fields, problem_response
 from app.web.rendering import PageError, error_page, render, see_other

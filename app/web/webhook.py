@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.requests import ClientDisconnect
 
-from app.crypto import CannotUnseal
-from app.inbox.receive import COMMIT_SECONDS, Notification, Receipt, Verdict, receive
-from app.metrics import webhooks
+from app.config.sealing import CannotUnseal
+from app.inbox.receive import COMMIT_SECONDS, Acknowledgement, Notification, Verdict, receive
+from app.observing.metrics import webhooks
 from app.resources import Resources
 from app.web.dependencies import ResourcesDep
 from app.web.problems import Problem
@@ -85,7 +85,7 @@ async def _take(request: Request, resources: Resources) -> JSONResponse:
     return JSONResponse({"status": receipt.verdict, "request_uuid": str(claim.request_uuid)}, status_code=202)
 
 
-async def _receive(resources: Resources, claim: Notification) -> Receipt:
+async def _receive(resources: Resources, claim: Notification) -> Acknowledgement:
     """Store it; once more where the connection was what failed, for Clarius does not ask twice.
 
     After a failover the pool holds connections that are dead or read-only: the first to notice drops them all.

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 from playwright.async_api import Browser
 
-from app.settings import Settings
+from app.config.settings import Settings
 from tests.support.bridge import Bridge, open_bridge, settings_for
 from tests.support.browser.chromium import need_browser, open_chromium, skip_without_browser
 from tests.support.clarius import Sandbox

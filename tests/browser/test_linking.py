@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 from sqlalchemy import select
 
-from app.accounts.users import add_user, invite_user, reset_link
+from app.people.users import add_user, invite_user, reset_link
 from app.states import LinkState
 from app.store.links import Link
 from sandbox.faults import answer, hold

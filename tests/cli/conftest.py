@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import pytest
 
 from app.cli import main
+from app.config.settings import Settings
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from sandbox.server import Sandbox, SandboxThread
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select
 
-from app.accounts.organizations import add_organization
 from app.delivery.work import LeaseLost
+from app.organizations.changes import add_organization
 from app.resources import Resources
 from app.states import ExamState, Reason, Step
 from app.store.audit import AuditEvent

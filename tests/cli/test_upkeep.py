@@ -7,9 +7,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import select, text, update
 
-from app.accounts.sealing import sealed_columns
-from app.crypto import Sealer, new_key
-from app.inbox.retention import purge_when_due
+from app.config.sealing import Sealer, new_key
 from app.resources import Resources
 from app.states import ExamState, Step
 from app.store.audit import AuditEvent, audit
@@ -18,6 +16,8 @@ from app.store.captures import Capture
 from app.store.exams import Exam
 from app.store.organizations import Organization
 from app.store.workers import beat
+from app.upkeep.key_rotation import sealed_columns
+from app.upkeep.retention import purge_when_due
 from sandbox.server import Sandbox, SandboxThread
 from tests.cli.conftest import Cli
 from tests.support.exams import add_exam, reread

@@ -9,9 +9,9 @@ from app.clients.http import Credentials, Egress, Http, Limits
 from app.clients.media import Partial, Policy, download, partial
 from app.errors import (
     BadAnswer,
+    CaptureUrlExpired,
     DiskFull,
     GiveUp,
-    LinkExpired,
     LocalTrouble,
     Rejected,
     RenewCredentials,
@@ -140,7 +140,7 @@ async def test_without_a_strong_etag_there_is_nothing_to_resume(http, peer, tmp_
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 async def test_a_presigned_link_expires(http, peer, tmp_path, status):
     peer.answer(Reply(status, b"<Error>canary</Error>"))
-    with pytest.raises(LinkExpired) as caught:
+    with pytest.raises(CaptureUrlExpired) as caught:
         await download(http, f"{peer.url}/c?sig=canary", tmp_path / "c", cap=CAP)
     assert caught.value.status == status
     assert "canary" not in str(caught.value)
@@ -149,7 +149,13 @@ async def test_a_presigned_link_expires(http, peer, tmp_path, status):
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [(401, RenewCredentials), (403, LinkExpired), (404, LinkExpired), (410, LinkExpired), (429, SlowDown)],
+    [
+        (401, RenewCredentials),
+        (403, CaptureUrlExpired),
+        (404, CaptureUrlExpired),
+        (410, CaptureUrlExpired),
+        (429, SlowDown),
+    ],
 )
 async def test_a_link_on_clarius_own_origin_answers_for_the_key_and_the_exam(
     http, peer, tmp_path, status, expected
@@ -163,7 +169,7 @@ async def test_a_link_on_clarius_own_origin_answers_for_the_key_and_the_exam(
 async def test_the_storages_code_tells_a_link_that_ran_out_from_a_bad_request(http, peer, tmp_path):
     body = "<Error><Code>{}</Code><Message>canary {}</Message></Error>"
     peer.answer(Reply(400, body.format("ExpiredToken", peer.url).encode()))
-    with pytest.raises(LinkExpired) as expired:
+    with pytest.raises(CaptureUrlExpired) as expired:
         await download(http, f"{peer.url}/c?sig=canary", tmp_path / "c", cap=CAP)
     peer.answer(Reply(400, body.format("InvalidArgument", peer.url).encode()))
     with pytest.raises(Rejected) as wrong:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.settings import Settings
+from app.config.settings import Settings
 from app.states import ExamState
 from app.store.exams import Exam
 from tests.delivery.images.scene import TRANSPORTS, image_scene

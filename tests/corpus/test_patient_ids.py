@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.delivery.dicom_subject import dicom_subject, patient_id
 from app.delivery.mapping import Identity, keyed_digest
-from app.imaging.wording import LONG_STRING_CHARACTERS, long_string
+from app.imaging.dicom_text import LONG_STRING_CHARACTERS, long_string
 from app.store.organizations import Organization
 
 DIGEST = keyed_digest(b"an organisation's key")

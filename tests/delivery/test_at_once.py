@@ -12,16 +12,16 @@ import pytest
 from sqlalchemy import select, text
 
 from app.clients.aurabox import PatientFields
-from app.delivery.match import match
+from app.config.settings import Settings
 from app.delivery.outcome import Done, NeedsPerson, Outcome
-from app.delivery.study import study
+from app.delivery.steps.match import match
+from app.delivery.steps.study import study
 from app.delivery.work import Work
-from app.gate import Held
-from app.settings import Settings
 from app.states import Step
 from app.store.organizations import Organization
 from app.store.studies import Study
 from app.store.subjects import Subject, SubjectKind
+from app.upstreams.gate import Held
 from tests.support.bridge import Bridge, open_bridge, settings_for
 from tests.support.clarius import Sandbox
 from tests.support.exams import add_exam, hold, reread

@@ -10,17 +10,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import errors
 from app.clients.aurabox import CaseFields
+from app.config.settings import Settings
 from app.delivery.create import Creation, Made, create_once
 from app.delivery.outcome import NeedsPerson
 from app.delivery.work import LeaseLost, Work
-from app.gate import Held
-from app.settings import Settings
 from app.states import Reason, Step
 from app.store.base import in_seconds
 from app.store.creates import Create, CreateState, take_create
 from app.store.exam_events import record_event
 from app.store.exams import Exam
 from app.store.organizations import Organization
+from app.upstreams.gate import Held
 from sandbox import faults
 from tests.support.bridge import Bridge, open_bridge, settings_for
 from tests.support.clarius import Sandbox

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select, update
 
-from app.accounts.linking import exams_under_way, move_link, unlink
-from app.accounts.organizations import set_organization
+from app.config.settings import Settings
 from app.delivery.actions import decide, release_exam, retry_exam
 from app.errors import Misuse
-from app.settings import Settings
+from app.linking.links import exams_under_way, move_link, unlink
+from app.organizations.changes import set_organization
 from app.states import ExamState, Reason, Step
 from app.store.exams import Exam
 from app.store.links import Link

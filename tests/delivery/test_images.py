@@ -6,7 +6,7 @@ import io
 import pytest
 from PIL import Image
 
-from app.settings import Settings
+from app.config.settings import Settings
 from app.states import ExamState
 from app.store.exam_view import describe_exam
 from sandbox.exam_shapes import SHAPES

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.settings import Settings
+from app.config.settings import Settings
 from app.states import ExamState
 from sandbox import faults
 from sandbox.aurabox.state import Person, new_uuid

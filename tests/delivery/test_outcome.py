@@ -12,8 +12,8 @@ from app.delivery.outcome import (
     Wait,
     decide,
 )
-from app.gate import Held, backoff
 from app.states import ExamState, Reason
+from app.upstreams.gate import Held, backoff
 
 BASE, CAP = 5.0, 3600.0
 
@@ -24,7 +24,7 @@ def of(error, attempts=0):
 
 @pytest.mark.parametrize(
     "error",
-    [errors.TryLater, errors.LookFirst, errors.LinkExpired, errors.StillProcessing, errors.BadAnswer],
+    [errors.TryLater, errors.LookFirst, errors.CaptureUrlExpired, errors.StillProcessing, errors.BadAnswer],
 )
 def test_transient_and_ambiguous_are_tried_again_and_counted(error):
     outcome = of(error("later"))

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from app.accounts.organizations import set_organization
+from app.config.settings import Settings
 from app.delivery.actions import decide, retry_exam
-from app.settings import Settings
+from app.organizations.changes import set_organization
 from app.states import ExamState, Reason
 from app.store.audit import AuditEvent, find_events
 from app.store.exams import Exam

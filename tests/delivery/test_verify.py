@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from app.config.settings import Settings
 from app.delivery.actions import release_exam
-from app.settings import Settings
 from app.states import ExamState, Reason
 from tests.support.bridge import Bridge, open_bridge, settings_for
 from tests.support.clarius import Sandbox

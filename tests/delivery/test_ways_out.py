@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import update
 
 from app.clients.aurabox import PatientFields
+from app.config.settings import Settings
 from app.delivery.actions import decide, retry_exam
 from app.delivery.decisions import MENDED, OF_STUDIES, WAYS, Choice
 from app.delivery.possible import open_ways
 from app.errors import Misuse
 from app.imaging.uids import study_uid
-from app.settings import Settings
 from app.states import ExamState, Step
 from app.store.exams import Exam
 from sandbox import faults

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from app.clients.aurabox import PatientFields
+from app.config.settings import Settings
 from app.delivery.actions import decide, release_exam
 from app.errors import Misuse
-from app.settings import Settings
 from app.states import ExamState
 from sandbox import faults
 from tests.support.clinic import open_clinic

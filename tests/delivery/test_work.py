@@ -7,14 +7,15 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
+from app.config.settings import Settings
 from app.delivery.outcome import Done, GiveBack, Rest, Wait
 from app.delivery.runner import GIVE_BACKS_TO_FAIL, record, run_exam
 from app.delivery.work import LeaseLost, Work, heartbeat
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from app.states import ExamState, Reason, Step
 from app.store.base import in_seconds
-from app.store.exams import Exam, StaleMove, claim_exam, move
+from app.store.exam_leases import lease_exam
+from app.store.exams import Exam, StaleMove, move
 from tests.support.exams import add_exam, history, hold, reread
 from tests.support.linked import add_clinic
 from tests.support.wait import until
@@ -28,7 +29,7 @@ async def resources(settings: Settings) -> AsyncIterator[Resources]:
 
 async def claim(resources: Resources, exam: Exam, *, host: str = "here") -> bool:
     async with resources.sessions.begin() as session:
-        return await claim_exam(session, exam.id, owner="me", host=host, seconds=30) is not None
+        return await lease_exam(session, exam.id, owner="me", host=host, seconds=30) is not None
 
 
 async def test_one_lease_at_a_time(resources: Resources) -> None:
@@ -47,7 +48,7 @@ async def test_no_epoch_is_given_twice(resources: Resources) -> None:
         work = await hold(resources, exam)
         await record(work, Step.VERIFY, GiveBack(0.0))
         await time_goes_by(resources, exam, minutes=1)
-        claimed = await claim_exam(session, exam.id, owner="me", host="here", seconds=30)
+        claimed = await lease_exam(session, exam.id, owner="me", host="here", seconds=30)
     assert claimed is not None
     assert (work.epoch, claimed[0]) == (1, 2)
 

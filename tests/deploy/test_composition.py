@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from app.settings import load_settings
+from app.config.settings import load_settings
 
 COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
 # the innermost first: a default may hold another variable

@@ -7,9 +7,17 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.metrics import attempts, http_requests, own_samples, steps, transferred, upstream_calls, webhooks
+from app.config.settings import Settings
+from app.observing.metrics import (
+    attempts,
+    http_requests,
+    own_samples,
+    steps,
+    transferred,
+    upstream_calls,
+    webhooks,
+)
 from app.resources import open_resources
-from app.settings import Settings
 from app.store.base import now
 from app.store.process_metrics import ProcessMetrics
 from app.store.runs import Run

@@ -17,9 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
+from app.config.settings import Settings
 from app.embedded import EmbeddedError, embedded_stores, hold_stores
 from app.embedded.places import SYSTEM_USER
-from app.settings import Settings
 from tests.support.wait import until, until_sync
 
 ROOT = Path(__file__).parents[2]

@@ -13,9 +13,9 @@ from typing import Any
 import asyncpg
 from redis.asyncio import Redis
 
+from app.config.settings import Settings, asyncpg_dsn
 from app.embedded import EmbeddedError, embedded_stores
-from app.logs import configure_logging
-from app.settings import Settings, asyncpg_dsn
+from app.observing.logs import configure_logging
 
 
 def tell(report: dict[str, Any]) -> None:

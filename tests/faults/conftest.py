@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings
+from app.config.settings import Settings
 from tests.support.processes import Zygote, open_zygote
 from tests.support.rig import Rig, open_rig
 

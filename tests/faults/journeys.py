@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.accounts.linking import start_link
+from app.linking.links import start_link
 from app.states import ExamState
 from app.store.runs import last_run
 from sandbox import faults

@@ -9,16 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from app.accounts.alerts import conditions
-from app.accounts.aurabox_admin import on_team
-from app.accounts.organizations import remove_organization, set_organization
-from app.crypto import Sealer, new_key
+from app.config.sealing import Sealer, new_key
+from app.config.settings import Settings
+from app.consoles.aurabox import on_team
 from app.delivery.actions import retry_exam
-from app.doctor import check_organization, examine
 from app.errors import Misuse, RenewCredentials
-from app.gate import Held, calling
+from app.organizations.changes import remove_organization, set_organization
 from app.resources import Resources
-from app.settings import Settings
 from app.states import ExamState, Reason, Step
 from app.store.audit import AuditEvent
 from app.store.exams import Exam
@@ -26,6 +23,9 @@ from app.store.links import Link
 from app.store.organizations import Organization
 from app.store.overview import read_overview
 from app.store.upstreams import upstream
+from app.upkeep.alerts import conditions
+from app.upkeep.doctor import check_organization, examine
+from app.upstreams.gate import Held, calling
 from sandbox import faults
 from tests.delivery.images.scene import image_scene
 from tests.support.bridge import Bridge, open_bridge, settings_for

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 from sqlalchemy import select
 
-from app.accounts.linking import UnderWay, move_link, unlink
-from app.accounts.organizations import set_organization
+from app.config.settings import Settings
 from app.delivery.actions import decide
-from app.settings import Settings
+from app.linking.links import UnderWay, move_link, unlink
+from app.organizations.changes import set_organization
 from app.states import ExamState, Reason, Step
 from app.store.exams import Exam
 from app.store.links import Link

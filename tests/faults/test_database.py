@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from sqlalchemy import text
 
+from app.config.settings import Settings
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from app.states import ExamState
 from tests.support.bridge import Bridge, get, open_bridge, serving, settings_for, working
 from tests.support.clarius import Sandbox

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
 
+from app.config.settings import Settings
 from app.resources import open_resources
-from app.settings import Settings
 from app.states import ExamState
 from app.store.base import in_seconds
 from sandbox import faults

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from sqlalchemy import text
 
+from app.config.settings import Settings
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from app.states import ExamState
 from sandbox import faults
 from tests.support.bridge import Bridge, get, open_bridge, settings_for, working

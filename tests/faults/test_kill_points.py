@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from app.config.settings import Settings
 from app.faultpoints import EFFECTS, POINTS
-from app.settings import Settings
 from app.states import ExamState
 from tests.faults.journeys import (
     BUNDLED,

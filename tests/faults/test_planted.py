@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 from sqlalchemy import func, update
 
-from app.settings import Settings
+from app.config.settings import Settings
 from app.states import ExamState, Reason
 from app.store.base import in_seconds
 from app.store.captures import Capture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from app.settings import Settings
+from app.config.settings import Settings
 from app.states import ExamState
 from app.store.claims import Claim
 from app.store.exams import Exam

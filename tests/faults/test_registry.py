@@ -7,9 +7,9 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from app.config.settings import Settings
 from app.faultpoints import EFFECTS, POINTS
 from app.resources import open_resources
-from app.settings import Settings
 from app.states import ExamState, Reason, Step
 from app.store.base import in_seconds
 from app.store.creates import Create, CreateState
@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[2]
 FILES = [
     *sorted((ROOT / "app/delivery").glob("*.py")),
     ROOT / "app/inbox/reconcile.py",
-    ROOT / "app/accounts/confirm.py",
-    ROOT / "app/probes.py",
+    ROOT / "app/linking/confirm.py",
+    ROOT / "app/upstreams/probes.py",
 ]
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from app.accounts.organizations import set_organization
 from app.clients.aurabox import PatientFields
-from app.crypto import new_key
-from app.settings import Settings
+from app.config.sealing import new_key
+from app.config.settings import Settings
+from app.organizations.changes import set_organization
 from app.states import ExamState, Reason, Step
 from app.store.exam_events import timeline
 from app.store.upstreams import upstream

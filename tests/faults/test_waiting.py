@@ -2,8 +2,8 @@
 
 from sqlalchemy import select
 
-from app.accounts.organizations import set_organization
-from app.settings import Settings
+from app.config.settings import Settings
+from app.organizations.changes import set_organization
 from app.states import ExamState, Reason
 from app.store.base import in_seconds
 from app.store.upstreams import upstream

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.imaging import uids
+from app.imaging.dicom_text import long_string, person_name
 from app.imaging.sniff import sniff, sniff_bytes
 from app.imaging.subjects import US_IMAGE, US_MULTI_FRAME
-from app.imaging.wording import long_string, person_name
 from tests.imaging.samples import EXAM_UUID, KEY, clip, jpeg, png, scanner_dicom
 
 

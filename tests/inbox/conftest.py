@@ -1,11 +1,11 @@
-"""Resources on the test's stores, and ways to make customers known without a browser."""
+"""Resources on the test's stores."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
+from app.config.settings import Settings
 from app.resources import Resources, open_resources
-from app.settings import Settings
 
 
 @pytest.fixture

@@ -3,12 +3,13 @@
 import pytest
 from sqlalchemy import update
 
-from app.inbox.sweep import sweep
 from app.resources import Resources
 from app.states import Step
 from app.store.base import in_seconds
-from app.store.exams import Exam, claim_exam
+from app.store.exam_leases import lease_exam
+from app.store.exams import Exam
 from app.store.workers import Worker, beat
+from app.upkeep.sweep import sweep
 from tests.support.exams import add_exam, hold, reread
 
 
@@ -35,7 +36,7 @@ async def test_only_a_worker_that_is_known_to_have_ended_has_died(
 ) -> None:
     exam = await add_exam(resources, step=Step.FETCH)
     async with resources.sessions.begin() as session:
-        claimed = await claim_exam(session, exam.id, owner="elsewhere:7:x", host=resources.host, seconds=60)
+        claimed = await lease_exam(session, exam.id, owner="elsewhere:7:x", host=resources.host, seconds=60)
         await session.execute(update(Exam).values(lease_until=in_seconds(-1)))
     assert claimed is not None
     await owned_by(resources, "elsewhere:7:x", heard=heard)
@@ -74,7 +75,7 @@ async def test_a_suspect_runs_alone(resources: Resources) -> None:
 
     async def claims(exam: Exam, owner: str) -> bool:
         async with resources.sessions.begin() as session:
-            taken = await claim_exam(session, exam.id, owner=owner, host=resources.host, seconds=60)
+            taken = await lease_exam(session, exam.id, owner=owner, host=resources.host, seconds=60)
         return taken is not None
 
     assert await claims(plain, "a:1:x")

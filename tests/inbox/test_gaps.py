@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from app.config.settings import Settings
 from app.inbox.gaps import NOT_HERE, find_gaps
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from tests.support.bridge import settings_for
 from tests.support.clarius import Sandbox
 

@@ -8,18 +8,20 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select, text, update
 
-from app.accounts.linking import start_link
-from app.accounts.organizations import remove_organization
-from app.accounts.runner import run_link
 from app.clients.clarius import ExamNotice
-from app.delivery.verify import verify
+from app.config.settings import Settings
+from app.delivery.steps.verify import verify
 from app.errors import Misuse
 from app.inbox.reconcile import take_in
+from app.linking.links import start_link
+from app.linking.runner import run_link
+from app.organizations.changes import remove_organization
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from app.states import ExamState, LinkState, Reason, Step
 from app.store.claims import Claim
-from app.store.exams import Exam, forget_staging, wake_account
+from app.store.exam_staging import forget_staging
+from app.store.exam_waiting import wake_account
+from app.store.exams import Exam
 from app.store.links import Link
 from tests.support.bridge import settings_for
 from tests.support.clarius import Sandbox

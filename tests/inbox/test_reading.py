@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import func, select, update
 
 from app import errors
+from app.config.settings import Settings
 from app.inbox.gaps import find_gaps_when_due
 from app.inbox.reading import ReadingUnderWay
 from app.inbox.reconcile import reconcile, reconcile_when_due
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from app.store.exams import Exam
 from app.store.runs import Run, last_run
 from sandbox import faults

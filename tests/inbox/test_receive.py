@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import func, select
 
+from app.config.settings import Settings
 from app.inbox.receive import Notification, Verdict, receive
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from app.states import ExamState, Reason
 from app.store.claims import CLAIMS_PER_REQUEST, Claim
 from app.store.exams import Exam, find_exam, move, settle_verified

@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import select, text
 
 from app import errors
+from app.config.settings import Settings
 from app.inbox.receive import Notification, receive
 from app.inbox.reconcile import reconcile, reconcile_when_due, take_in
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from app.states import ExamState, Reason, Step
 from app.store.claims import open_claims
 from app.store.exams import Exam, find_exam, move

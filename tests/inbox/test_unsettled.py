@@ -7,18 +7,18 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 from sqlalchemy import Connection, event, text, update
 
-from app.accounts.alerts import conditions
+from app.config.settings import Settings
 from app.inbox.receive import Notification, Verdict, receive
-from app.inbox.retention import CLAIM_DAYS, purge
-from app.inbox.sweep import sweep
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from app.states import ExamState, Reason
 from app.store.base import in_seconds
 from app.store.claims import Claim
 from app.store.exams import Exam, find_exam
 from app.store.overview import read_overview
 from app.store.runs import begin_run, end_run
+from app.upkeep.alerts import conditions
+from app.upkeep.retention import CLAIM_DAYS, purge
+from app.upkeep.sweep import sweep
 from tests.inbox.test_receive import notice, row
 from tests.support.bridge import open_bridge, settings_for, working
 from tests.support.clarius import Sandbox

@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import Table
 
-from app.settings import asyncpg_dsn
+from app.config.settings import asyncpg_dsn
 from app.states import ExamState, LinkState, Reason, Source, Step
 from app.store.alerts import Alert
 from app.store.audit import AuditEvent
@@ -29,7 +29,7 @@ from app.store.filings import Filing
 from app.store.instances import CaptureInstance, Instance, InstanceState
 from app.store.links import Link
 from app.store.oidc_attempts import OidcAttempt
-from app.store.one_time_links import LinkKind, OneTimeLink, hash_token
+from app.store.one_time_links import OneTimeLink, OneTimeLinkKind, hash_token
 from app.store.organizations import Organization, Policy
 from app.store.pending_connects import PendingConnect
 from app.store.process_metrics import ProcessMetrics
@@ -167,7 +167,8 @@ class _Filling:
             OneTimeLink,
             SOME,
             lambda n: (
-                token | {"user_id": made.users[n], "token_hash": hash_token(str(n)), "kind": LinkKind.RESET}
+                token
+                | {"user_id": made.users[n], "token_hash": hash_token(str(n)), "kind": OneTimeLinkKind.RESET}
             ),
         )
         await self._copy(

@@ -21,14 +21,19 @@ from app.store import (
     captures,
     claims,
     creates,
+    credentials,
     exam_events,
+    exam_leases,
     exam_search,
+    exam_staging,
     exam_view,
+    exam_waiting,
     exams,
     filings,
     holds,
     image_counts,
     instances,
+    linked_exams,
     links,
     oidc_attempts,
     one_time_links,
@@ -36,7 +41,6 @@ from app.store import (
     overview,
     pending_connects,
     process_metrics,
-    release,
     runs,
     schema,
     secrets,
@@ -53,7 +57,7 @@ from app.store import (
 from app.store.creates import SENDING, Create, CreateState
 from app.store.exams import Exam
 from app.store.holds import HoldKind
-from app.store.one_time_links import LinkKind
+from app.store.one_time_links import OneTimeLinkKind
 from app.store.organizations import Organization
 from app.store.subjects import Keys, Mode
 from app.store.tokens import AdminToken
@@ -91,14 +95,20 @@ def _sessions(session: AsyncSession) -> async_sessionmaker[AsyncSession]:
     return async_sessionmaker(session.bind, join_transaction_mode="create_savepoint")
 
 
-async def _release_rest(session: AsyncSession, filled: Filled) -> None:
+async def _end_credentials(session: AsyncSession, filled: Filled) -> None:
+    user = await users.lock_user(session, filled.users[1])
+    assert user is not None
+    await credentials.end_credentials(session, user)
+
+
+async def _queue_rest(session: AsyncSession, filled: Filled) -> None:
     # as many as there are at once, so that there may be more
-    released = [(filled.exams[0], 0)] * release.AT_ONCE
-    await release.release_rest(
+    queued = [(filled.exams[0], 0)] * linked_exams.AT_ONCE
+    await linked_exams.queue_rest(
         _sessions(session),
         customer_hash=filled.hash(3),
         organization_id=filled.organizations[3],
-        released=released,
+        queued=queued,
     )
 
 
@@ -317,49 +327,65 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
         Sends(lambda s, w: exams.find_exam(s, w.exams[1])),
         Sends(lambda s, w: exams.find_exam(s, w.exams[1], lock=True)),
     ),
-    exams.count_unsettled: (Sends(lambda s, _: exams.count_unsettled(s, up_to=1000), "ix_exams_unsettled"),),
-    exams.expire_waiting: (
+    exam_waiting.count_unsettled: (
+        Sends(lambda s, _: exam_waiting.count_unsettled(s, up_to=1000), "ix_exams_unsettled"),
+    ),
+    exam_waiting.expire_waiting: (
         Sends(
-            lambda s, w: exams.expire_waiting(s, exams.in_lock_order(Exam.id.in_(w.exams[:3]))), "pk_exams"
+            lambda s, w: exam_waiting.expire_waiting(s, exams.in_lock_order(Exam.id.in_(w.exams[:3]))),
+            "pk_exams",
         ),
     ),
     exams.settle_verified: (Sends(_settle),),
-    exams.claim_exam: (
-        Sends(lambda s, w: exams.claim_exam(s, w.exam_like(0), owner="o", host=HOST, seconds=60), "pk_exams"),
+    exam_leases.lease_exam: (
+        Sends(
+            lambda s, w: exam_leases.lease_exam(s, w.exam_like(0), owner="o", host=HOST, seconds=60),
+            "pk_exams",
+        ),
     ),
-    exams.has_room: (
-        Sends(lambda s, w: exams.has_room(s, w.organizations[1], besides=w.exams[1]), "ix_exams_state"),
+    exam_leases.has_room: (
+        Sends(lambda s, w: exam_leases.has_room(s, w.organizations[1], besides=w.exams[1]), "ix_exams_state"),
     ),
     exams.lock_exams: (Sends(lambda s, w: exams.lock_exams(s, w.exams[:5])),),
-    exams.queue_waiting: (
+    exam_waiting.queue_waiting: (
         Sends(
-            lambda s, w: exams.queue_waiting(
+            lambda s, w: exam_waiting.queue_waiting(
                 s, exams.in_lock_order(Exam.id.in_(w.exams[2:4])), event="linked"
             ),
             "pk_exams",
         ),
     ),
-    exams.due_exams: (
-        Sends(lambda s, _: exams.due_exams(s, limit=50), "ix_exams_due"),
-        Sends(lambda s, _: exams.due_exams(s, limit=50, late_by=5, host=HOST), "ix_exams_due"),
+    exam_leases.due_exams: (
+        Sends(lambda s, _: exam_leases.due_exams(s, limit=50), "ix_exams_due"),
+        Sends(lambda s, _: exam_leases.due_exams(s, limit=50, late_by=5, host=HOST), "ix_exams_due"),
     ),
-    exams.expired_leases: (Sends(lambda s, _: exams.expired_leases(s, limit=50), "ix_exams_leased"),),
-    exams.wake_account: (
-        Sends(lambda s, _: exams.wake_account(s, "clarius"), "ix_exams_state"),
-        Sends(lambda s, w: exams.wake_account(s, f"aurabox:{w.organizations[2]}"), "ix_exams_state"),
+    exam_leases.expired_leases: (
+        Sends(lambda s, _: exam_leases.expired_leases(s, limit=50), "ix_exams_leased"),
     ),
-    exams.staging_hosts: (Sends(lambda s, _: exams.staging_hosts(s), "ix_exams_state"),),
-    exams.forget_staging: (Sends(lambda s, _: exams.forget_staging(s, HOST), "ix_exams_state"),),
-    exams.count_customer: (Sends(lambda s, w: exams.count_customer(s, w.hash(3), w.organizations[1])),),
-    exams.count_customers: (
-        Sends(lambda s, w: exams.count_customers(s, [w.hash(3), w.hash(4)]), "ix_exams_customer_hash"),
+    exam_waiting.wake_account: (
+        Sends(lambda s, _: exam_waiting.wake_account(s, "clarius"), "ix_exams_state"),
+        Sends(lambda s, w: exam_waiting.wake_account(s, f"aurabox:{w.organizations[2]}"), "ix_exams_state"),
     ),
-    exams.wake_customer: (Sends(lambda s, w: exams.wake_customer(s, w.hash(3), w.organizations[1])),),
+    exam_staging.staging_hosts: (Sends(lambda s, _: exam_staging.staging_hosts(s), "ix_exams_state"),),
+    exam_staging.forget_staging: (
+        Sends(lambda s, _: exam_staging.forget_staging(s, HOST), "ix_exams_state"),
+    ),
+    exam_waiting.count_customer: (
+        Sends(lambda s, w: exam_waiting.count_customer(s, w.hash(3), w.organizations[1])),
+    ),
+    exam_waiting.count_customers: (
+        Sends(lambda s, w: exam_waiting.count_customers(s, [w.hash(3), w.hash(4)]), "ix_exams_customer_hash"),
+    ),
+    exam_waiting.wake_customer: (
+        Sends(lambda s, w: exam_waiting.wake_customer(s, w.hash(3), w.organizations[1])),
+    ),
     exams.cancel: (Sends(_cancel),),
     creates.drop_create: (Sends(_drop_create),),
-    release.resume_held: (
+    linked_exams.resume_held: (
         Sends(
-            lambda s, w: release.resume_held(s, customer_hash=w.hash(3), organization_id=w.organizations[1])
+            lambda s, w: linked_exams.resume_held(
+                s, customer_hash=w.hash(3), organization_id=w.organizations[1]
+            )
         ),
     ),
     filings.filing_of: (Sends(lambda s, w: filings.filing_of(s, w.exams[1], 1)),),
@@ -409,16 +435,18 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
         Sends(lambda s, w: oidc_attempts.take_oidc_attempt(s, state_hash=w.hash(1), browser_hash=w.hash(1))),
     ),
     one_time_links.make_one_time_link: (
-        Sends(lambda s, w: one_time_links.make_one_time_link(s, LinkKind.RESET, w.users[1], seconds=60)),
+        Sends(
+            lambda s, w: one_time_links.make_one_time_link(s, OneTimeLinkKind.RESET, w.users[1], seconds=60)
+        ),
     ),
     one_time_links.find_one_time_link: (
-        Sends(lambda s, _: one_time_links.find_one_time_link(s, LinkKind.RESET, "1")),
+        Sends(lambda s, _: one_time_links.find_one_time_link(s, OneTimeLinkKind.RESET, "1")),
     ),
     one_time_links.use_one_time_link: (
-        Sends(lambda s, _: one_time_links.use_one_time_link(s, LinkKind.RESET, "1")),
+        Sends(lambda s, _: one_time_links.use_one_time_link(s, OneTimeLinkKind.RESET, "1")),
     ),
     one_time_links.end_one_time_links: (
-        Sends(lambda s, w: one_time_links.end_one_time_links(s, LinkKind.RESET, w.users[1])),
+        Sends(lambda s, w: one_time_links.end_one_time_links(s, OneTimeLinkKind.RESET, w.users[1])),
     ),
     organizations.hold_organization: (
         Sends(lambda s, w: organizations.hold_organization(s, w.organizations[1])),
@@ -439,6 +467,7 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     overview.hourly: (
         Sends(lambda s, _: overview.hourly(s), reads_whole="a page that a person opens now and then"),
     ),
+    credentials.end_credentials: (Sends(_end_credentials),),
     pending_connects.keep_pending_connect: (
         Sends(
             lambda s, w: pending_connects.keep_pending_connect(
@@ -459,16 +488,18 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
         Sends(lambda s, _: process_metrics.keep_samples(s, f"{HOST}:1:0", [{"name": "n"}])),
     ),
     process_metrics.all_samples: (Sends(lambda s, _: process_metrics.all_samples(s)),),
-    release.release_customer: (
+    linked_exams.queue_linked: (
         Sends(
-            lambda s, w: release.release_customer(
+            lambda s, w: linked_exams.queue_linked(
                 s, customer_hash=w.hash(3), organization_id=w.organizations[1]
             ),
             "ix_exams_customer_hash",
         ),
     ),
-    release.release_rest: (Sends(_release_rest),),
-    release.release_stragglers: (Sends(lambda s, _: release.release_stragglers(_sessions(s), limit=50)),),
+    linked_exams.queue_rest: (Sends(_queue_rest),),
+    linked_exams.queue_stragglers: (
+        Sends(lambda s, _: linked_exams.queue_stragglers(_sessions(s), limit=50)),
+    ),
     runs.begin_run: (Sends(lambda s, _: runs.begin_run(s, "run 1", every=60)),),
     runs.end_run: (
         Sends(lambda s, _: runs.end_run(s, "run 1", result={"n": 1})),
@@ -555,6 +586,7 @@ NO_STATEMENT: dict[Callable[..., Any], str] = {
     base.literals: "a part of statements",
     base.now: "a part of statements",
     exams.in_lock_order: "a part of statements",
+    links.hint_of: "looks at a token and at no table",
     image_counts.count_images: "asks nothing",
     instances.delivered_before: "asks nothing",
     filings.next_filing: "asks nothing",

@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 import app.store
+from app.config.settings import Settings
 from app.resources import open_resources
-from app.settings import Settings
 from app.store.base import ConstantText
 from app.store.tables import metadata
 from tests.store.filled import Filled, fill

@@ -11,11 +11,11 @@ import uvicorn
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from app.accounts.linking import start_link
-from app.accounts.organizations import add_organization
+from app.config.settings import Settings
+from app.linking.links import start_link
 from app.main import create_app
+from app.organizations.changes import add_organization
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from app.states import NAMED_WAITS, ExamState, LinkState
 from app.store.exams import Exam
 from app.store.links import Link

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from app.settings import Settings
+from app.config.settings import Settings
 from app.states import ExamState
 from app.store.exams import Exam
 from app.store.organizations import Organization

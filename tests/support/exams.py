@@ -12,7 +12,8 @@ from app.resources import Resources
 from app.states import ExamState, Source, Step
 from app.store.base import in_seconds
 from app.store.exam_events import timeline
-from app.store.exams import Exam, claim_exam
+from app.store.exam_leases import lease_exam
+from app.store.exams import Exam
 
 
 async def add_exam(
@@ -41,7 +42,7 @@ async def add_exam(
 async def hold(resources: Resources, exam: Exam, *, seconds: float | None = None) -> Work:
     """Claim the exam as this process's worker does. Raises AssertionError when it is not to be had."""
     async with resources.sessions.begin() as session:
-        claimed = await claim_exam(
+        claimed = await lease_exam(
             session,
             exam.id,
             owner=resources.worker_id,

@@ -2,13 +2,13 @@
 
 from sqlalchemy import select
 
-from app.accounts.organizations import add_organization
+from app.organizations.changes import add_organization
 from app.resources import Resources
 from app.states import LinkState
 from app.store.base import now
+from app.store.linked_exams import queue_linked
 from app.store.links import Link
 from app.store.organizations import Organization
-from app.store.release import release_customer
 
 
 async def add_clinic(resources: Resources, name: str = "Harbour Clinic", **options: object) -> Organization:
@@ -33,5 +33,5 @@ async def add_link(
         session.add(link)
         await session.flush()
         if state is LinkState.CONFIRMED:
-            await release_customer(session, customer_hash=link.customer_hash, organization_id=organization.id)
+            await queue_linked(session, customer_hash=link.customer_hash, organization_id=organization.id)
     return link

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from app.accounts.tokens import create_token
+from app.people.tokens import create_token
 from sandbox.server import Sandbox
 from tests.support.bridge import Bridge
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from app.config.settings import Settings, variable
 from app.faultpoints import ARMED_VARIABLE
-from app.settings import Settings, variable
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
+from app.config.settings import Settings
 from app.resources import open_resources
-from app.settings import Settings
 from app.store.organizations import Organization
 from sandbox.aurabox.state import Team
 from tests.support.at_rest import Scene

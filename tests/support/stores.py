@@ -22,8 +22,8 @@ import asyncpg
 from redis import Redis
 from sqlalchemy.engine import make_url
 
+from app.config.settings import asyncpg_dsn
 from app.embedded import HeldStores, hold_stores
-from app.settings import asyncpg_dsn
 
 ROOT = Path(__file__).parents[2]
 MIGRATION_SECONDS = 60

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 from itertools import pairwise
 
-from app.crypto import CannotUnseal
+from app.config.sealing import CannotUnseal
 from app.delivery.decisions import MENDED, WAYS, ways_of
 from app.states import ExamState, LinkState, Reason, Step
 from app.store.base import clock

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from app.delivery.mapping import Identity, read_identity
 from app.states import ExamState
 from app.store.exams import Exam
-from app.store.organizations import Identity as IdentityPolicy
+from app.store.organizations import IdentityPolicy
 from app.store.studies import Study
 from app.store.subjects import Mode, Subject
 from sandbox.aurabox.state import Person

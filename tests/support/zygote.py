@@ -17,9 +17,9 @@ import uvicorn
 
 import app.main
 import workers.main
-from app.logs import configure_logging
+from app.config.settings import load_settings
+from app.observing.logs import configure_logging
 from app.resources import open_resources
-from app.settings import load_settings
 
 
 def run_api() -> None:

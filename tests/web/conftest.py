@@ -7,11 +7,11 @@ from functools import cache
 
 import pytest
 
-from app.accounts.organizations import add_organization
-from app.accounts.passwords import HASHER
+from app.config.settings import Settings
 from app.main import create_app
+from app.organizations.changes import add_organization
+from app.people.passwords import HASHER
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from app.store.organizations import Organization
 from app.store.users import Role, User
 from tests.support.pages import Browsing, Page

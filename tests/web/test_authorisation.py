@@ -15,9 +15,9 @@ from fastapi import Depends
 from fastapi.routing import APIRoute
 from sqlalchemy import select
 
-from app.accounts.linking import start_link
-from app.accounts.sessions import Person
+from app.linking.links import start_link
 from app.main import create_app
+from app.people.sessions import Person
 from app.resources import Resources
 from app.states import LinkState
 from app.store.browser_sessions import BrowserSession

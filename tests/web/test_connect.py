@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import select, update
 
-from app.accounts.linking import start_link
+from app.linking.links import start_link
 from app.store.audit import AuditEvent
 from app.store.base import in_seconds
 from app.store.browser_sessions import BrowserSession

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.accounts.users import add_user
-from app.settings import Settings
+from app.config.settings import Settings
+from app.people.users import add_user
 from app.states import ExamState
 from sandbox.clarius.state import EXAM_APPLICATIONS
 from tests.support.bridge import open_bridge, settings_for

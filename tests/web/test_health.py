@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from app.config.settings import Settings
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from app.store.workers import beat, leave
 from tests.support.bridge import serving
 

@@ -9,9 +9,9 @@ from joserfc.jwk import RSAKey
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from app.accounts.users import disable_user, invite_user
+from app.config.settings import Settings
+from app.people.users import disable_user, invite_user
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from app.store.audit import AuditEvent
 from app.store.browser_sessions import BrowserSession
 from app.store.users import User

@@ -7,13 +7,13 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from app.doctor import examine
+from app.config.settings import Settings
 from app.main import create_app
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from app.store.audit import AuditEvent
 from app.store.base import in_seconds
 from app.store.throttles import Throttle
+from app.upkeep.doctor import examine
 from tests.support.pages import Browsing
 from tests.support.serving import serving_app
 from tests.web.conftest import PASSWORD, Clinic, Site

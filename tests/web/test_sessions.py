@@ -7,7 +7,7 @@ import time
 import pytest
 from sqlalchemy import func, select, update
 
-from app.accounts.users import disable_user, invite_user, reset_link
+from app.people.users import disable_user, invite_user, reset_link
 from app.store.audit import AuditEvent
 from app.store.base import in_seconds, now
 from app.store.browser_sessions import BrowserSession

@@ -17,9 +17,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from app.config.settings import Settings, asyncpg_dsn
 from app.main import create_app
 from app.resources import Resources, open_resources
-from app.settings import Settings, asyncpg_dsn
 from app.store.exams import find_exam
 from tests.support.bridge import serving
 from tests.support.proxy import proxied

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 from arq.worker import Worker
 
-from app.queue import JOB_NAME, QUEUE_NAME, Queue, deserialize, serialize
+from app.config.settings import Settings
+from app.infrastructure.queue import JOB_NAME, QUEUE_NAME, Queue, deserialize, serialize
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from app.states import ExamState
 from app.store.runs import begin_run, last_run
 from app.store.workers import living_workers
@@ -20,7 +20,7 @@ from tests.support.proxy import proxied
 from tests.support.wait import until
 from workers import jobs
 from workers.cron import tick
-from workers.jobs import RUNNERS, claim_and_run
+from workers.jobs import RUNNERS, run_if_due
 from workers.settings import FUNCTIONS, worker_options
 
 HOOKS = ("on_job_start", "on_job_end", "after_job_end")
@@ -72,7 +72,7 @@ def test_every_kind_that_is_rung_has_a_runner() -> None:
 
 
 async def test_an_unknown_kind_is_left_for_a_newer_version(resources: Resources) -> None:
-    assert not await claim_and_run(resources, "hologram", uuid.uuid4())
+    assert not await run_if_due(resources, "hologram", uuid.uuid4())
 
 
 async def test_twice_rung_is_once_queued_and_a_new_epoch_is_a_new_ring(resources: Resources) -> None:
@@ -126,7 +126,7 @@ async def test_row_7_work_goes_on_by_the_database_alone(settings: Settings) -> N
 async def test_row_31_a_row_that_another_version_made_is_left_alone(resources: Resources) -> None:
     exam = await add_exam(resources, state="teleporting")  # type: ignore[arg-type]
     await tick(resources)
-    assert not await claim_and_run(resources, "exam", exam.id)
+    assert not await run_if_due(resources, "exam", exam.id)
     assert (await reread(resources, exam.id)).state == "teleporting"
 
 

@@ -20,7 +20,7 @@ from app.cli.demo.watching import Exams, describe_all, kill_a_worker, watch
 from app.cli.output import Json, console, show_json, show_table
 from app.cli.running import FAILED
 from app.errors import SonobridgeError
-from app.logs import configure_logging
+from app.observing.logs import configure_logging
 from app.store.organizations import Images
 
 WORKERS = 2

@@ -12,19 +12,19 @@ from uuid import UUID
 
 import httpx
 
-from app.accounts.linking import move_link, start_link
-from app.accounts.organizations import add_organization, set_organization
-from app.accounts.registration import register_ours
-from app.accounts.users import add_user
 from app.cli.children import python
 from app.cli.demo.processes import free_port, process
 from app.cli.demo.sandbox import Sandbox, run_sandbox
 from app.cli.demo.submitting import Clinic
+from app.config.settings import Settings, load_settings
+from app.consoles.registration import register_ours
 from app.delivery.actions import decide
 from app.embedded import embedded_stores
 from app.errors import SonobridgeError
+from app.linking.links import move_link, start_link
+from app.organizations.changes import add_organization, set_organization
+from app.people.users import add_user
 from app.resources import Resources, open_resources
-from app.settings import Settings, load_settings
 from app.states import LinkState
 from app.store.links import Link, link_in_force
 from app.store.organizations import Images, Organization

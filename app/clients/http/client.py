@@ -30,8 +30,8 @@ from app.clients.http.classify import error_for_status, error_for_transport
 from app.clients.http.egress import Egress, parse_url, place, same_origin
 from app.clients.http.network import CheckedNetwork, Resolver, Transport, resolve
 from app.clients.http.streamed import Streamed
+from app.config.trust import http_tls
 from app.errors import BadAnswer, LocalTrouble, NotAllowed, RenewCredentials, TryLater, UpstreamError
-from app.trust import http_tls
 
 MAX_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -10,14 +10,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import ValidationError
 
-from app.accounts.clarius_admin import Doer
-from app.accounts.organizations import wanted_organization
 from app.clients.aurabox import AuraboxClient, CaseFields, PatientFields
+from app.consoles.clarius import Doer
 from app.errors import Misuse, SonobridgeError
-from app.gate import asking
+from app.organizations.changes import wanted_organization
 from app.resources import Resources
 from app.store.audit import audit
 from app.store.organizations import Organization, list_organizations
+from app.upstreams.gate import asking
 from app.web.admin.common import AdminDep, admin_page, attempt, doer, explained
 from app.web.browser import CheckedForm, VisitorDep
 from app.web.dependencies import ResourcesDep

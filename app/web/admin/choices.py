@@ -7,7 +7,7 @@ from app.store.organizations import (
     BurnedIn,
     CaptureSource,
     Corrections,
-    Identity,
+    IdentityPolicy,
     Images,
     Incomplete,
     MatchExisting,
@@ -38,9 +38,13 @@ QUESTIONS = {
 
 CHOICES: dict[str, tuple[Choice, ...]] = {
     "identity": (
-        Choice(Identity.IDENTIFIED, "Yes, by name", "Patients are created with name, date of birth and sex."),
         Choice(
-            Identity.DEIDENTIFIED,
+            IdentityPolicy.IDENTIFIED,
+            "Yes, by name",
+            "Patients are created with name, date of birth and sex.",
+        ),
+        Choice(
+            IdentityPolicy.DEIDENTIFIED,
             "No, de-identified",
             "Every exam becomes a case under a stable pseudonym. No Clarius identifier leaves this bridge.",
         ),

@@ -6,14 +6,14 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.accounts import clarius_admin
-from app.accounts.clarius_admin import describe_key, describe_pair, describe_receipt
-from app.accounts.clarius_keys import rotate_key
-from app.accounts.registration import our_urls, register, register_ours, registered_urls
 from app.clients.clarius import Annotation
+from app.consoles import clarius as clarius_admin
+from app.consoles.clarius import describe_key, describe_pair, describe_receipt
+from app.consoles.clarius_keys import rotate_key
+from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import NotThere, SonobridgeError
-from app.gate import asking
 from app.resources import Resources
+from app.upstreams.gate import asking
 from app.web.admin.common import AdminDep, admin_page, attempt, doer, explained
 from app.web.browser import CheckedForm, VisitorDep
 from app.web.dependencies import ResourcesDep

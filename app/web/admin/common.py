@@ -6,15 +6,15 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 from fastapi.responses import Response
 
-from app.accounts.clarius_admin import Doer
-from app.accounts.sessions import Person, Visitor
+from app.consoles.clarius import Doer
 from app.errors import Misuse, SonobridgeError, UpstreamError
-from app.gate import Held
+from app.people.sessions import Person, Visitor
 from app.states import ExamState
 from app.store.users import Role
+from app.upstreams.gate import Held
 from app.web.browser import require_role
 from app.web.rendering import PageError, render
-from app.web.wording import STEP_WORDS, WAITING_WORDS, exam_words, link_words
+from app.web.words import STEP_WORDS, WAITING_WORDS, exam_words, link_words
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.types import Message
 
-from app.accounts.clarius_admin import Doer
-from app.crypto import CannotUnseal
+from app.config.sealing import CannotUnseal
+from app.consoles.clarius import Doer
 from app.delivery import actions
 from app.delivery.actions import cancel_exam, release_exam, retry_exam
 from app.delivery.decisions import LABELS, Choice

@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.accounts.linking import (
+from app.linking.links import (
     WHAT_BECOMES,
     UnderWay,
     count_under_way,

@@ -6,18 +6,18 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.accounts.organizations import (
+from app.errors import Misuse
+from app.organizations.changes import (
     add_organization,
     describe_organization,
     remove_organization,
     set_organization,
     wanted_organization,
 )
-from app.accounts.policy import SECRETS
-from app.doctor import check_organization
-from app.errors import Misuse
+from app.organizations.options import SECRETS
 from app.resources import Resources
 from app.store.organizations import Organization, list_organizations
+from app.upkeep.doctor import check_organization
 from app.web.admin.choices import CHOICES, QUESTIONS, TEXTS
 from app.web.admin.common import AdminDep, admin_page, attempt, doer, sentence
 from app.web.browser import CheckedForm, VisitorDep

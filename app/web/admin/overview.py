@@ -7,14 +7,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.gate import lift
 from app.inbox.gaps import find_gaps
 from app.inbox.reconcile import reconcile
-from app.probes import Standing, ask_account, can_be_asked
 from app.resources import Resources
 from app.states import ExamState
 from app.store.audit import audit
 from app.store.overview import Overview, hourly, read_overview
+from app.upstreams.gate import lift
+from app.upstreams.probes import Standing, ask_account, can_be_asked
 from app.web.admin.charts import Chart, bar_chart, hours
 from app.web.admin.common import AdminDep, admin_page, attempt, doer, sentence, span
 from app.web.browser import CheckedForm, VisitorDep

@@ -6,12 +6,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.accounts.organizations import wanted_organization
 from app.errors import Misuse
-from app.gate import asking
+from app.organizations.changes import wanted_organization
 from app.resources import Resources
 from app.store.audit import audit
 from app.store.organizations import Organization
+from app.upstreams.gate import asking
 from app.web.admin.aurabox import KINDS
 from app.web.admin.common import AdminDep, admin_page, attempt, doer
 from app.web.browser import CheckedForm, VisitorDep

@@ -6,7 +6,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.accounts.users import (
+from app.errors import Misuse
+from app.people.users import (
     change_role,
     disable_user,
     enable_user,
@@ -14,7 +15,6 @@ from app.accounts.users import (
     list_users,
     reset_link,
 )
-from app.errors import Misuse
 from app.resources import Resources
 from app.store.organizations import list_organizations
 from app.store.users import Role

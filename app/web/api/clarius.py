@@ -6,13 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
-from app.accounts import clarius_admin
-from app.accounts.clarius_admin import Doer, describe_key, describe_pair, describe_receipt
-from app.accounts.clarius_keys import rotate_key
-from app.accounts.registration import our_urls, register, register_ours, registered_urls
 from app.clients.clarius import Annotation
+from app.consoles import clarius as clarius_admin
+from app.consoles.clarius import Doer, describe_key, describe_pair, describe_receipt
+from app.consoles.clarius_keys import rotate_key
+from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import Misuse
-from app.gate import asking
+from app.upstreams.gate import asking
 from app.web.api.documents import problems
 from app.web.api.paging import DEFAULT, Cursor, Limit, pack, slice_page, unpack_or_none
 from app.web.api.routing import ApiRoute, Caller, CallerDep

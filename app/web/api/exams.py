@@ -8,7 +8,7 @@ import structlog
 from fastapi import APIRouter, File, Form, Path, Query, UploadFile
 from fastapi.responses import FileResponse
 
-from app.accounts.clarius_admin import Doer, upload_report
+from app.consoles.clarius import Doer, upload_report
 from app.delivery import actions
 from app.delivery.actions import cancel_exam, release_exam, retry_exam, retry_matching
 from app.delivery.possible import show_exam as shown_exam

@@ -5,8 +5,8 @@ from uuid import UUID
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from app.accounts.linking import describe_links, list_links, move_link, retry_link, unlink
 from app.errors import Misuse
+from app.linking.links import describe_links, list_links, move_link, retry_link, unlink
 from app.resources import Resources
 from app.store.links import Link
 from app.web.api.documents import problems

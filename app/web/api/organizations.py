@@ -3,15 +3,15 @@
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from app.accounts.organizations import (
+from app.organizations.changes import (
     add_organization,
     describe_organization,
     remove_organization,
     set_organization,
     wanted_organization,
 )
-from app.doctor import check_organization
 from app.store.organizations import list_organizations
+from app.upkeep.doctor import check_organization
 from app.web.api.documents import problems
 from app.web.api.paging import DEFAULT, Cursor, Limit, slice_page
 from app.web.api.routing import ApiRoute, CallerDep

@@ -17,13 +17,13 @@ from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from app.accounts.tokens import check_token
-from app.crypto import CannotUnseal
+from app.config.sealing import CannotUnseal
 from app.errors import Misuse, NotThere, Rejected, SonobridgeError, UpstreamError
-from app.gate import Held
+from app.people.tokens import check_token
 from app.resources import Resources
 from app.store.exams import StaleMove
 from app.store.tokens import Scope
+from app.upstreams.gate import Held
 from app.web.problems import Problem
 from app.web.webhook import Rate
 

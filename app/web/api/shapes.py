@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from app.accounts.linking import UnderWay
-from app.accounts.policy import OrganizationOptions
 from app.delivery.decisions import Choice
+from app.linking.links import UnderWay
+from app.organizations.options import OrganizationOptions
 from app.states import ExamState, LinkState, Reason, Source, Step
 from app.store.tokens import Scope
 from app.store.users import Role

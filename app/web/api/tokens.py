@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from app.accounts.tokens import (
+from app.people.tokens import (
     change_token,
     create_token,
     describe_token,

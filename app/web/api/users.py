@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
-from app.accounts.users import (
+from app.errors import Misuse
+from app.people.users import (
     add_user,
     change_role,
     describe_user,
@@ -15,7 +16,6 @@ from app.accounts.users import (
     list_users,
     reset_password,
 )
-from app.errors import Misuse
 from app.resources import Resources
 from app.web.api.documents import problems
 from app.web.api.paging import DEFAULT, Cursor, Limit, slice_page

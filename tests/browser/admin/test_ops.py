@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from app.accounts.users import add_user
+from app.people.users import add_user
 from app.states import ExamState
 from sandbox.clarius.state import EXAM_APPLICATIONS
 from tests.support.bridge import Bridge

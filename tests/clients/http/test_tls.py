@@ -5,8 +5,8 @@ import ssl
 import pytest
 
 from app.clients.http import Call, Egress, Http
+from app.config.trust import tls_context
 from app.errors import TryLater
-from app.trust import tls_context
 from tests.clients.peer import Reply, running_peer
 from tests.support.certificates import make_certificate
 

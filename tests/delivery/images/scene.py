@@ -12,8 +12,8 @@ import pydicom
 from pydantic import SecretStr
 from pydicom.dataset import Dataset
 
-from app.accounts.organizations import set_organization
-from app.settings import Settings
+from app.config.settings import Settings
+from app.organizations.changes import set_organization
 from app.states import ExamState
 from app.store.captures import Capture, captures_of
 from app.store.exam_view import describe_exam

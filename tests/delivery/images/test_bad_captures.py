@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from app.config.settings import Settings
 from app.delivery.actions import cancel_exam, release_exam, retry_exam
-from app.settings import Settings
 from app.states import ExamState
 from app.store.exams import Exam
 from sandbox import faults

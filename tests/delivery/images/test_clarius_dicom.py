@@ -1,6 +1,6 @@
 """Clarius's own DICOM as the source (C17, C19): waited for, rewritten by policy, sent; a refusal is readable."""
 
-from app.settings import Settings
+from app.config.settings import Settings
 from app.states import ExamState
 from tests.delivery.images.scene import image_scene, objects_in
 from tests.support.wait import until

@@ -2,8 +2,8 @@
 
 import pytest
 
+from app.config.settings import Settings
 from app.delivery.actions import release_exam, retry_exam
-from app.settings import Settings
 from app.states import ExamState
 from app.store.instances import InstanceState, study_gone
 from sandbox import faults

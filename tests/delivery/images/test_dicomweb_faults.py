@@ -1,7 +1,7 @@
 """STOW-RS on bad days (docs/faults.md, row 30): what was refused goes again, and only that; QIDO-RS has the last word."""
 
+from app.config.settings import Settings
 from app.delivery.actions import release_exam, retry_exam
-from app.settings import Settings
 from app.states import ExamState
 from sandbox import faults
 from tests.delivery.images.scene import Scene, image_scene

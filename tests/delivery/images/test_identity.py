@@ -2,8 +2,8 @@
 
 import pytest
 
+from app.config.settings import Settings
 from app.delivery.actions import retry_exam
-from app.settings import Settings
 from app.states import ExamState
 from tests.delivery.images.scene import TRANSPORTS, image_scene, objects_in
 

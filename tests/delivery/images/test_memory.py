@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings
+from app.config.settings import Settings
 from bench.exam_memory import carry
 from bench.imaging_memory import MEGABYTE, in_own_process, make_captures
 

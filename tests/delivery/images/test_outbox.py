@@ -2,10 +2,11 @@
 
 import pytest
 
+from app.config.settings import Settings
 from app.delivery.actions import cancel_exam, retry_exam
-from app.settings import Settings
 from app.states import ExamState, Step
-from app.store.exams import Exam, forget_staging
+from app.store.exam_staging import forget_staging
+from app.store.exams import Exam
 from app.store.instances import InstanceState
 from sandbox import faults
 from sandbox.clarius.captures import keep_capture

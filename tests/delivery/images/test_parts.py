@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from app.config.settings import Settings
 from app.delivery.actions import release_exam, retry_exam
-from app.settings import Settings
 from app.states import ExamState
 from sandbox import faults
 from sandbox.clarius.captures import keep_capture

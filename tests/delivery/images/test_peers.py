@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from app.settings import Settings
+from app.config.settings import Settings
 from app.states import ExamState
 from app.store.uploads import Upload
 from sandbox import faults

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from app.config.settings import Settings
 from app.delivery.actions import release_exam, retry_exam
-from app.settings import Settings
 from app.states import ExamState
 from app.store.exams import Exam
 from sandbox import faults

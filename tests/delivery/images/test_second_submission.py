@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.settings import Settings
+from app.config.settings import Settings
 from app.states import ExamState
 from sandbox import faults
 from tests.delivery.images.scene import TRANSPORTS, image_scene

@@ -3,11 +3,11 @@
 import pytest
 from sqlalchemy import update
 
+from app.config.settings import Settings
 from app.delivery.actions import cancel_exam, retry_exam
-from app.inbox.sweep import sweep
-from app.settings import Settings
 from app.states import ExamState, Step
 from app.store.exams import Exam
+from app.upkeep.sweep import sweep
 from sandbox import faults
 from sandbox.media import make_capture
 from tests.delivery.images.scene import image_scene

@@ -2,8 +2,8 @@
 
 import pytest
 
+from app.config.settings import Settings
 from app.delivery.actions import cancel_exam, retry_exam
-from app.settings import Settings
 from app.states import ExamState
 from app.store.uploads import open_uploads
 from sandbox import faults

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from app.config.settings import Settings
 from app.delivery.actions import decide, retry_exam
 from app.delivery.capture_list import places
-from app.settings import Settings
 from app.states import ExamState, Step
 from app.store.captures import Capture
 from app.store.exams import Exam

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pytest
 import structlog
 
-from app.accounts.passwords import HASHER
-from app.logs import configure_logging
-from app.settings import Settings
+from app.config.settings import Settings
+from app.observing.logs import configure_logging
+from app.people.passwords import HASHER
 from app.store.organizations import Organization
 from app.store.users import Role, User
 from tests.support.bridge import Bridge, open_bridge, settings_for

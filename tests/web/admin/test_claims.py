@@ -1,6 +1,6 @@
 """What pages say of an exam: filed is one thing, its images another, and none that was not counted is called seen."""
 
-from app.accounts.organizations import set_organization
+from app.organizations.changes import set_organization
 from app.states import ExamState
 
 

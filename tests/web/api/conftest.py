@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.settings import Settings
+from app.config.settings import Settings
 from tests.support.bridge import open_bridge, settings_for
 from tests.support.clarius import Sandbox
 from tests.support.ops import Ops, open_ops

@@ -6,7 +6,7 @@ from collections import OrderedDict
 import httpx
 import pytest
 
-from app.accounts.tokens import create_token
+from app.people.tokens import create_token
 from app.web.api.documents import openapi_of
 from app.web.api.root import api
 from app.web.api.routing import BUCKETS, CALLS_PER_SECOND, admit

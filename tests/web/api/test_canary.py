@@ -7,13 +7,13 @@ import structlog
 from redis import Redis
 from sqlalchemy import select
 
-from app.accounts.alerts import conditions, note
-from app.logs import configure_logging
+from app.observing.logs import configure_logging
 from app.states import ExamState, Reason
 from app.store.alerts import Alert
 from app.store.exams import Exam
 from app.store.overview import read_overview
 from app.store.upstreams import Upstream
+from app.upkeep.alerts import conditions, note
 from sandbox import faults
 from tests.support.ops import Ops
 from tests.support.wait import until

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.accounts.registration import our_urls
-from app.gate import Held, calling
+from app.consoles.registration import our_urls
+from app.upstreams.gate import Held, calling
 from sandbox.clarius.state import EXAM_APPLICATIONS
 from sandbox.faults import answer as answering
 from tests.support.ops import Ops

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from app.settings import Settings
+from app.config.settings import Settings
 from app.states import ExamState
 from app.store.exams import Exam
 from tests.support.bridge import open_bridge, settings_for

@@ -1,1 +1,0 @@
-"""Who may do what: organisations, users, sessions, invitations, single sign-on, and links to Clarius accounts."""

@@ -1,0 +1,250 @@
+"""What ops do at Clarius for the whole bridge: records, tokens, keys, applications, reports. (URLs: `registration`.)
+
+Each change is audited. A key's secret and a customer's token never leave this module in the clear, but for the
+secret of a key just made.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.clients.clarius import Annotation, ApiKey, NewApiKey, NotificationRecord
+from app.errors import Misuse
+from app.resources import Resources
+from app.states import LinkState
+from app.store.audit import audit
+from app.store.exams import Exam
+from app.store.links import Link, hint_of
+from app.store.organizations import Organization
+from app.upstreams.gate import asking
+
+ACCOUNT = "clarius"
+# Clarius keeps 14 days of records; more than this is not shown
+MOST_RECORDS = 10_000
+
+
+@dataclass(frozen=True)
+class Doer:
+    """Who acts, for the audit trail, and from where."""
+
+    actor: str
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class RecordBesideExam:
+    """One webhook call as Clarius recorded it, beside our own row of that request (None: we have none)."""
+
+    record: NotificationRecord
+    request_uuid: UUID | None
+    exam: Exam | None
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status that Clarius saw; None when there was no answer or its record does not say."""
+        response = self.record.event.response
+        status = (
+            response.get("status_code", response.get("status")) if isinstance(response, dict) else response
+        )
+        return status if isinstance(status, int) and not isinstance(status, bool) else None
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """A Clarius customer that either side holds as confirmed."""
+
+    customer_hint: str
+    customer_hash: bytes
+    at_clarius: bool
+    link: Link | None
+    organization: Organization | None
+
+    @property
+    def difference(self) -> str | None:
+        """`no_link`: Clarius has it confirmed and we do not; `not_at_clarius`: the other way round."""
+        if self.link is None:
+            return "no_link"
+        return None if self.at_clarius else "not_at_clarius"
+
+
+async def read_records(resources: Resources, *, skip: int, limit: int) -> list[RecordBesideExam]:
+    """C8 beside our own rows, the newest first, from the `skip`-th on."""
+    found: list[NotificationRecord] = []
+    async with asking(resources, ACCOUNT):
+        position = 0
+        async for record in (await resources.clarius()).notification_records():
+            position += 1
+            if position > skip:
+                found.append(record)
+            if len(found) >= limit or position >= MOST_RECORDS:
+                break
+    asked = [_request_uuid(record) for record in found]
+    async with resources.sessions() as session:
+        rows = await session.scalars(
+            select(Exam).where(Exam.request_uuid.in_([one for one in asked if one is not None]))
+        )
+        known = {exam.request_uuid: exam for exam in rows}
+    return [
+        RecordBesideExam(record, uuid, known.get(uuid) if uuid is not None else None)
+        for record, uuid in zip(found, asked, strict=True)
+    ]
+
+
+def _request_uuid(record: NotificationRecord) -> UUID | None:
+    """Which request a recorded call announced. The rest of its body holds a customer's token."""
+    content = record.event.request.content if record.event.request is not None else None
+    try:
+        body = json.loads(content or "")
+        return UUID(str(body["request_uuid"]))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+async def compare_tokens(resources: Resources) -> list[TokenPair]:
+    """C4 beside our links: the customers that either side holds as confirmed, the differences first."""
+    tokens: dict[bytes, str] = {}
+    async with asking(resources, ACCOUNT):
+        async for token in (await resources.clarius()).confirmed_tokens():
+            tokens[await resources.hash_customer(token)] = hint_of(token)
+    async with resources.sessions() as session:
+        rows = await session.execute(
+            select(Link, Organization)
+            .join(Organization, Organization.id == Link.organization_id)
+            .where(Link.state == LinkState.CONFIRMED)
+        )
+        ours = {row[0].customer_hash: (row[0], row[1]) for row in rows.all()}
+    pairs = [
+        TokenPair(
+            customer_hint=tokens.get(known) or ours[known][0].customer_hint,
+            customer_hash=known,
+            at_clarius=known in tokens,
+            link=ours[known][0] if known in ours else None,
+            organization=ours[known][1] if known in ours else None,
+        )
+        for known in tokens.keys() | ours.keys()
+    ]
+    return sorted(pairs, key=lambda pair: (pair.difference is None, pair.customer_hint, pair.customer_hash))
+
+
+async def list_keys(resources: Resources) -> tuple[list[ApiKey], str | None]:
+    """C9, and the prefix of the key in use (None when it is none of these)."""
+    async with asking(resources, ACCOUNT):
+        keys = await (await resources.clarius()).api_keys()
+    return keys, in_use(keys, await _key_text(resources))
+
+
+def in_use(keys: Sequence[ApiKey], secret: str) -> str | None:
+    """The prefix of the key in use: a secret begins with its prefix."""
+    found = [key.prefix for key in keys if secret.startswith(key.prefix)]
+    return max(found, key=len) if found else None
+
+
+async def create_key(resources: Resources, name: str, *, by: Doer) -> NewApiKey:
+    """C10: a key beside the one in use, which goes on being used."""
+    async with asking(resources, ACCOUNT):
+        made = await (await resources.clarius()).create_api_key(name)
+    await _audit(resources, by, "clarius.key.create", subject=made.prefix)
+    return made
+
+
+async def revoke_key(resources: Resources, prefix: str, *, by: Doer) -> None:
+    """C11. Clarius refuses that for the key in use (`Rejected`)."""
+    async with asking(resources, ACCOUNT):
+        await (await resources.clarius()).revoke_api_key(prefix)
+    await _audit(resources, by, "clarius.key.revoke", subject=prefix)
+
+
+async def set_annotations(
+    resources: Resources, application: UUID, annotations: Sequence[Annotation], *, by: Doer
+) -> None:
+    """C15."""
+    async with asking(resources, ACCOUNT):
+        await (await resources.clarius()).customise_application(application, annotations)
+    await _audit(
+        resources,
+        by,
+        "clarius.application.set",
+        subject=str(application),
+        detail=f"{len(annotations)} annotations",
+    )
+
+
+async def remove_annotations(resources: Resources, application: UUID, *, by: Doer) -> None:
+    """C16."""
+    async with asking(resources, ACCOUNT):
+        await (await resources.clarius()).remove_customisation(application)
+    await _audit(resources, by, "clarius.application.remove", subject=str(application))
+
+
+async def upload_report(
+    resources: Resources,
+    request_uuid: UUID,
+    *,
+    name: str,
+    filename: str,
+    content: bytes,
+    content_type: str,
+    by: Doer,
+) -> None:
+    """C5: a report of the caller's own onto the exam. Raises Misuse (`no_such_exam`) for one we do not know."""
+    async with resources.sessions() as session:
+        known = await session.scalar(select(Exam.id).where(Exam.request_uuid == request_uuid))
+    if known is None:
+        raise Misuse("there is no exam with this request UUID", code="no_such_exam")
+    async with asking(resources, ACCOUNT):
+        await (await resources.clarius()).upload_report(
+            request_uuid, name=name, filename=filename, content=content, content_type=content_type
+        )
+    await _audit(resources, by, "exam.report", subject=str(request_uuid), detail=f"{len(content)} bytes")
+
+
+async def _key_text(resources: Resources) -> str:
+    key = await resources.clarius_key()
+    return key.get_secret_value() if key is not None else ""
+
+
+async def _audit(
+    resources: Resources, by: Doer, action: str, *, subject: str | None = None, detail: str | None = None
+) -> None:
+    session: AsyncSession
+    async with resources.sessions.begin() as session:
+        await audit(
+            session, actor=by.actor, action=action, subject=subject, detail=detail, address=by.address
+        )
+
+
+def describe_receipt(receipt: RecordBesideExam) -> dict[str, Any]:
+    """A record as commands, pages and the admin API show it: no token, no URL."""
+    return {
+        "logged_at": receipt.record.logged_at,
+        "sent_at": receipt.record.event.sent_at,
+        "request_uuid": receipt.request_uuid,
+        "status": receipt.status,
+        "error": receipt.record.event.error,
+        "known": receipt.exam is not None,
+        "state": receipt.exam.state if receipt.exam is not None else None,
+    }
+
+
+def describe_pair(pair: TokenPair) -> dict[str, Any]:
+    """A token pair as commands, pages and the admin API show it."""
+    owner = pair.organization
+    return {
+        "customer_hint": pair.customer_hint,
+        "link_id": pair.link.id if pair.link is not None else None,
+        "organization": {"id": str(owner.id), "name": owner.name} if owner is not None else None,
+        "at_clarius": pair.at_clarius,
+        "difference": pair.difference,
+    }
+
+
+def describe_key(key: ApiKey, used: str | None) -> dict[str, Any]:
+    """An API key as commands, pages and the admin API show it."""
+    created: datetime | None = key.created
+    return {"prefix": key.prefix, "name": key.name, "created_at": created, "in_use": key.prefix == used}

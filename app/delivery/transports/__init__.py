@@ -1,0 +1,1 @@
+"""The ways in which an exam's images reach Aurabox, one file each."""

@@ -1,0 +1,1 @@
+"""What everything stands on: the database's connections, wake-ups, converting processes, staging, mail."""

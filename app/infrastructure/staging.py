@@ -1,0 +1,141 @@
+"""Where captures lie between download and send: a local folder, or an S3 bucket behind a local scratch folder.
+
+A step always works on local paths. With a bucket, what a step finished is put there and fetched by whichever host
+takes the next step; with a folder alone, the row names the host. Names are ours: `<exam id>/<name>`.
+"""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import obstore
+from obstore.store import S3Store
+
+from app.config.settings import Settings
+from app.config.trust import house_authorities
+
+CAPTURE_PREFIX = "capture-"
+PART_BYTES = 8 * 1024 * 1024
+
+
+class Staging:
+    """Files of exams under way. `shared` says whether other hosts see what was put."""
+
+    def __init__(self, root: Path, bucket: S3Store | None = None, *, least_free: int) -> None:
+        self.root = root
+        self._least_free = least_free
+        self._bucket = bucket
+
+    @property
+    def shared(self) -> bool:
+        """Whether the next step may run on another host."""
+        return self._bucket is not None
+
+    def folder(self, exam_id: UUID) -> Path:
+        """The exam's local folder, made on demand (0700)."""
+        folder = self.root / str(exam_id)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    def path(self, exam_id: UUID, name: str) -> Path:
+        """Where a file lies, or is to be written, on this host."""
+        return self.folder(exam_id) / name
+
+    async def put(self, exam_id: UUID, name: str) -> None:
+        """A file is whole: let other hosts see it."""
+        if self._bucket is not None:
+            local = self.path(exam_id, name)
+            await obstore.put_async(self._bucket, f"{exam_id}/{name}", local, chunk_size=PART_BYTES)
+
+    async def fetch(self, exam_id: UUID, name: str) -> Path | None:
+        """The file's local path, brought from the bucket when this host has it not; None when it is nowhere."""
+        local = self.path(exam_id, name)
+        if local.exists():
+            return local
+        if self._bucket is None:
+            return None
+        try:
+            answer = await obstore.get_async(self._bucket, f"{exam_id}/{name}")
+        except FileNotFoundError:
+            return None
+        local.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = local.with_name(f"{local.name}.part")
+        await _write(draft, answer.stream(min_chunk_size=PART_BYTES))
+        draft.replace(local)
+        return local
+
+    async def discard_local(self, exam_id: UUID) -> None:
+        """Delete what lies on this host; what is in a bucket stays there."""
+        await asyncio.to_thread(shutil.rmtree, self.root / str(exam_id), True)
+
+    async def discard(self, exam_id: UUID) -> None:
+        """Delete all that is staged for an exam, here and in the bucket."""
+        await self.discard_local(exam_id)
+        if self._bucket is not None:
+            async for batch in obstore.list(self._bucket, prefix=str(exam_id)):
+                await obstore.delete_async(self._bucket, [item["path"] for item in batch])
+
+    async def discard_made(self, exam_id: UUID) -> None:
+        """Delete what was made from an exam's captures; the captures stay for their retention time."""
+        folder = self.root / str(exam_id)
+        await asyncio.to_thread(_remove_made, folder)
+        if self._bucket is not None:
+            async for batch in obstore.list(self._bucket, prefix=str(exam_id)):
+                made = [item["path"] for item in batch if not _is_capture(item["path"])]
+                if made:
+                    await obstore.delete_async(self._bucket, made)
+
+    def free_bytes(self) -> int:
+        """Free disk where the files are written."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return shutil.disk_usage(self.root).free
+
+    def has_room(self) -> bool:
+        """Whether there is room to begin anything."""
+        return self.free_bytes() >= self._least_free
+
+    def held(self) -> list[UUID]:
+        """The exams that have files on this host."""
+        if not self.root.exists():
+            return []
+        return [UUID(folder.name) for folder in sorted(self.root.iterdir()) if folder.is_dir()]
+
+
+def _is_capture(path: str) -> bool:
+    return path.rpartition("/")[2].startswith(CAPTURE_PREFIX)
+
+
+def _remove_made(folder: Path) -> None:
+    if not folder.exists():
+        return
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif not _is_capture(entry.name) or entry.name.endswith((".part", ".etag")):
+            entry.unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+async def _write(path: Path, chunks: AsyncIterator[bytes]) -> None:
+    with await asyncio.to_thread(path.open, "wb") as file:
+        async for chunk in chunks:
+            await asyncio.to_thread(file.write, chunk)
+
+
+def open_staging(settings: Settings) -> Staging:
+    """Staging as SONOBRIDGE_STAGING_URL says; S3's credentials and endpoint come from the usual AWS_ variables."""
+    root = settings.data_dir / "staging"
+    if not settings.staging_url:
+        return Staging(root, least_free=settings.least_free_bytes)
+    parts = urlsplit(settings.staging_url)
+    house = house_authorities(settings.ca_file) if settings.ca_file else None
+    bucket = S3Store(
+        parts.netloc,
+        prefix=parts.path.strip("/") or None,
+        client_options={"root_certificate": house} if house else None,
+    )
+    return Staging(root, bucket, least_free=settings.least_free_bytes)

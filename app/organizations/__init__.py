@@ -1,0 +1,1 @@
+"""Organisations: the options they have, and adding, changing and removing them."""
