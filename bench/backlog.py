@@ -23,6 +23,7 @@ from app.config.sealing import new_key
 from app.config.settings import Settings
 from app.organizations.changes import add_organization
 from app.resources import Resources, open_resources
+from app.store.audit import By
 from app.store.exam_leases import due_exams, lease_exam
 from tests.support.stores import open_test_stores
 
@@ -108,7 +109,7 @@ async def _fill(resources: Resources, count: int) -> set[UUID]:
         organization = await add_organization(
             resources,
             {"name": f"Clinic {number}", "aurabox_key": f"invented-{number}", "concurrency": CONCURRENCY},
-            actor="bench",
+            by=By("bench"),
         )
         async with resources.sessions.begin() as session:
             await session.execute(

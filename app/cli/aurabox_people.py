@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.output import show_json, show_table
-from app.cli.running import actor, run
+from app.cli.running import by_user, run
 from app.clients.aurabox import AuraboxClient, Sex
 from app.clients.aurabox.client import Direction
 from app.clients.aurabox.models import Fields
@@ -59,7 +59,7 @@ def on_team_of(
     """Make an audited call with the organisation's client; `action` without its prefix."""
     return run(
         lambda resources: on_team(
-            resources, organization, call, action=f"aurabox.{action}", subject=subject, actor=actor()
+            resources, organization, call, action=f"aurabox.{action}", subject=subject, by=by_user()
         )
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from app.cli.output import Json, show_json, show_one, show_table
-from app.cli.running import actor, run
+from app.cli.running import by_user, run
 from app.clients.aurabox import AuraboxClient, Study
 from app.consoles.aurabox import on_team
 from app.errors import Misuse
@@ -33,7 +33,7 @@ def _on(
 ) -> T:
     return run(
         lambda resources: on_team(
-            resources, organization, call, action=f"aurabox.study.{action}", subject=subject, actor=actor()
+            resources, organization, call, action=f"aurabox.study.{action}", subject=subject, by=by_user()
         )
     )
 

@@ -8,13 +8,14 @@ import typer
 
 from app.cli import clarius_applications, clarius_research
 from app.cli.output import Json, progress_bar, show_json, show_one, show_table
-from app.cli.running import FAILED, actor, run
+from app.cli.running import FAILED, by_user, run
 from app.consoles import clarius as clarius_admin
-from app.consoles.clarius import Doer, describe_key, describe_pair, describe_receipt
+from app.consoles.clarius import describe_key, describe_pair, describe_receipt
 from app.consoles.clarius_keys import rotate_key
 from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import Misuse
 from app.resources import Resources
+from app.store.audit import By
 from app.store.links import hint_of
 from app.upstreams.gate import asking
 
@@ -32,8 +33,8 @@ app.add_typer(clarius_research.app, name="research")
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")]
 
 
-def _by() -> Doer:
-    return Doer(actor())
+def _by() -> By:
+    return by_user()
 
 
 def _show_list(found: list[dict[str, Any]], *columns: str, as_json: bool, nothing: str) -> None:
@@ -65,7 +66,7 @@ def settings(
             resources,
             notification_url=notification_url,
             token_transfer_url=token_transfer_url,
-            actor=actor(),
+            by=by_user(),
         )
         return changed.shown()
 
@@ -80,7 +81,7 @@ def register_(as_json: Json = False) -> None:
     """
 
     async def act(resources: Resources) -> dict[str, Any]:
-        registered = await register_ours(resources, actor=actor())
+        registered = await register_ours(resources, by=by_user())
         return {**registered.shown(), "matches": registered == our_urls(resources.settings)}
 
     done = run(act)
@@ -233,6 +234,6 @@ def rotate(as_json: Json = False) -> None:
     Example: sonobridge clarius keys rotate
     """
     with progress_bar("Rotating the key"):
-        done = run(lambda resources: rotate_key(resources, actor=actor()))
+        done = run(lambda resources: rotate_key(resources, by=by_user()))
     said = f"The key in use begins with {done['prefix']}; revoked: {done['revoked'] or 'none'}."
     show_one(done, as_json=as_json, said=said)

@@ -10,10 +10,9 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.output import Json, show_json, show_one, show_table
-from app.cli.running import actor, run
+from app.cli.running import by_user, run
 from app.clients.clarius import Annotation, ClariusClient, CustomisedApplication
 from app.consoles import clarius as clarius_admin
-from app.consoles.clarius import Doer
 from app.errors import Misuse
 from app.resources import Resources
 from app.upstreams.gate import asking
@@ -96,9 +95,7 @@ def set_(
     Example: sonobridge clarius applications set 1b4e… annotations.json
     """
     annotations = _annotations(file)
-    run(
-        lambda resources: clarius_admin.set_annotations(resources, application, annotations, by=Doer(actor()))
-    )
+    run(lambda resources: clarius_admin.set_annotations(resources, application, annotations, by=by_user()))
     done = {"uuid": str(application), "annotations": len(annotations)}
     show_one(done, as_json=as_json, said=f"Clarius has {len(annotations)} annotations for {application}.")
 
@@ -109,7 +106,7 @@ def remove(application: Application, as_json: Json = False) -> None:
 
     Example: sonobridge clarius applications remove 1b4e…
     """
-    run(lambda resources: clarius_admin.remove_annotations(resources, application, by=Doer(actor())))
+    run(lambda resources: clarius_admin.remove_annotations(resources, application, by=by_user()))
     show_one({"uuid": str(application), "removed": True}, as_json=as_json, said=f"Removed {application}.")
 
 

@@ -11,7 +11,7 @@ import typer
 from pydantic import SecretStr
 
 from app.cli.output import Json, progress_bar, show_one
-from app.cli.running import actor, read_settings, run
+from app.cli.running import by_user, read_settings, run
 from app.cli.secret_input import Wanted, read_secrets
 from app.clients.clarius import ClariusResearchClient, DicomOptions, login
 from app.clients.clarius.research import Demographic, Syntax
@@ -83,7 +83,7 @@ async def _resume(resources: Resources) -> None:
 
 async def _audited(resources: Resources, action: str, exam: str) -> None:
     async with resources.sessions.begin() as session:
-        await audit(session, actor=actor(), action=action, subject=exam)
+        await audit(session, by=by_user(), action=action, subject=exam)
 
 
 @app.command("login")

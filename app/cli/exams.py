@@ -1,26 +1,15 @@
 """`sonobridge exam …`: what became of each exam, and what a person can do about it."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import typer
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli.output import Json, as_text, progress_bar, show_fields, show_json, show_one, show_table
-from app.cli.running import actor, run
-from app.delivery.actions import (
-    Bulk,
-    Progress,
-    cancel_exam,
-    cancel_matching,
-    decide,
-    release_exam,
-    release_matching,
-    retry_exam,
-    retry_matching,
-)
+from app.cli.running import by_user, run
+from app.delivery.actions import CANCEL, RELEASE, RETRY, Act, Bulk, Progress, act_on, act_on_matching, decide
 from app.delivery.decisions import Choice
 from app.delivery.possible import OpenWay, acts_of, open_ways, show_exam, show_exams
 from app.errors import Misuse
@@ -28,7 +17,7 @@ from app.inbox.imports import import_exam
 from app.resources import Resources
 from app.states import ExamState, Reason, Step
 from app.store.exam_search import USUAL, ExamFilter, find_exams, read_filter
-from app.store.exams import Exam, find_exam
+from app.store.exams import Exam, wanted_exam
 
 app = typer.Typer(no_args_is_help=True, help="Exams: where each stands, and putting it right.")
 
@@ -113,7 +102,7 @@ def show(request_uuid: One, as_json: Json = False) -> None:
 
     async def read(resources: Resources) -> tuple[dict[str, Any], Mapping[str, str]]:
         async with resources.sessions() as session:
-            exam = await _wanted(session, request_uuid)
+            exam = await wanted_exam(session, request_uuid)
             return await show_exam(session, exam), acts_of(exam)
 
     exam, acts = run(read)
@@ -144,13 +133,6 @@ def _naming(subjects: Sequence[str]) -> str:
     return f" --subject {'|'.join(subjects)}" if subjects else ""
 
 
-async def _wanted(session: AsyncSession, request_uuid: UUID) -> Exam:
-    exam = await find_exam(session, request_uuid)
-    if exam is None:
-        raise Misuse("there is no exam with this request UUID", code="no_such_exam")
-    return exam
-
-
 def _show_rows(rows: list[dict[str, Any]], *columns: str) -> None:
     show_table(columns, [[row[column] for column in columns] for row in rows], nothing="none")
 
@@ -161,28 +143,10 @@ def import_(request_uuid: One, as_json: Json = False) -> None:
 
     Example: sonobridge exam import 5c1e…
     """
-    _show_moved(run(lambda resources: _acted(resources, import_exam, request_uuid)), as_json=as_json)
-
-
-@app.command("retry")
-def retry(
-    *,
-    request_uuid: Maybe = None,
-    every: All = False,
-    state: StateOption = None,
-    step: StepOption = None,
-    reason: ReasonOption = None,
-    organization: OrgOption = None,
-    since: SinceOption = None,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
-    """Try one exam again now, or all that a filter finds. Twice is once.
-
-    Example: sonobridge exam retry --state failed --organization "Harbour Clinic" --dry-run
-    """
-    given = _Given(request_uuid, every, state, step, reason, organization, since, dry_run)
-    _act(given, retry_exam, retry_matching, "retried", as_json=as_json)
+    _show_moved(
+        run(lambda resources: _shown(resources, import_exam(resources, request_uuid, by=by_user()))),
+        as_json=as_json,
+    )
 
 
 @app.command("release")
@@ -215,7 +179,7 @@ def release(
         _decide(request_uuid, choice, None, as_json=as_json)
         return
     given = _Given(request_uuid, every, state, step, reason, organization, since, dry_run)
-    _act(given, release_exam, release_matching, "released", as_json=as_json)
+    _act(given, RELEASE, "released", as_json=as_json)
 
 
 @app.command("decide")
@@ -239,37 +203,56 @@ def _decide(request_uuid: UUID, choice: str, subject: str | None, *, as_json: bo
 
     async def act(resources: Resources) -> dict[str, Any]:
         async with resources.sessions() as session:
-            exam = await _wanted(session, request_uuid)
+            exam = await wanted_exam(session, request_uuid)
             ways: Sequence[OpenWay] = (await open_ways(session, [exam]))[exam.id]
         for way in ways:
             if way.choice == choice:
                 typer.echo(way.says, err=as_json)
-        exam = await decide(resources, request_uuid, choice, actor=actor(), subject=subject)
-        async with resources.sessions() as session:
-            return await show_exam(session, exam)
+        deciding = decide(resources, request_uuid, choice, by=by_user(), subject=subject)
+        return await _shown(resources, deciding)
 
     _show_moved(run(act), as_json=as_json)
 
 
-@app.command("cancel")
-def cancel(
-    *,
-    request_uuid: Maybe = None,
-    every: All = False,
-    state: StateOption = None,
-    step: StepOption = None,
-    reason: ReasonOption = None,
-    organization: OrgOption = None,
-    since: SinceOption = None,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
+def _plain_command(act: Act, name: str, done: str, text: str) -> None:
+    """An act that needs nothing but which exams."""
+
+    def command(
+        *,
+        request_uuid: Maybe = None,
+        every: All = False,
+        state: StateOption = None,
+        step: StepOption = None,
+        reason: ReasonOption = None,
+        organization: OrgOption = None,
+        since: SinceOption = None,
+        dry_run: DryRun = False,
+        as_json: Json = False,
+    ) -> None:
+        given = _Given(request_uuid, every, state, step, reason, organization, since, dry_run)
+        _act(given, act, done, as_json=as_json)
+
+    app.command(name, help=text)(command)
+
+
+_plain_command(
+    RETRY,
+    "retry",
+    "retried",
+    """Try one exam again now, or all that a filter finds. Safe to repeat.
+
+    Example: sonobridge exam retry --state failed --organization "Harbour Clinic" --dry-run
+    """,
+)
+_plain_command(
+    CANCEL,
+    "cancel",
+    "cancelled",
     """Stop an exam for good (a retry takes it back); one that is delivered stays delivered.
 
     Example: sonobridge exam cancel 5c1e…
-    """
-    given = _Given(request_uuid, every, state, step, reason, organization, since, dry_run)
-    _act(given, cancel_exam, cancel_matching, "cancelled", as_json=as_json)
+    """,
+)
 
 
 class _Given:
@@ -307,25 +290,23 @@ class _Given:
             return await read_filter(session, **self._words)
 
 
-def _act(
-    given: _Given,
-    one: Callable[..., Awaitable[Exam]],
-    matching: Callable[..., Awaitable[Bulk]],
-    word: str,
-    *,
-    as_json: bool,
-) -> None:
+def _act(given: _Given, act: Act, word: str, *, as_json: bool) -> None:
     if given.request_uuid is not None:
         request_uuid = given.request_uuid
-        _show_moved(run(lambda resources: _acted(resources, one, request_uuid)), as_json=as_json)
+        _show_moved(
+            run(lambda resources: _shown(resources, act_on(resources, request_uuid, act, by=by_user()))),
+            as_json=as_json,
+        )
         return
 
-    async def act(resources: Resources, progress: Progress) -> Bulk:
+    async def act_on_all(resources: Resources, progress: Progress) -> Bulk:
         wanted = await given.filter(resources)
-        return await matching(resources, wanted, actor=actor(), dry_run=given.dry_run, progress=progress)
+        return await act_on_matching(
+            resources, wanted, act, by=by_user(), dry_run=given.dry_run, progress=progress
+        )
 
     with progress_bar(f"Exams {word}") as progress:
-        bulk = run(lambda resources: act(resources, progress))
+        bulk = run(lambda resources: act_on_all(resources, progress))
     show_one(
         {"matched": bulk.matched, word: bulk.done},
         as_json=as_json,
@@ -335,10 +316,8 @@ def _act(
     )
 
 
-async def _acted(
-    resources: Resources, act: Callable[..., Awaitable[Exam]], request_uuid: UUID
-) -> dict[str, Any]:
-    exam = await act(resources, request_uuid, actor=actor())
+async def _shown(resources: Resources, acting: Awaitable[Exam]) -> dict[str, Any]:
+    exam = await acting
     async with resources.sessions() as session:
         return await show_exam(session, exam)
 

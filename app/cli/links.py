@@ -6,7 +6,7 @@ from uuid import UUID
 import typer
 
 from app.cli.output import Json, show_json, show_one, show_table
-from app.cli.running import actor, run
+from app.cli.running import by_user, run
 from app.cli.secret_input import Wanted, read_secret
 from app.errors import Misuse
 from app.linking.links import (
@@ -61,7 +61,7 @@ def add(
     async def act(resources: Resources) -> dict[str, Any]:
         async with resources.sessions() as session:
             owner = await wanted_organization(session, organization)
-        link = await start_link(resources, token=token, organization_id=owner.id, user_id=None, actor=actor())
+        link = await start_link(resources, token=token, organization_id=owner.id, user_id=None, by=by_user())
         return await _one(resources, link.id)
 
     made = run(act)
@@ -99,7 +99,7 @@ def confirm(link: LinkId, as_json: Json = False) -> None:
     """
 
     async def act(resources: Resources) -> dict[str, Any]:
-        await retry_link(resources, link, actor=actor())
+        await retry_link(resources, link, by=by_user())
         return await _one(resources, link)
 
     done = run(act)
@@ -114,7 +114,7 @@ def revoke(link: LinkId, as_json: Json = False) -> None:
     """
 
     async def act(resources: Resources) -> dict[str, Any]:
-        await unlink(resources, link, actor=actor())
+        await unlink(resources, link, by=by_user())
         return await _one(resources, link)
 
     done = run(act)
@@ -144,9 +144,7 @@ def move(
         count = await exams_under_way(resources, link)
         says = f": {WHAT_BECOMES[under_way]}" if count else ""
         typer.echo(f"{count} exam{'' if count == 1 else 's'} under way{says}.", err=as_json)
-        moved = await move_link(
-            resources, link, organization=organization, under_way=under_way, actor=actor()
-        )
+        moved = await move_link(resources, link, organization=organization, under_way=under_way, by=by_user())
         return await _one(resources, moved.id)
 
     done = run(act)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.output import Json, show_json, show_one, show_table
-from app.cli.running import FAILED, actor, run
+from app.cli.running import FAILED, by_user, run
 from app.cli.secret_input import Wanted, read_secrets
 from app.errors import Misuse
 from app.organizations.changes import (
@@ -166,7 +166,7 @@ def add(
     ) | _secrets(key=aurabox_key_stdin, dicomweb=dicomweb_token_stdin, service=service_key_stdin)
     if "aurabox_key" not in given:
         raise Misuse("aurabox_key: give it on standard input (--aurabox-key-stdin) or in AURABOX_KEY")
-    made = run(lambda resources: add_organization(resources, given, actor=actor()))
+    made = run(lambda resources: add_organization(resources, given, by=by_user()))
     show_one(describe_organization(made), as_json=as_json, said=f"Added {made.name} ({made.id}).")
 
 
@@ -258,7 +258,7 @@ def set_(
         corrections=corrections,
         concurrency=concurrency,
     ) | _secrets(key=aurabox_key_stdin, dicomweb=dicomweb_token_stdin, service=service_key_stdin)
-    changed = run(lambda resources: set_organization(resources, organization, given, actor=actor()))
+    changed = run(lambda resources: set_organization(resources, organization, given, by=by_user()))
     show_one(describe_organization(changed), as_json=as_json, said=f"Changed {changed.name}.")
 
 
@@ -292,7 +292,7 @@ def remove(organization: Org, as_json: Json = False) -> None:
 
     Example: sonobridge org remove "Harbour Clinic"
     """
-    removed = run(lambda resources: remove_organization(resources, organization, actor=actor()))
+    removed = run(lambda resources: remove_organization(resources, organization, by=by_user()))
     show_one(
         {"id": str(removed.id), "name": removed.name, "removed": True},
         as_json=as_json,

@@ -20,6 +20,7 @@ from app.errors import Misuse, SonobridgeError, UpstreamError
 from app.infrastructure.database import pooler_problem
 from app.observing.logs import configure_logging
 from app.resources import Resources, open_resources
+from app.store.audit import By
 from app.store.schema import WrongSchema, schema_problem
 
 T = TypeVar("T")
@@ -73,12 +74,12 @@ def run(work: Callable[[Resources], Awaitable[T]]) -> T:
     return asyncio.run(whole())
 
 
-def actor() -> str:
+def by_user() -> By:
     """Who the audit trail names for a command: the operating system's user."""
     try:
-        return f"cli:{pwd.getpwuid(os.geteuid()).pw_name}"
+        return By(f"cli:{pwd.getpwuid(os.geteuid()).pw_name}")
     except KeyError:
-        return f"cli:{os.geteuid()}"
+        return By(f"cli:{os.geteuid()}")
 
 
 def guarded(app: typer.Typer) -> NoReturn:

@@ -6,7 +6,7 @@ from uuid import UUID
 import typer
 
 from app.cli.output import Json, show_json, show_one, show_table
-from app.cli.running import actor, run
+from app.cli.running import by_user, run
 from app.errors import Misuse
 from app.people.tokens import create_token, describe_token, list_tokens, revoke_token
 from app.resources import Resources
@@ -27,7 +27,7 @@ def create(
     """
 
     async def act(resources: Resources) -> dict[str, Any]:
-        token, secret = await create_token(resources, name=name, scope=scope.value, actor=actor())
+        token, secret = await create_token(resources, name=name, scope=scope.value, by=by_user())
         return {"id": str(token.id), "name": token.name, "scope": token.scope, "token": secret}
 
     made = run(act)
@@ -67,7 +67,7 @@ def revoke(
     async def act(resources: Resources) -> dict[str, Any]:
         for one in await list_tokens(resources):
             if token in {str(one.id), one.name}:
-                return describe_token(await revoke_token(resources, UUID(str(one.id)), actor=actor()))
+                return describe_token(await revoke_token(resources, UUID(str(one.id)), by=by_user()))
         raise Misuse("there is no token with this id or name", code="no_such_token")
 
     done = run(act)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.output import Json, progress_bar, show_json, show_one, show_table
-from app.cli.running import FAILED, actor, run
+from app.cli.running import FAILED, by_user, run
 from app.config.sealing import new_key
 from app.inbox.gaps import find_gaps
 from app.inbox.reconcile import reconcile as reconcile_now
@@ -58,7 +58,7 @@ def purge(
     """
 
     async def work(resources: Resources, progress: Progress) -> dict[str, Any]:
-        purged: Purged = await purge_now(resources, actor=actor(), dry_run=dry_run, progress=progress)
+        purged: Purged = await purge_now(resources, by=by_user(), dry_run=dry_run, progress=progress)
         return purged.as_json() | ({} if dry_run else await purge_accounts(resources))
 
     with progress_bar("Deleting captures") as progress:
@@ -88,7 +88,7 @@ def rotate(as_json: Json = False) -> None:
     Example: sonobridge keys rotate
     """
     with progress_bar("Sealing anew") as progress:
-        done = run(lambda resources: rotate_keys(resources, actor=actor(), progress=progress))
+        done = run(lambda resources: rotate_keys(resources, by=by_user(), progress=progress))
     show_one(
         {"looked_at": done.looked_at, "resealed": done.resealed, "unreadable": done.unreadable},
         as_json=as_json,

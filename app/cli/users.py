@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.output import Json, show_json, show_one, show_table
-from app.cli.running import actor, run
+from app.cli.running import by_user, run
 from app.cli.secret_input import Wanted, read_secret, read_secrets
 from app.people.users import (
     add_user,
@@ -60,7 +60,7 @@ def add(
             organization=organization,
             role=role.value,
             password=password,
-            actor=actor(),
+            by=by_user(),
         )
         return await _described(resources, user)
 
@@ -78,7 +78,7 @@ def invite_(
     """
 
     async def invite_one(resources: Resources) -> dict[str, Any]:
-        made = await invite(resources, email=email, organization=organization, role=role.value, actor=actor())
+        made = await invite(resources, email=email, organization=organization, role=role.value, by=by_user())
         return await _described(resources, made.user) | {"url": made.url, "mailed": made.mailed}
 
     made = run(invite_one)
@@ -112,7 +112,7 @@ def disable(user: Who, as_json: Json = False) -> None:
     """
 
     async def act(resources: Resources) -> dict[str, Any]:
-        return await _described(resources, await disable_user(resources, user, actor=actor()))
+        return await _described(resources, await disable_user(resources, user, by=by_user()))
 
     done = run(act)
     show_one(done, as_json=as_json, said=f"Disabled {done['email']}.")
@@ -126,7 +126,7 @@ def enable(user: Who, as_json: Json = False) -> None:
     """
 
     async def act(resources: Resources) -> dict[str, Any]:
-        return await _described(resources, await enable_user(resources, user, actor=actor()))
+        return await _described(resources, await enable_user(resources, user, by=by_user()))
 
     done = run(act)
     show_one(done, as_json=as_json, said=f"Enabled {done['email']}.")
@@ -142,8 +142,8 @@ def reset(user: Who, password_stdin: PasswordStdin = False, as_json: Json = Fals
 
     async def act(resources: Resources) -> dict[str, Any]:
         if password is None:
-            return {"url": await reset_link(resources, user, actor=actor())}
-        changed = await reset_password(resources, user, password=password, actor=actor())
+            return {"url": await reset_link(resources, user, by=by_user())}
+        changed = await reset_password(resources, user, password=password, by=by_user())
         return await _described(resources, changed)
 
     done = run(act)

@@ -6,7 +6,7 @@ from typing import TypeVar
 from app.clients.aurabox import AuraboxClient
 from app.organizations.changes import wanted_organization
 from app.resources import Resources
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.upstreams.gate import asking
 
 T = TypeVar("T")
@@ -19,8 +19,7 @@ async def on_team(
     *,
     action: str,
     subject: str | None = None,
-    actor: str,
-    address: str | None = None,
+    by: By,
 ) -> T:
     """Make `call` with the client of an organisation (by id or name); what it gave.
 
@@ -40,10 +39,9 @@ async def on_team(
         async with resources.sessions.begin() as session:
             await audit(
                 session,
-                actor=actor,
+                by=by,
                 action=action,
                 subject=subject,
                 result=result,
                 detail=f"organisation {owner.id}",
-                address=address,
             )

@@ -15,11 +15,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clients.clarius import Annotation, ApiKey, NewApiKey, NotificationRecord
-from app.errors import Misuse
 from app.resources import Resources
 from app.states import LinkState
-from app.store.audit import audit
-from app.store.exams import Exam
+from app.store.audit import By, audit
+from app.store.exams import Exam, wanted_exam
 from app.store.links import Link, hint_of
 from app.store.organizations import Organization
 from app.upstreams.gate import asking
@@ -27,14 +26,6 @@ from app.upstreams.gate import asking
 ACCOUNT = "clarius"
 # Clarius keeps 14 days of records; more than this is not shown
 MOST_RECORDS = 10_000
-
-
-@dataclass(frozen=True)
-class Doer:
-    """Who acts, for the audit trail, and from where."""
-
-    actor: str
-    address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +136,7 @@ def in_use(keys: Sequence[ApiKey], secret: str) -> str | None:
     return max(found, key=len) if found else None
 
 
-async def create_key(resources: Resources, name: str, *, by: Doer) -> NewApiKey:
+async def create_key(resources: Resources, name: str, *, by: By) -> NewApiKey:
     """C10: a key beside the one in use, which goes on being used."""
     async with asking(resources, ACCOUNT):
         made = await (await resources.clarius()).create_api_key(name)
@@ -153,7 +144,7 @@ async def create_key(resources: Resources, name: str, *, by: Doer) -> NewApiKey:
     return made
 
 
-async def revoke_key(resources: Resources, prefix: str, *, by: Doer) -> None:
+async def revoke_key(resources: Resources, prefix: str, *, by: By) -> None:
     """C11. Clarius refuses that for the key in use (`Rejected`)."""
     async with asking(resources, ACCOUNT):
         await (await resources.clarius()).revoke_api_key(prefix)
@@ -161,7 +152,7 @@ async def revoke_key(resources: Resources, prefix: str, *, by: Doer) -> None:
 
 
 async def set_annotations(
-    resources: Resources, application: UUID, annotations: Sequence[Annotation], *, by: Doer
+    resources: Resources, application: UUID, annotations: Sequence[Annotation], *, by: By
 ) -> None:
     """C15."""
     async with asking(resources, ACCOUNT):
@@ -175,7 +166,7 @@ async def set_annotations(
     )
 
 
-async def remove_annotations(resources: Resources, application: UUID, *, by: Doer) -> None:
+async def remove_annotations(resources: Resources, application: UUID, *, by: By) -> None:
     """C16."""
     async with asking(resources, ACCOUNT):
         await (await resources.clarius()).remove_customisation(application)
@@ -190,13 +181,11 @@ async def upload_report(
     filename: str,
     content: bytes,
     content_type: str,
-    by: Doer,
+    by: By,
 ) -> None:
     """C5: a report of the caller's own onto the exam. Raises Misuse (`no_such_exam`) for one we do not know."""
     async with resources.sessions() as session:
-        known = await session.scalar(select(Exam.id).where(Exam.request_uuid == request_uuid))
-    if known is None:
-        raise Misuse("there is no exam with this request UUID", code="no_such_exam")
+        await wanted_exam(session, request_uuid)
     async with asking(resources, ACCOUNT):
         await (await resources.clarius()).upload_report(
             request_uuid, name=name, filename=filename, content=content, content_type=content_type
@@ -210,13 +199,11 @@ async def _key_text(resources: Resources) -> str:
 
 
 async def _audit(
-    resources: Resources, by: Doer, action: str, *, subject: str | None = None, detail: str | None = None
+    resources: Resources, by: By, action: str, *, subject: str | None = None, detail: str | None = None
 ) -> None:
     session: AsyncSession
     async with resources.sessions.begin() as session:
-        await audit(
-            session, actor=by.actor, action=action, subject=subject, detail=detail, address=by.address
-        )
+        await audit(session, by=by, action=action, subject=subject, detail=detail)
 
 
 def describe_receipt(receipt: RecordBesideExam) -> dict[str, Any]:

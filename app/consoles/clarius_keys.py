@@ -21,7 +21,7 @@ from app.clients.clarius import ApiKey, ClariusClient, NewApiKey
 from app.errors import LookFirst, Misuse, NotThere, Rejected, RenewCredentials, SonobridgeError
 from app.faultpoints import fault_point
 from app.resources import Resources
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.base import in_seconds
 from app.store.runs import Run, begin_run, end_run
 from app.store.secrets import CLARIUS_API_KEY, Secret, read_secret, replace_secret
@@ -48,7 +48,7 @@ class RotationUnderWay(Misuse):
     kind = "busy"
 
 
-async def rotate_key(resources: Resources, *, actor: str, address: str | None = None) -> dict[str, Any]:
+async def rotate_key(resources: Resources, *, by: By) -> dict[str, Any]:
     """Rotate; `{prefix, name, created_at, in_use, revoked}` of the new key, `revoked` being the old one's prefix.
 
     Raises RotationUnderWay, and from the error tree: a key works in every case.
@@ -64,7 +64,7 @@ async def rotate_key(resources: Resources, *, actor: str, address: str | None = 
         error = problem.code
         raise
     finally:
-        await _end(resources, error=error, actor=actor, address=address)
+        await _end(resources, error=error, by=by)
     return {
         "prefix": made.prefix,
         "name": made.name,
@@ -190,7 +190,7 @@ def _client(resources: Resources, key: SecretStr) -> ClariusClient:
     return ClariusClient(resources.http, base_url=resources.settings.clarius_base_url, api_key=key)
 
 
-async def _end(resources: Resources, *, error: str | None, actor: str, address: str | None) -> None:
+async def _end(resources: Resources, *, error: str | None, by: By) -> None:
     """Note how it ended, and let the next rotation begin at once."""
     async with resources.sessions.begin() as session:
         await end_run(session, RUN_NAME, result={} if error is None else None, error=error)
@@ -199,9 +199,8 @@ async def _end(resources: Resources, *, error: str | None, actor: str, address: 
         )
         await audit(
             session,
-            actor=actor,
+            by=by,
             action="clarius.key.rotate",
             subject=ACCOUNT,
             result="done" if error is None else error,
-            address=address,
         )

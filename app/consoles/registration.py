@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from app.clients.clarius import ServiceSettings
 from app.config.settings import Settings
 from app.resources import Resources
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.upstreams.gate import asking
 
 ACCOUNT = "clarius"
@@ -53,8 +53,7 @@ async def register(
     *,
     notification_url: str | None = None,
     token_transfer_url: str | None = None,
-    actor: str,
-    address: str | None = None,
+    by: By,
 ) -> Urls:
     """Register URLs (C7): None leaves one as it is, "" clears it; what is registered afterwards."""
     async with asking(resources, ACCOUNT):
@@ -68,23 +67,21 @@ async def register(
         shown = after.shown()
         await audit(
             session,
-            actor=actor,
+            by=by,
             action="clarius.settings",
             detail=", ".join(f"{name} {value or 'none'}" for name, value in shown.items()),
-            address=address,
         )
     return after
 
 
-async def register_ours(resources: Resources, *, actor: str, address: str | None = None) -> Urls:
+async def register_ours(resources: Resources, *, by: By) -> Urls:
     """Register the two URLs of this installation."""
     wanted = our_urls(resources.settings)
     return await register(
         resources,
         notification_url=wanted.notification_url,
         token_transfer_url=wanted.token_transfer_url,
-        actor=actor,
-        address=address,
+        by=by,
     )
 
 

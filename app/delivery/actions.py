@@ -5,7 +5,6 @@ One by one by request UUID, or all that a filter finds. None of it calls anythin
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -15,12 +14,12 @@ from app.delivery.decisions import LABELS, MENDED, RELEASES, Choice, apply_choic
 from app.errors import Misuse
 from app.resources import Resources
 from app.states import STAGED_STEPS, ExamState, Reason, Step
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.base import clock
 from app.store.captures import Capture
 from app.store.claims import Claim
 from app.store.exam_search import MOST, ExamFilter, count_exams, find_exams
-from app.store.exams import Exam, StaleMove, cancel, find_exam, move
+from app.store.exams import Exam, StaleMove, cancel, move, wanted_exam
 from app.store.filings import filing_of
 from app.store.instances import forget_parts
 from app.store.organizations import Organization
@@ -35,9 +34,18 @@ RESTING = frozenset({*STUCK, ExamState.UNVERIFIED, ExamState.GONE, ExamState.CAN
 # by which name a decision says whom, or which study, it means
 NAMED = ("remote", "subject", "study")
 
-Act = Callable[[AsyncSession, Exam], Awaitable[bool]]
+Do = Callable[[Resources, AsyncSession, Exam, By], Awaitable[bool]]
+"""Does it in the caller's transaction; whether anything was changed. Raises Misuse."""
 Progress = Callable[[int, int], None]
 """Called with how many were done and how many there are."""
+
+
+@dataclass(frozen=True)
+class Act:
+    """What a person does with an exam, and its name in the audit trail."""
+
+    action: str
+    do: Do
 
 
 @dataclass(frozen=True)
@@ -48,30 +56,49 @@ class Bulk:
     done: int
 
 
-async def retry_exam(
-    resources: Resources, request_uuid: UUID, *, actor: str, address: str | None = None
-) -> Exam:
-    """Try again now. One that is queued, running, delivered or waits for a link is left as it is. Raises Misuse."""
-    return await _act(resources, request_uuid, "exam.retry", _retry, actor=actor, address=address)
+async def act_on(resources: Resources, request_uuid: UUID, act: Act, *, by: By) -> Exam:
+    """Do it with one exam, audited, and wake a worker. Raises Misuse, also when there is no such exam."""
+    async with resources.sessions.begin() as session:
+        exam = await wanted_exam(session, request_uuid, lock=True)
+        changed = await _apply(resources, session, exam, act, by)
+    if changed and exam.due_at is not None:
+        await resources.queue.ring("exam", exam.id, exam.lease_epoch)
+    return exam
 
 
-async def release_exam(
-    resources: Resources, request_uuid: UUID, *, actor: str, address: str | None = None
-) -> Exam:
-    """Vouch for what stopped it: unverified goes on without Clarius's word, review by its plain way out if it has one.
+async def act_on_matching(
+    resources: Resources,
+    wanted: ExamFilter,
+    act: Act,
+    *,
+    by: By,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Bulk:
+    """Do it with all that the filter finds, each in a transaction of its own, so that a stop half-way leaves every one whole.
 
-    A failed one is tried again. Raises Misuse (`decision_needed`) where a person has to say more (`decide`), and
-    StaleMove for one that nothing stops.
+    With no state named, with failed ones and those in review. Those that need a decision of their own are left.
     """
-    release = _releasing(resources, actor)
-    return await _act(resources, request_uuid, "exam.release", release, actor=actor, address=address)
-
-
-async def cancel_exam(
-    resources: Resources, request_uuid: UUID, *, actor: str, address: str | None = None
-) -> Exam:
-    """Stop it for good; a worker that has it just now writes nothing any more. Raises StaleMove once delivered."""
-    return await _act(resources, request_uuid, "exam.cancel", _cancel, actor=actor, address=address)
+    filters = [wanted] if wanted.state else [replace(wanted, state=state) for state in STUCK]
+    # read before anything is moved: an exam that comes back to rest meanwhile is not taken a second time
+    ids: list[UUID] = []
+    async with resources.sessions() as session:
+        for exam_filter in filters if not dry_run else ():
+            cursor: str | None = None
+            while True:
+                page, cursor = await find_exams(session, exam_filter, limit=MOST, cursor=cursor)
+                ids += [exam.id for exam in page]
+                if cursor is None:
+                    break
+        matched = (
+            sum([await count_exams(session, exam_filter) for exam_filter in filters]) if dry_run else len(ids)
+        )
+    done = 0
+    for position, exam_id in enumerate(ids, start=1):
+        done += await _act_on_found(resources, exam_id, act, by)
+        if progress is not None:
+            progress(position, matched)
+    return Bulk(matched=matched, done=done)
 
 
 async def decide(
@@ -79,8 +106,7 @@ async def decide(
     request_uuid: UUID,
     choice: Choice | str,
     *,
-    actor: str,
-    address: str | None = None,
+    by: By,
     subject: str | None = None,
 ) -> Exam:
     """Settle what an exam in review waits for, by one of its ways out (`app.delivery.decisions`).
@@ -93,27 +119,15 @@ async def decide(
     except ValueError:
         raise Misuse(f"decision: must be one of {', '.join(Choice)}") from None
 
-    async def settle(session: AsyncSession, exam: Exam) -> bool:
+    async def settle(resources: Resources, session: AsyncSession, exam: Exam, by: By) -> bool:
         filing = await filing_of(session, exam.id, exam.filing)
         decided = (filing.decision or {}).get("choice") if filing is not None else None
         if decided == chosen and exam.state != ExamState.REVIEW:
             return False
-        await _settle(resources, session, exam, chosen, actor=actor, subject=subject)
+        await _settle(resources, session, exam, chosen, by=by, subject=subject)
         return True
 
-    return await _act(resources, request_uuid, f"exam.decide.{chosen}", settle, actor=actor, address=address)
-
-
-async def decide_identity(
-    resources: Resources,
-    request_uuid: UUID,
-    choice: Literal["separate", "same"],
-    *,
-    actor: str,
-    address: str | None = None,
-) -> Exam:
-    """`decide` for an identity conflict alone, as scripts know it."""
-    return await decide(resources, request_uuid, choice, actor=actor, address=address)
+    return await act_on(resources, request_uuid, Act(f"exam.decide.{chosen}", settle), by=by)
 
 
 async def _settle(
@@ -122,92 +136,34 @@ async def _settle(
     exam: Exam,
     choice: Choice,
     *,
-    actor: str,
+    by: By,
     subject: str | None = None,
 ) -> None:
-    at = await apply_choice(resources, session, exam, choice, by=actor, subject=subject)
+    at = await apply_choice(resources, session, exam, choice, by=by.actor, subject=subject)
     # the step confirm looks for this word when it finds something missing
     event = "released" if choice is Choice.WITHOUT_CAPTURES else f"decided_{choice}"
     await _go_on(session, exam, at=await _possible(session, exam, at), event=event)
 
 
-async def retry_matching(
-    resources: Resources,
-    wanted: ExamFilter,
-    *,
-    actor: str,
-    dry_run: bool = False,
-    address: str | None = None,
-    progress: Progress | None = None,
-) -> Bulk:
-    """`retry_exam` for all that the filter finds; with no state named, for failed and review ones."""
-    doing = _Doing("exam.retry", _retry, actor, address)
-    return await _act_on_all(resources, wanted, doing, dry_run=dry_run, progress=progress)
-
-
-async def release_matching(
-    resources: Resources,
-    wanted: ExamFilter,
-    *,
-    actor: str,
-    dry_run: bool = False,
-    address: str | None = None,
-    progress: Progress | None = None,
-) -> Bulk:
-    """`release_exam` for all that the filter finds; those that need a decision of their own are left."""
-    doing = _Doing("exam.release", _releasing(resources, actor), actor, address)
-    return await _act_on_all(resources, wanted, doing, dry_run=dry_run, progress=progress)
-
-
-async def cancel_matching(
-    resources: Resources,
-    wanted: ExamFilter,
-    *,
-    actor: str,
-    dry_run: bool = False,
-    address: str | None = None,
-    progress: Progress | None = None,
-) -> Bulk:
-    """`cancel_exam` for all that the filter finds; with no state named, for failed and review ones."""
-    doing = _Doing("exam.cancel", _cancel, actor, address)
-    return await _act_on_all(resources, wanted, doing, dry_run=dry_run, progress=progress)
-
-
-@dataclass(frozen=True)
-class _Doing:
-    """An act, its name in the audit trail, and who does it from where."""
-
-    action: str
-    act: Act
-    actor: str
-    address: str | None
-
-
-async def _act(
-    resources: Resources, request_uuid: UUID, action: str, act: Act, *, actor: str, address: str | None
-) -> Exam:
-    async with resources.sessions.begin() as session:
-        exam = await find_exam(session, request_uuid, lock=True)
-        if exam is None:
-            raise Misuse("there is no exam with this request UUID", code="no_such_exam")
-        changed = await _apply(session, exam, _Doing(action, act, actor, address))
+async def _act_on_found(resources: Resources, exam_id: UUID, act: Act, by: By) -> bool:
+    try:
+        async with resources.sessions.begin() as session:
+            exam = (await session.scalars(select(Exam).where(Exam.id == exam_id).with_for_update())).one()
+            changed = await _apply(resources, session, exam, act, by)
+    except Misuse:
+        # moved on since it was found, or in need of a decision of its own
+        return False
     if changed and exam.due_at is not None:
         await resources.queue.ring("exam", exam.id, exam.lease_epoch)
-    return exam
+    return changed
 
 
-async def _apply(session: AsyncSession, exam: Exam, doing: _Doing) -> bool:
+async def _apply(resources: Resources, session: AsyncSession, exam: Exam, act: Act, by: By) -> bool:
     before = _where(exam)
-    changed = await doing.act(session, exam)
+    changed = await act.do(resources, session, exam, by)
     if changed:
-        await audit(
-            session,
-            actor=doing.actor,
-            action=doing.action,
-            subject=str(exam.request_uuid),
-            detail=f"was {before}{await _decided(session, exam, doing)}",
-            address=doing.address,
-        )
+        told = f"was {before}{await _decided(session, exam, by)}"
+        await audit(session, by=by, action=act.action, subject=str(exam.request_uuid), detail=told)
     return changed
 
 
@@ -218,59 +174,18 @@ def _where(exam: Exam) -> str:
     return f"{exam.state}{code} at {exam.step}{filed}"
 
 
-async def _decided(session: AsyncSession, exam: Exam, doing: _Doing) -> str:
+async def _decided(session: AsyncSession, exam: Exam, by: By) -> str:
     """What a decision made of the filing, if one was made: where to, and whom it was said to be."""
     filing = await filing_of(session, exam.id, exam.filing)
-    if filing is None or not filing.decision or filing.decided_by != doing.actor:
+    if filing is None or not filing.decision or filing.decided_by != by.actor:
         return ""
     named = next((filing.decision[name] for name in NAMED if filing.decision.get(name)), None)
     whom = f", as {named}" if named else ""
     return f"; now filing {filing.number}: {filing.decision['choice']} for organisation {filing.organization_id}{whom}"
 
 
-async def _act_on_all(
-    resources: Resources,
-    wanted: ExamFilter,
-    doing: _Doing,
-    *,
-    dry_run: bool,
-    progress: Progress | None,
-) -> Bulk:
-    """Each exam in a transaction of its own, so that a stop half-way leaves every one whole."""
-    filters = [wanted] if wanted.state else [replace(wanted, state=state) for state in STUCK]
-    # read before anything is moved: an exam that comes back to rest meanwhile is not taken a second time
-    ids: list[UUID] = []
-    async with resources.sessions() as session:
-        for one in filters if not dry_run else ():
-            cursor: str | None = None
-            while True:
-                page, cursor = await find_exams(session, one, limit=MOST, cursor=cursor)
-                ids += [exam.id for exam in page]
-                if cursor is None:
-                    break
-        matched = sum([await count_exams(session, one) for one in filters]) if dry_run else len(ids)
-    done = 0
-    for position, exam_id in enumerate(ids, start=1):
-        done += await _act_on_one(resources, exam_id, doing)
-        if progress is not None:
-            progress(position, matched)
-    return Bulk(matched=matched, done=done)
-
-
-async def _act_on_one(resources: Resources, exam_id: UUID, doing: _Doing) -> bool:
-    try:
-        async with resources.sessions.begin() as session:
-            exam = (await session.scalars(select(Exam).where(Exam.id == exam_id).with_for_update())).one()
-            changed = await _apply(session, exam, doing)
-    except Misuse:
-        # moved on since it was found, or in need of a decision of its own
-        return False
-    if changed and exam.due_at is not None:
-        await resources.queue.ring("exam", exam.id, exam.lease_epoch)
-    return changed
-
-
-async def _retry(session: AsyncSession, exam: Exam) -> bool:
+async def _retry(_resources: Resources, session: AsyncSession, exam: Exam, _by: By) -> bool:
+    """Try again now. One that is queued, running, delivered or waits for a link is left as it is."""
     if exam.state == ExamState.DELIVERED:
         return await _retry_report(session, exam)
     if exam.state == ExamState.WAITING and exam.reason != Reason.LINK:
@@ -313,25 +228,27 @@ async def _retry_report(session: AsyncSession, exam: Exam) -> bool:
     return True
 
 
-def _releasing(resources: Resources, actor: str) -> Act:
-    async def release(session: AsyncSession, exam: Exam) -> bool:
-        if exam.state == ExamState.FAILED:
-            return await _retry(session, exam)
-        if exam.state not in {ExamState.REVIEW, ExamState.UNVERIFIED}:
-            if exam.released_at is not None:
-                return False
-            raise StaleMove(f"an exam that is {exam.state} has nothing to be released from")
-        exam.released_at = await clock(session)
-        if exam.state == ExamState.UNVERIFIED:
-            await _go_on(session, exam, at=await _possible(session, exam, Step(exam.step)), event="released")
-            return True
-        choice = RELEASES.get(exam.error_code or "")
-        if choice is None:
-            raise Misuse(_decision_needed(exam), code="decision_needed")
-        await _settle(resources, session, exam, choice, actor=actor)
-        return True
+async def _release(resources: Resources, session: AsyncSession, exam: Exam, by: By) -> bool:
+    """Vouch for what stopped it: unverified goes on without Clarius's word, review by its plain way out if it has one.
 
-    return release
+    A failed one is tried again. Raises Misuse (`decision_needed`) where a person has to say more (`decide`), and
+    StaleMove for one that nothing stops.
+    """
+    if exam.state == ExamState.FAILED:
+        return await _retry(resources, session, exam, by)
+    if exam.state not in {ExamState.REVIEW, ExamState.UNVERIFIED}:
+        if exam.released_at is not None:
+            return False
+        raise StaleMove(f"an exam that is {exam.state} has nothing to be released from")
+    exam.released_at = await clock(session)
+    if exam.state == ExamState.UNVERIFIED:
+        await _go_on(session, exam, at=await _possible(session, exam, Step(exam.step)), event="released")
+        return True
+    choice = RELEASES.get(exam.error_code or "")
+    if choice is None:
+        raise Misuse(_decision_needed(exam), code="decision_needed")
+    await _settle(resources, session, exam, choice, by=by)
+    return True
 
 
 def _decision_needed(exam: Exam) -> str:
@@ -342,7 +259,8 @@ def _decision_needed(exam: Exam) -> str:
     return f"there is nothing to vouch for here. {mend}"
 
 
-async def _cancel(session: AsyncSession, exam: Exam) -> bool:
+async def _cancel(_resources: Resources, session: AsyncSession, exam: Exam, _by: By) -> bool:
+    """Stop it for good; a worker that has it just now writes nothing any more. Raises StaleMove once delivered."""
     if exam.state == ExamState.CANCELLED:
         return False
     await cancel(session, exam)
@@ -382,3 +300,8 @@ async def _reopen_claims(session: AsyncSession, exam: Exam) -> None:
     await session.execute(
         update(Claim).where(Claim.exam_id == exam.id).values(ended_at=None, first_look_at=None, looks=0)
     )
+
+
+RETRY = Act("exam.retry", _retry)
+RELEASE = Act("exam.release", _release)
+CANCEL = Act("exam.cancel", _cancel)

@@ -29,7 +29,7 @@ from app.delivery.outcome import NeedsPerson, listed_but_absent
 from app.delivery.work import Work
 from app.resources import Resources
 from app.states import Reason, Step
-from app.store.audit import audit
+from app.store.audit import SYSTEM, audit
 from app.store.base import clock
 from app.store.creates import Create, drop_create, take_create
 from app.store.exam_events import record_event
@@ -250,7 +250,7 @@ async def _record_replacement(
     how = "taken over" if row.adopted else "made"
     told = f"{former} is not there any more; {row.kind} {row.remote_id} was {how}"
     await record_event(session, work.exam_id, step=Step.STUDY, event="subject_replaced", detail=told)
-    await audit(session, actor="system", action="subject.replace", subject=str(row.id), detail=told)
+    await audit(session, by=SYSTEM, action="subject.replace", subject=str(row.id), detail=told)
 
 
 async def _compare_at_the_write(

@@ -33,7 +33,7 @@ from app.observing.metrics import steps as steps_metric
 from app.observing.tracing import span
 from app.resources import Resources
 from app.states import UNREADABLE, ExamState, Reason, Step
-from app.store.audit import audit
+from app.store.audit import SYSTEM, audit
 from app.store.base import clock, in_seconds
 from app.store.captures import captures_of
 from app.store.exam_events import record_event
@@ -144,7 +144,7 @@ async def _note_error(work: Work, error: SonobridgeError) -> tuple[Exam, dict[st
         if isinstance(error, NotAllowed):
             await audit(
                 session,
-                actor="system",
+                by=SYSTEM,
                 action="egress.refuse",
                 subject=str(exam.request_uuid),
                 result="refused",
@@ -251,7 +251,7 @@ async def _record_delivery(session: AsyncSession, exam: Exam) -> None:
     what = ", ".join(f"{capture.sha256}:{capture.bytes}" for capture in captures if capture.sha256)
     await audit(
         session,
-        actor="system",
+        by=SYSTEM,
         action="exam.deliver",
         subject=str(exam.request_uuid),
         detail=f"study {study.remote_id if study else None}; {what}",

@@ -6,7 +6,7 @@ from app.errors import SonobridgeError
 from app.inbox.reconcile import MAX_PAGES, take_in
 from app.resources import Resources
 from app.states import Source
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.exams import Exam, find_exam
 from app.upstreams.gate import asking
 
@@ -17,9 +17,7 @@ class NotListed(SonobridgeError):
     kind = "not_listed"
 
 
-async def import_exam(
-    resources: Resources, request_uuid: UUID, *, actor: str, address: str | None = None
-) -> Exam:
+async def import_exam(resources: Resources, request_uuid: UUID, *, by: By) -> Exam:
     """The exam of this request, taken in if it was not known as verified. Twice is once.
 
     Raises NotListed, Held when Clarius may not be called now, and from the error tree.
@@ -33,7 +31,7 @@ async def import_exam(
         exam = await find_exam(session, request_uuid)
         if exam is None:
             raise NotListed("Clarius lists this request, but not in a form that can be used")
-        await audit(session, actor=actor, action="exam.import", subject=str(request_uuid), address=address)
+        await audit(session, by=by, action="exam.import", subject=str(request_uuid))
     return exam
 
 

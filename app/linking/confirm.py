@@ -15,7 +15,7 @@ from app.errors import NotThere, SlowDown, SonobridgeError
 from app.faultpoints import fault_point
 from app.resources import Resources
 from app.states import LinkState
-from app.store.audit import audit
+from app.store.audit import SYSTEM, audit
 from app.store.base import in_seconds, now
 from app.store.linked_exams import AT_ONCE, RING_LIMIT, queue_linked, queue_rest, resume_held
 from app.store.links import Link
@@ -90,7 +90,7 @@ async def _confirmed(resources: Resources, link: Link) -> Sequence[tuple[UUID, i
         expired = await resume_expired(session, customer_hash=row.customer_hash, limit=AT_ONCE)
         await audit(
             session,
-            actor="system",
+            by=SYSTEM,
             action="link.confirm",
             subject=str(row.id),
             detail=f"{len(queued)} waiting exams queued"
@@ -115,7 +115,7 @@ async def _refused(resources: Resources, link: Link) -> None:
         row.error = NOT_KNOWN
         await audit(
             session,
-            actor="system",
+            by=SYSTEM,
             action="link.confirm",
             subject=str(row.id),
             result="refused",

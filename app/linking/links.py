@@ -19,7 +19,7 @@ from app.organizations.changes import wanted_organization
 from app.people.sessions import Visitor
 from app.resources import Resources
 from app.states import LinkState
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.base import now
 from app.store.exam_waiting import count_customer, count_customers, wake_customer
 from app.store.exams import cancel
@@ -80,8 +80,7 @@ async def start_link(
     token: str,
     organization_id: UUID,
     user_id: UUID | None,
-    actor: str,
-    address: str | None = None,
+    by: By,
 ) -> Link:
     """The link of this token to this organisation, made if it is new, and a worker rung to confirm it.
 
@@ -115,12 +114,11 @@ async def start_link(
         taken = link.organization_id != organization_id
         await audit(
             session,
-            actor=actor,
+            by=by,
             action="link.start",
             subject=str(link.id),
             result="refused" if taken else "done" if is_new else "known",
             detail="another organisation has this Clarius account" if taken else None,
-            address=address,
         )
         await session.commit()
     if taken:
@@ -134,8 +132,7 @@ async def unlink(
     resources: Resources,
     link_id: UUID,
     *,
-    actor: str,
-    address: str | None = None,
+    by: By,
     organization_id: UUID | None = None,
 ) -> Link:
     """End a link: new exams of this customer wait; what was delivered stays. Twice is once.
@@ -146,11 +143,11 @@ async def unlink(
         link = await wanted_link(session, link_id, organization_id=organization_id)
         if link.state != LinkState.DISCONNECTED:
             _end(link)
-            await audit(session, actor=actor, action="link.end", subject=str(link.id), address=address)
+            await audit(session, by=by, action="link.end", subject=str(link.id))
     return link
 
 
-async def retry_link(resources: Resources, link_id: UUID, *, actor: str, address: str | None = None) -> Link:
+async def retry_link(resources: Resources, link_id: UUID, *, by: By) -> Link:
     """Ask Clarius again, now, about a pending or refused link. Raises Misuse for one that was ended or is held."""
     async with resources.sessions.begin() as session:
         link = await wanted_link(session, link_id)
@@ -166,7 +163,7 @@ async def retry_link(resources: Resources, link_id: UUID, *, actor: str, address
         link.attempts = 0
         link.ended_at = None
         link.due_at = now()
-        await audit(session, actor=actor, action="link.retry", subject=str(link.id), address=address)
+        await audit(session, by=by, action="link.retry", subject=str(link.id))
     await resources.queue.ring("link", link.id, link.lease_epoch)
     return link
 
@@ -176,8 +173,7 @@ async def move_link(
     link_id: UUID,
     *,
     organization: str,
-    actor: str,
-    address: str | None = None,
+    by: By,
     under_way: UnderWay | str = UnderWay.HOLD,
 ) -> Link:
     """Give a Clarius account to another organisation (an admin's act): the old link ends, a new one takes over.
@@ -206,7 +202,7 @@ async def move_link(
             state=old.state,
             confirmed_at=old.confirmed_at,
             due_at=now() if pending else None,
-            moved_by=actor,
+            moved_by=by.actor,
             takes_along=carried is UnderWay.REFILE,
         )
         met = await wake_customer(session, old.customer_hash, old.organization_id)
@@ -224,11 +220,10 @@ async def move_link(
         )
         await audit(
             session,
-            actor=actor,
+            by=by,
             action="link.move",
             subject=str(new.id),
             detail=f"from organisation {old.organization_id} to {owner.id}; {len(met)} exams under way: {carried}",
-            address=address,
         )
         await session.flush()
         await session.refresh(new)

@@ -15,7 +15,7 @@ from app.errors import Misuse
 from app.organizations.options import PLAIN, SECRETS, OrganizationOptions, check_agreement, read_options
 from app.resources import Resources
 from app.states import ExamState, Reason
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.base import now
 from app.store.credentials import end_credentials
 from app.store.exams import Exam, in_lock_order
@@ -28,9 +28,7 @@ UNDER_WAY = (ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING)
 ACCOUNTS = ("aurabox", "uploader", "dicomweb", "media")
 
 
-async def add_organization(
-    resources: Resources, given: Mapping[str, Any], *, actor: str, address: str | None = None
-) -> Organization:
+async def add_organization(resources: Resources, given: Mapping[str, Any], *, by: By) -> Organization:
     """Make an organisation. `given` holds the options of `org add` in snake_case; only those that were said.
 
     Raises Misuse (one readable line) for wrong values, values that do not go together, and a name that is taken.
@@ -52,8 +50,8 @@ async def add_organization(
     async with resources.sessions() as session:
         session.add(organization)
         await _flush_name(session, organization)
-        keep_policy(session, organization, by=actor)
-        await _audit(session, "organization.add", organization, actor=actor, address=address)
+        keep_policy(session, organization, by=by.actor)
+        await _audit(session, "organization.add", organization, by=by)
         await session.commit()
     return organization
 
@@ -63,8 +61,7 @@ async def set_organization(
     id_or_name: str,
     given: Mapping[str, Any],
     *,
-    actor: str,
-    address: str | None = None,
+    by: By,
 ) -> Organization:
     """Change what is in `given` and leave the rest; None clears an address, a user name or a second key.
 
@@ -89,24 +86,21 @@ async def set_organization(
             organization.policy_version += 1
         await _flush_name(session, organization)
         if changed:
-            keep_policy(session, organization, by=actor)
+            keep_policy(session, organization, by=by.actor)
         if said & {*SECRETS, "aurabox_url", "dicomweb_url", "dicomweb_user"}:
             await _lift_pauses(session, organization)
         await _audit(
             session,
             "organization.change",
             organization,
-            actor=actor,
-            address=address,
+            by=by,
             detail=", ".join(sorted(said)),
         )
         await session.commit()
     return organization
 
 
-async def remove_organization(
-    resources: Resources, id_or_name: str, *, actor: str, address: str | None = None
-) -> Organization:
+async def remove_organization(resources: Resources, id_or_name: str, *, by: By) -> Organization:
     """Take an organisation out of use: links end, users are disabled, its keys are forgotten, its history stays.
 
     Raises Misuse while exams of it are under way, because they would be lost in silence.
@@ -138,7 +132,7 @@ async def remove_organization(
         # the name is free again; the row keeps telling whose the old exams were
         removed_name = organization.name
         organization.name = f"{removed_name} (removed {organization.id.hex[:8]})"
-        await _audit(session, "organization.remove", organization, actor=actor, address=address)
+        await _audit(session, "organization.remove", organization, by=by)
     return organization
 
 
@@ -199,10 +193,7 @@ async def _audit(
     action: str,
     organization: Organization,
     *,
-    actor: str,
-    address: str | None,
+    by: By,
     detail: str | None = None,
 ) -> None:
-    await audit(
-        session, actor=actor, action=action, subject=str(organization.id), detail=detail, address=address
-    )
+    await audit(session, by=by, action=action, subject=str(organization.id), detail=detail)

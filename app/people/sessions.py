@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import SonobridgeError
 from app.resources import Resources
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.base import in_seconds
 from app.store.browser_sessions import (
     ABSOLUTE_SECONDS,
@@ -94,11 +94,10 @@ async def begin_session(session: AsyncSession, user: User, visitor: Visitor, *, 
     await move_pending_connect(session, old_hash=visitor.hash, new_hash=hash_token(cookie))
     await audit(
         session,
-        actor=user.email,
+        by=By(user.email, visitor.address),
         action="session.sign_in",
         subject=str(user.id),
         detail=how,
-        address=visitor.address,
     )
     return cookie
 
@@ -126,8 +125,7 @@ async def sign_out(resources: Resources, person: Person, visitor: Visitor) -> No
         await forget_pending_connect(session, visitor.hash)
         await audit(
             session,
-            actor=person.user.email,
+            by=By(person.user.email, visitor.address),
             action="session.sign_out",
             subject=str(person.user.id),
-            address=visitor.address,
         )

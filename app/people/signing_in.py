@@ -17,7 +17,7 @@ from app.people.sessions import CredentialsChanged, Person, Visitor, begin_sessi
 from app.people.throttling import admit, forgive
 from app.people.users import RESET_SECONDS
 from app.resources import Resources
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.browser_sessions import end_browser_session
 from app.store.credentials import end_credentials
 from app.store.one_time_links import (
@@ -77,11 +77,10 @@ async def _refused(resources: Resources, user: User | None, visitor: Visitor) ->
         await audit(
             session,
             # what was typed may be a password in the wrong field: only an address we know is named
-            actor=user.email if user is not None else "unknown",
+            by=By(user.email if user is not None else "unknown", visitor.address),
             action="session.sign_in_failed",
             subject=str(user.id) if user is not None else None,
             result="refused",
-            address=visitor.address,
         )
     return WrongCredentials("The e-mail address or the password is not right.")
 
@@ -114,7 +113,7 @@ async def accept_link(
         user.password_hash = password_hash
         await end_credentials(session, user)
         action = "invitation.accept" if kind == OneTimeLinkKind.INVITATION else "password.change"
-        await audit(session, actor=user.email, action=action, subject=str(user.id), address=visitor.address)
+        await audit(session, by=By(user.email, visitor.address), action=action, subject=str(user.id))
         return await begin_session(session, user, visitor, how=str(kind))
 
 
@@ -138,11 +137,10 @@ async def ask_for_reset(resources: Resources, *, email: str, address: str | None
     async with resources.sessions.begin() as session:
         await audit(
             session,
-            actor="unknown",
+            by=By("unknown", address),
             action="password.reset_ask",
             subject=str(user.id),
             result=result,
-            address=address,
         )
 
 
@@ -166,9 +164,7 @@ async def change_password(
             raise WrongCredentials("The password was changed meanwhile. Sign in with the new one.")
         user.password_hash = password_hash
         await end_credentials(session, user)
-        await audit(
-            session, actor=email, action="password.change", subject=str(user.id), address=visitor.address
-        )
+        await audit(session, by=By(email, visitor.address), action="password.change", subject=str(user.id))
         cookie = await begin_session(session, user, visitor, how="password changed")
     await forgive(resources, purpose="change_password", email=email, address=visitor.address)
     return cookie
@@ -181,10 +177,9 @@ async def end_one_session(resources: Resources, person: Person, session_id: UUID
             raise Misuse("there is no such session", code="not_found")
         await audit(
             session,
-            actor=person.user.email,
+            by=By(person.user.email, visitor.address),
             action="session.end",
             subject=str(person.user.id),
-            address=visitor.address,
         )
 
 

@@ -26,7 +26,7 @@ from app.errors import SonobridgeError, UpstreamError
 from app.people.sessions import CredentialsChanged, Visitor, begin_session
 from app.people.throttling import admit, forgive
 from app.resources import Resources
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.oidc_attempts import OidcAttempt, take_oidc_attempt
 from app.store.one_time_links import OneTimeLinkKind, end_one_time_links, hash_token
 from app.store.users import User, find_user
@@ -111,11 +111,10 @@ async def finish_sso(
         async with resources.sessions.begin() as session:
             await audit(
                 session,
-                actor="unknown",
+                by=By("unknown", visitor.address),
                 action="session.sign_in_failed",
                 result="refused",
                 detail=failed.code,
-                address=visitor.address,
             )
         raise
     await forgive(resources, purpose="sso", email=None, address=visitor.address)

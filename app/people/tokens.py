@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import Misuse
 from app.resources import Resources
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.base import now
 from app.store.one_time_links import hash_token
 from app.store.tokens import AdminToken, Scope, find_token, touch_token
@@ -23,9 +23,7 @@ HINT_CHARACTERS = 4
 NAME_SHAPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,99}")
 
 
-async def create_token(
-    resources: Resources, *, name: str, scope: str, actor: str, address: str | None = None
-) -> tuple[AdminToken, str]:
+async def create_token(resources: Resources, *, name: str, scope: str, by: By) -> tuple[AdminToken, str]:
     """A token and its secret, which nobody can read again. Raises Misuse (`name_taken`, wrong name or scope)."""
     name, wanted = read_name(name), read_scope(scope)
     secret = TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
@@ -34,18 +32,17 @@ async def create_token(
         scope=wanted.value,
         token_hash=hash_token(secret),
         hint=secret[-HINT_CHARACTERS:],
-        created_by=actor,
+        created_by=by.actor,
     )
     async with resources.sessions() as session:
         session.add(token)
         await _flush_name(session, token)
         await audit(
             session,
-            actor=actor,
+            by=by,
             action="token.create",
             subject=str(token.id),
             detail=f"{name}, {wanted.value}",
-            address=address,
         )
         await session.commit()
     return token, secret
@@ -68,8 +65,7 @@ async def change_token(
     *,
     name: str | None = None,
     scope: str | None = None,
-    actor: str,
-    address: str | None = None,
+    by: By,
 ) -> AdminToken:
     """Give a token another name or scope; None leaves it. Raises Misuse (`no_such_token`, `name_taken`)."""
     async with resources.sessions() as session:
@@ -85,30 +81,26 @@ async def change_token(
             await _flush_name(session, token)
             await audit(
                 session,
-                actor=actor,
+                by=by,
                 action="token.change",
                 subject=str(token.id),
                 detail=", ".join(changed),
-                address=address,
             )
         await session.commit()
     return token
 
 
-async def revoke_token(
-    resources: Resources, token_id: UUID, *, actor: str, address: str | None = None
-) -> AdminToken:
+async def revoke_token(resources: Resources, token_id: UUID, *, by: By) -> AdminToken:
     """The token opens nothing any more, from the next call on. Raises Misuse (`no_such_token`)."""
     async with resources.sessions.begin() as session:
         token = await wanted_token(session, token_id)
         token.revoked_at = await session.scalar(select(now()))
         await audit(
             session,
-            actor=actor,
+            by=by,
             action="token.revoke",
             subject=str(token.id),
             detail=token.name,
-            address=address,
         )
     return token
 

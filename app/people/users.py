@@ -18,7 +18,7 @@ from app.infrastructure.mail import MailFailed, invitation_mail, send_mail
 from app.organizations.changes import wanted_organization
 from app.people.passwords import check_new_password, hash_password
 from app.resources import Resources
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.base import now
 from app.store.browser_sessions import end_browser_sessions
 from app.store.credentials import end_credentials
@@ -65,8 +65,7 @@ async def add_user(
     organization: str,
     role: str,
     password: str,
-    actor: str,
-    address: str | None = None,
+    by: By,
 ) -> User:
     """A user who can sign in at once. Raises Misuse (address taken, weak password, no such organisation)."""
     email, wanted_role = read_email(email), read_role(role)
@@ -78,7 +77,7 @@ async def add_user(
             organization_id=owner.id, email=email, role=wanted_role.value, password_hash=password_hash
         )
         await _insert(session, user)
-        await audit(session, actor=actor, action="user.add", subject=str(user.id), address=address)
+        await audit(session, by=by, action="user.add", subject=str(user.id))
         await session.commit()
     return user
 
@@ -89,8 +88,7 @@ async def invite(
     email: str,
     organization: str,
     role: str = Role.CLINICIAN,
-    actor: str,
-    address: str | None = None,
+    by: By,
 ) -> Invitation:
     """Invite a person: one use, 7 days; by e-mail when SMTP is set up, and as a link to copy always.
 
@@ -109,7 +107,7 @@ async def invite(
         token = await make_one_time_link(
             session, OneTimeLinkKind.INVITATION, user.id, seconds=INVITATION_SECONDS
         )
-        await audit(session, actor=actor, action="user.invite", subject=str(user.id), address=address)
+        await audit(session, by=by, action="user.invite", subject=str(user.id))
         await session.commit()
     url = f"{resources.settings.public_url}/invite/{token}"
     mailed = await _mail_invitation(resources, user, owner, url)
@@ -122,31 +120,24 @@ async def invite_user(
     email: str,
     organization: str,
     role: str = Role.CLINICIAN,
-    actor: str,
-    address: str | None = None,
+    by: By,
 ) -> str:
     """As `invite`; the link alone."""
-    invitation = await invite(
-        resources, email=email, organization=organization, role=role, actor=actor, address=address
-    )
+    invitation = await invite(resources, email=email, organization=organization, role=role, by=by)
     return invitation.url
 
 
-async def disable_user(
-    resources: Resources, email_or_id: str, *, actor: str, address: str | None = None
-) -> User:
+async def disable_user(resources: Resources, email_or_id: str, *, by: By) -> User:
     """The user can't sign in any more, and is signed out everywhere at once."""
     async with resources.sessions.begin() as session:
         user = await wanted_user(session, email_or_id)
         user.disabled_at = user.disabled_at or now()
         await end_credentials(session, user)
-        await audit(session, actor=actor, action="user.disable", subject=str(user.id), address=address)
+        await audit(session, by=by, action="user.disable", subject=str(user.id))
     return user
 
 
-async def enable_user(
-    resources: Resources, email_or_id: str, *, actor: str, address: str | None = None
-) -> User:
+async def enable_user(resources: Resources, email_or_id: str, *, by: By) -> User:
     """The user can sign in again with the same password; not while the organisation is removed."""
     async with resources.sessions.begin() as session:
         user = await wanted_user(session, email_or_id)
@@ -154,13 +145,11 @@ async def enable_user(
         if owner.removed_at is not None:
             raise Misuse("the organisation of this user was removed", code="organization.remove")
         user.disabled_at = None
-        await audit(session, actor=actor, action="user.enable", subject=str(user.id), address=address)
+        await audit(session, by=by, action="user.enable", subject=str(user.id))
     return user
 
 
-async def change_role(
-    resources: Resources, email_or_id: str, *, role: str, actor: str, address: str | None = None
-) -> User:
+async def change_role(resources: Resources, email_or_id: str, *, role: str, by: By) -> User:
     """Give the user another role; sessions end, so that none keeps rights it should not have."""
     wanted = read_role(role)
     async with resources.sessions.begin() as session:
@@ -170,18 +159,15 @@ async def change_role(
             await end_browser_sessions(session, user.id)
             await audit(
                 session,
-                actor=actor,
+                by=by,
                 action="user.role",
                 subject=str(user.id),
                 detail=wanted.value,
-                address=address,
             )
     return user
 
 
-async def reset_password(
-    resources: Resources, email_or_id: str, *, password: str, actor: str, address: str | None = None
-) -> User:
+async def reset_password(resources: Resources, email_or_id: str, *, password: str, by: By) -> User:
     """Set a password for somebody else, who is signed out everywhere. Raises Misuse."""
     async with resources.sessions() as session:
         user = await wanted_user(session, email_or_id)
@@ -191,20 +177,18 @@ async def reset_password(
         user = await wanted_user(session, email_or_id)
         user.password_hash = password_hash
         await end_credentials(session, user)
-        await audit(session, actor=actor, action="password.reset", subject=str(user.id), address=address)
+        await audit(session, by=by, action="password.reset", subject=str(user.id))
     return user
 
 
-async def reset_link(
-    resources: Resources, email_or_id: str, *, actor: str, address: str | None = None
-) -> str:
+async def reset_link(resources: Resources, email_or_id: str, *, by: By) -> str:
     """A link (one use, one hour) by which the user chooses a new password. Raises Misuse."""
     async with resources.sessions.begin() as session:
         user = await wanted_user(session, email_or_id)
         if user.disabled_at is not None:
             raise Misuse("this user is disabled", code="user_disabled")
         token = await make_one_time_link(session, OneTimeLinkKind.RESET, user.id, seconds=RESET_SECONDS)
-        await audit(session, actor=actor, action="password.reset_link", subject=str(user.id), address=address)
+        await audit(session, by=by, action="password.reset_link", subject=str(user.id))
     return f"{resources.settings.public_url}/reset/{token}"
 
 

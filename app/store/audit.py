@@ -1,6 +1,7 @@
 """The audit trail: who did what, when, from where and with what result. Appended, never changed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, or_, select
@@ -8,6 +9,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.store.base import Base
+
+
+@dataclass(frozen=True)
+class By:
+    """Who acts, and from which network address (None: from no network)."""
+
+    actor: str
+    address: str | None = None
+
+
+SYSTEM = By("system")
+"""What nobody asked for at that moment: the clock, a worker."""
 
 
 class AuditEvent(Base):
@@ -28,22 +41,21 @@ class AuditEvent(Base):
 async def audit(
     session: AsyncSession,
     *,
-    actor: str,
+    by: By,
     action: str,
     subject: str | None = None,
     result: str = "done",
     detail: str | None = None,
-    address: str | None = None,
 ) -> None:
     """Append one act in the caller's transaction, so that it is recorded if and only if it is done."""
     session.add(
         AuditEvent(
-            actor=actor,
+            actor=by.actor,
             action=action,
             subject=subject,
             result=result,
             detail=detail,
-            address=address,
+            address=by.address,
         )
     )
 

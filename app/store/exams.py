@@ -174,6 +174,14 @@ async def find_exam(session: AsyncSession, request_uuid: UUID, *, lock: bool = F
     return (await session.scalars(wanted.with_for_update() if lock else wanted)).one_or_none()
 
 
+async def wanted_exam(session: AsyncSession, request_uuid: UUID, *, lock: bool = False) -> Exam:
+    """The same for one that a person names: Misuse (`no_such_exam`) when there is none."""
+    exam = await find_exam(session, request_uuid, lock=lock)
+    if exam is None:
+        raise Misuse("there is no exam with this request UUID", code="no_such_exam")
+    return exam
+
+
 async def settle_verified(
     session: AsyncSession,
     exam: Exam,

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.config.sealing import CannotUnseal, Sealer, load_or_create_keys, new_key, store_keys
 from app.errors import SonobridgeError
 from app.resources import Resources
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.tables import metadata
 from app.store.workers import living_workers
 
@@ -47,7 +47,7 @@ def sealed_columns() -> list[tuple[Table, Column[bytes]]]:
     ]
 
 
-async def rotate_keys(resources: Resources, *, actor: str, progress: Progress | None = None) -> Resealed:
+async def rotate_keys(resources: Resources, *, by: By, progress: Progress | None = None) -> Resealed:
     """Seal everything with the newest key; where keys are generated in the data folder, with a key made now.
 
     With SONOBRIDGE_SECRET_KEYS: put the new key first and restart everything before; the old ones can go afterwards.
@@ -55,7 +55,7 @@ async def rotate_keys(resources: Resources, *, actor: str, progress: Progress | 
     """
     settings = resources.settings
     if settings.secret_keys:
-        return await reseal_all(resources, settings.secret_keys, actor=actor, progress=progress)
+        return await reseal_all(resources, settings.secret_keys, by=by, progress=progress)
     async with resources.sessions() as session:
         if await living_workers(session):
             raise KeysInUse("workers are running and would not know the new key: stop them (`up`) first")
@@ -63,14 +63,14 @@ async def rotate_keys(resources: Resources, *, actor: str, progress: Progress | 
     # a rotation that was stopped had made its key already; making another would only leave one more
     keys = old if len(old) > 1 else [new_key(), *old]
     store_keys(settings.data_dir, keys)
-    resealed = await reseal_all(resources, keys, actor=actor, progress=progress)
+    resealed = await reseal_all(resources, keys, by=by, progress=progress)
     if not resealed.unreadable:
         store_keys(settings.data_dir, keys[:1])
     return resealed
 
 
 async def reseal_all(
-    resources: Resources, keys: Sequence[SecretStr], *, actor: str, progress: Progress | None = None
+    resources: Resources, keys: Sequence[SecretStr], *, by: By, progress: Progress | None = None
 ) -> Resealed:
     """Seal every value with the first of `keys`; those that none of them opens are counted and left."""
     newest, every = Sealer(keys[:1]), Sealer(keys)
@@ -92,7 +92,7 @@ async def reseal_all(
     async with resources.sessions.begin() as session:
         await audit(
             session,
-            actor=actor,
+            by=by,
             action="keys.rotate",
             detail=f"{done.resealed} of {done.looked_at} values sealed anew, {done.unreadable} unreadable",
         )

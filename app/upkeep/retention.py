@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, CursorResult, and_, case, delete, func, or
 
 from app.resources import Resources
 from app.states import FINAL, ExamState
-from app.store.audit import AuditEvent, audit
+from app.store.audit import SYSTEM, AuditEvent, By, audit
 from app.store.base import in_seconds, now
 from app.store.captures import Capture
 from app.store.exam_events import ExamEvent
@@ -67,7 +67,7 @@ async def purge_when_due(resources: Resources) -> Purged | None:
     async with resources.sessions.begin() as session:
         if not await begin_run(session, name, every=HOUR_SECONDS):
             return None
-    purged = await purge(resources, actor="system")
+    purged = await purge(resources, by=SYSTEM)
     async with resources.sessions.begin() as session:
         await end_run(session, name, result=purged.as_json())
     return purged
@@ -76,8 +76,7 @@ async def purge_when_due(resources: Resources) -> Purged | None:
 async def purge(
     resources: Resources,
     *,
-    actor: str,
-    address: str | None = None,
+    by: By,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Purged:
@@ -88,10 +87,10 @@ async def purge(
     await _claims(resources, purged, dry_run=dry_run)
     await _events(resources, purged, dry_run=dry_run)
     found = any(purged.as_json().values())
-    if not dry_run and (found or actor != "system"):
+    if not dry_run and (found or by != SYSTEM):
         async with resources.sessions.begin() as session:
             told = ", ".join(f"{name} {number}" for name, number in purged.as_json().items())
-            await audit(session, actor=actor, action="purge", detail=told, address=address)
+            await audit(session, by=by, action="purge", detail=told)
         log.info("purged", count=sum(purged.as_json().values()))
     return purged
 

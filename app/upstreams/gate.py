@@ -24,7 +24,7 @@ from app.errors import (
 )
 from app.resources import Resources
 from app.states import Reason
-from app.store.audit import audit
+from app.store.audit import SYSTEM, audit
 from app.store.base import clock
 from app.store.exam_waiting import wake_account
 from app.store.upstreams import (
@@ -247,7 +247,7 @@ async def _refused(resources: Resources, account: str, why: str) -> None:
             session, account, why=why, probe_seconds=resources.settings.credentials_probe_seconds
         )
         if news:
-            await audit(session, actor="system", action="account.pause", subject=account, detail=why)
+            await audit(session, by=SYSTEM, action="account.pause", subject=account, detail=why)
     if news:
         log.error("account_paused", account=account)
 
@@ -268,4 +268,4 @@ async def lift(session: AsyncSession, account: str, *, was_paused: bool = True) 
     await resume(session, account)
     await wake_account(session, account)
     if was_paused:
-        await audit(session, actor="system", action="account.resume", subject=account)
+        await audit(session, by=SYSTEM, action="account.resume", subject=account)

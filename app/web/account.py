@@ -15,6 +15,7 @@ from app.people.sessions import Person
 from app.people.signing_in import WrongCredentials, change_password, end_one_session
 from app.people.throttling import TooManyAttempts
 from app.resources import Resources
+from app.store.audit import By
 from app.store.browser_sessions import living_browser_sessions
 from app.store.exams import Exam
 from app.store.image_counts import images_of_all
@@ -65,8 +66,7 @@ async def end_link(resources: ResourcesDep, visitor: VisitorDep, person: SignedI
         await unlink(
             resources,
             link_id,
-            actor=person.user.email,
-            address=visitor.address,
+            by=By(person.user.email, visitor.address),
             organization_id=person.organization.id,
         )
     except Misuse:

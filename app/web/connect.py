@@ -13,6 +13,7 @@ from app.linking.links import CustomerTaken, is_token, keep_token, start_link
 from app.people.sessions import Person, Visitor
 from app.resources import Resources
 from app.states import LinkState
+from app.store.audit import By
 from app.store.browser_sessions import BrowserSession
 from app.store.links import Link
 from app.store.pending_connects import PendingConnect, find_pending_connect, forget_pending_connect
@@ -116,8 +117,7 @@ async def link_account(
             token=resources.unseal_text(pending.token_sealed),
             organization_id=person.organization.id,
             user_id=person.user.id,
-            actor=person.user.email,
-            address=visitor.address,
+            by=By(person.user.email, visitor.address),
         )
     except CustomerTaken:
         await _settle(resources, visitor, person, link_id=None)

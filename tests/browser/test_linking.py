@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from app.people.users import add_user, invite_user, reset_link
 from app.states import LinkState
+from app.store.audit import By
 from app.store.links import Link
 from sandbox.faults import answer, hold
 from tests.support.bridge import Bridge
@@ -31,7 +32,7 @@ async def clinician(bridge: Bridge, email: str = EMAIL, organization: str = "Har
         organization=organization,
         role="clinician",
         password=PASSWORD,
-        actor="test",
+        by=By("test"),
     )
 
 
@@ -47,7 +48,9 @@ async def link_account(page: Page) -> None:
 
 async def test_the_first_link_with_an_invitation(bridge: Bridge, chromium: Browser) -> None:
     await bridge.organization("Harbour Clinic")
-    invitation = await invite_user(bridge.resources, email=EMAIL, organization="Harbour Clinic", actor="test")
+    invitation = await invite_user(
+        bridge.resources, email=EMAIL, organization="Harbour Clinic", by=By("test")
+    )
     token = bridge.sandbox.add_customer()
     async with await context(chromium, bridge.url) as browser:
         page = await browser.new_page()
@@ -250,7 +253,7 @@ async def test_pages_for_when_something_is_not_right(bridge: Bridge, chromium: B
         await expect(page.get_by_role("alert")).to_contain_text("not right")
         await expect(page.get_by_label("E-mail address")).to_have_value(EMAIL)
         await look(page, "login-wrong")
-        await page.goto((await reset_link(bridge.resources, EMAIL, actor="test")).split("8000")[1])
+        await page.goto((await reset_link(bridge.resources, EMAIL, by=By("test"))).split("8000")[1])
         await look(page, "reset")
 
 

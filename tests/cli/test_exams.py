@@ -11,7 +11,7 @@ from app.delivery.work import LeaseLost
 from app.organizations.changes import add_organization
 from app.resources import Resources
 from app.states import ExamState, Reason, Step
-from app.store.audit import AuditEvent
+from app.store.audit import AuditEvent, By
 from app.store.captures import Capture
 from app.store.claims import Claim
 from app.store.exams import Exam
@@ -32,7 +32,7 @@ def _row(cli: Cli, exam: Exam) -> Exam:
 
 def _organization(cli: Cli) -> UUID:
     given = {"name": "Harbour Clinic", "aurabox_key": "invented", "images": "none"}
-    return cli.within(lambda resources: add_organization(resources, given, actor="test")).id
+    return cli.within(lambda resources: add_organization(resources, given, by=By("test"))).id
 
 
 async def _decision(resources: Resources, exam: Exam) -> dict[str, Any]:

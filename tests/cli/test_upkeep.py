@@ -10,7 +10,7 @@ from sqlalchemy import select, text, update
 from app.config.sealing import Sealer, new_key
 from app.resources import Resources
 from app.states import ExamState, Step
-from app.store.audit import AuditEvent, audit
+from app.store.audit import AuditEvent, By, audit
 from app.store.base import in_seconds
 from app.store.captures import Capture
 from app.store.exams import Exam
@@ -132,7 +132,7 @@ def test_the_same_by_the_clock_once_an_hour(cli: Cli) -> None:
 def test_old_events_go(cli: Cli) -> None:
     async def age(resources: Resources) -> None:
         async with resources.sessions.begin() as session:
-            await audit(session, actor="somebody", action="sign-in")
+            await audit(session, by=By("somebody"), action="sign-in")
         async with resources.sessions.begin() as session:
             await session.execute(text("UPDATE audit_events SET at = now() - interval '8 years'"))
 

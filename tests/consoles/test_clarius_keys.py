@@ -13,6 +13,7 @@ from app.consoles.clarius_keys import RETIRING, ROTATION_SECONDS, RotationUnderW
 from app.errors import SonobridgeError
 from app.faultpoints import ARMED_VARIABLE, ROTATION_POINTS
 from app.resources import Resources, open_resources
+from app.store.audit import By
 from app.store.base import in_seconds
 from app.store.runs import Run, begin_run
 from app.store.secrets import read_secret
@@ -55,7 +56,7 @@ async def test_killed_at_any_point_a_working_key_is_left(settings: Settings, poi
         async with open_resources(wanted) as resources:
             assert await works(resources)
             await forget_the_run(resources)
-            rotated = await rotate_key(resources, actor="test")
+            rotated = await rotate_key(resources, by=By("test"))
             assert await works(resources)
             async with resources.sessions() as session:
                 assert await read_secret(session, RETIRING) is None
@@ -69,7 +70,7 @@ async def test_two_at_once_are_one(settings: Settings):
         async with resources.sessions.begin() as session:
             assert await begin_run(session, "rotate_clarius_key", every=0)
         with pytest.raises(RotationUnderWay):
-            await rotate_key(resources, actor="test")
+            await rotate_key(resources, by=By("test"))
         assert len(sandbox.clarius.keys) == 1
 
 
@@ -78,7 +79,7 @@ async def test_a_create_whose_answer_was_lost_leaves_no_key_that_nobody_has(sett
         before = set(sandbox.clarius.keys)
         sandbox.faults.arm(cut_after(), server="clarius", method="POST", path="*/api-keys/")
         with pytest.raises(SonobridgeError):
-            await rotate_key(resources, actor="test")
+            await rotate_key(resources, by=By("test"))
         assert set(sandbox.clarius.keys) == before
         assert await works(resources)
 
@@ -87,10 +88,10 @@ async def test_a_new_key_that_does_not_work_is_not_kept(settings: Settings):
     async with Sandbox() as sandbox, open_resources(settings_for(settings, sandbox)) as resources:
         sandbox.faults.arm(answer(401), server="clarius", method="GET", path="*/services/settings/")
         with pytest.raises(SonobridgeError):
-            await rotate_key(resources, actor="test")
+            await rotate_key(resources, by=By("test"))
         assert await works(resources)
         # and the next one is not kept out
-        assert (await rotate_key(resources, actor="test"))["in_use"] is True
+        assert (await rotate_key(resources, by=By("test")))["in_use"] is True
 
 
 async def test_a_key_that_clarius_would_not_revoke_is_revoked_by_the_next_rotation(settings: Settings):
@@ -102,9 +103,9 @@ async def test_a_key_that_clarius_would_not_revoke_is_revoked_by_the_next_rotati
             path="*/api-keys/*",
             times=1,
         )
-        await rotate_key(resources, actor="test")
+        await rotate_key(resources, by=By("test"))
         assert len(sandbox.clarius.keys) == 2
-        rotated = await rotate_key(resources, actor="test")
+        rotated = await rotate_key(resources, by=By("test"))
         assert set(sandbox.clarius.keys) == {rotated["prefix"]}
 
 
@@ -112,6 +113,6 @@ async def test_a_new_key_that_does_not_work_is_revoked_by_the_next_rotation(sett
     async with Sandbox() as sandbox, open_resources(settings_for(settings, sandbox)) as resources:
         sandbox.faults.arm(answer(401), server="clarius", method="GET", path="*/services/settings/", times=1)
         with pytest.raises(SonobridgeError):
-            await rotate_key(resources, actor="test")
-        rotated = await rotate_key(resources, actor="test")
+            await rotate_key(resources, by=By("test"))
+        rotated = await rotate_key(resources, by=By("test"))
         assert set(sandbox.clarius.keys) == {rotated["prefix"]}

@@ -6,11 +6,12 @@ import pytest
 from sqlalchemy import select, update
 
 from app.config.settings import Settings
-from app.delivery.actions import decide, release_exam, retry_exam
+from app.delivery.actions import RELEASE, RETRY, act_on, decide
 from app.errors import Misuse
 from app.linking.links import exams_under_way, move_link, unlink
 from app.organizations.changes import set_organization
 from app.states import ExamState, Reason, Step
+from app.store.audit import By
 from app.store.exams import Exam
 from app.store.links import Link
 from app.store.organizations import Policy
@@ -42,8 +43,8 @@ async def waits_at(scene: Scene, submitted: Submitted, step: Step) -> None:
 async def test_every_policy_is_kept(settings: Settings) -> None:
     async with open_clinic(settings) as clinic:
         resources, name = clinic.bridge.resources, clinic.organization.name
-        await set_organization(resources, name, {"identity": "deidentified"}, actor="ann")
-        await set_organization(resources, name, {"identity": "deidentified", "concurrency": 3}, actor="bob")
+        await set_organization(resources, name, {"identity": "deidentified"}, by=By("ann"))
+        await set_organization(resources, name, {"identity": "deidentified", "concurrency": 3}, by=By("bob"))
         async with resources.sessions() as session:
             kept = list(await session.scalars(select(Policy).order_by(Policy.version)))
     assert [(one.version, one.identity, one.created_by) for one in kept] == [
@@ -104,7 +105,7 @@ async def test_a_stricter_policy_after_images_left_is_a_persons_to_decide(settin
         scene.sandbox.faults.clear()
         exam = await scene.reaches(submitted, ExamState.REVIEW, timeout=60)
         assert exam.error_code == "policy_changed"
-        await decide(scene.bridge.resources, exam.request_uuid, "refile", actor="test")
+        await decide(scene.bridge.resources, exam.request_uuid, "refile", by=By("test"))
         await scene.reaches(submitted, ExamState.DELIVERED, timeout=60)
         kinds = sorted(home_of(scene, one.study_instance_uid).kind for one in scene.received)
         assert kinds == ["case", "patient"], (
@@ -133,7 +134,7 @@ async def test_exam_data_that_names_somebody_else_when_read_again(settings: Sett
         exam = await scene.reaches(submitted, ExamState.REVIEW, timeout=60)
         assert exam.error_code == "patient_changed"
         assert not scene.received
-        await decide(scene.bridge.resources, exam.request_uuid, "refile", actor="test")
+        await decide(scene.bridge.resources, exam.request_uuid, "refile", by=By("test"))
         await scene.reaches(submitted, ExamState.DELIVERED, timeout=60)
         (image,) = scene.received
         assert "Other" in image.patient_name
@@ -157,7 +158,7 @@ async def test_exam_data_of_another_request_is_not_filed(settings: Settings) -> 
         assert exam.error_code == "wrong_answer"
         assert exam.exam_data_sealed is None
         with pytest.raises(Misuse, match="asks Clarius anew"):
-            await release_exam(clinic.bridge.resources, exam.request_uuid, actor="test")
+            await act_on(clinic.bridge.resources, exam.request_uuid, RELEASE, by=By("test"))
         assert not clinic.people
 
 
@@ -193,11 +194,11 @@ async def test_a_link_that_moved_takes_nothing_to_the_clinic_it_was_taken_from(
         submitted, key, link = await paused_at_match(clinic)
         resources, name = clinic.bridge.resources, clinic.organization.name
         assert await exams_under_way(resources, link.id) == 1
-        await move_link(resources, link.id, organization="Other Clinic", under_way=then, actor="admin")
-        await set_organization(resources, name, {"aurabox_key": key}, actor="test")
+        await move_link(resources, link.id, organization="Other Clinic", under_way=then, by=By("admin"))
+        await set_organization(resources, name, {"aurabox_key": key}, by=By("test"))
         if then == "hold":
             exam = await held(clinic, submitted)
-            await decide(resources, exam.request_uuid, "refile", actor="test")
+            await decide(resources, exam.request_uuid, "refile", by=By("test"))
         if then == "cancel":
             exam = await clinic.bridge.reaches(submitted.request_uuid, ExamState.CANCELLED)
             assert people_of(clinic) == {"Team One": 0, "Team Two": 0}
@@ -210,13 +211,13 @@ async def test_an_exam_whose_link_ended_is_held_until_it_is_linked_again(setting
     async with open_clinic(settings) as clinic:
         submitted, key, link = await paused_at_match(clinic)
         resources, name = clinic.bridge.resources, clinic.organization.name
-        await unlink(resources, link.id, actor="clinician")
-        await set_organization(resources, name, {"aurabox_key": key}, actor="test")
+        await unlink(resources, link.id, by=By("clinician"))
+        await set_organization(resources, name, {"aurabox_key": key}, by=By("test"))
         exam = await held(clinic, submitted)
         assert exam.reason == Reason.LINK
         with pytest.raises(Misuse, match="linked to no organisation"):
-            await decide(resources, exam.request_uuid, "refile", actor="test")
-        await retry_exam(resources, exam.request_uuid, actor="test")
+            await decide(resources, exam.request_uuid, "refile", by=By("test"))
+        await act_on(resources, exam.request_uuid, RETRY, by=By("test"))
         await held(clinic, submitted)
         assert people_of(clinic) == {"Team One": 0, "Team Two": 0}
         await clinic.bridge.link(clinic.customer, clinic.organization)
@@ -231,10 +232,10 @@ async def test_a_decision_without_exam_data_is_refused_with_a_sentence(settings:
         async with resources.sessions.begin() as session:
             await session.execute(update(Exam).where(Exam.id == exam.id).values(exam_data_sealed=None))
         with pytest.raises(Misuse, match="reads them anew"):
-            await decide(resources, exam.request_uuid, "as-case", actor="test")
-        await retry_exam(resources, exam.request_uuid, actor="test")
+            await decide(resources, exam.request_uuid, "as-case", by=By("test"))
+        await act_on(resources, exam.request_uuid, RETRY, by=By("test"))
         exam = await clinic.bridge.reaches(submitted.request_uuid, ExamState.REVIEW)
-        await decide(resources, exam.request_uuid, "as-case", actor="test")
+        await decide(resources, exam.request_uuid, "as-case", by=By("test"))
         await clinic.bridge.reaches(submitted.request_uuid, ExamState.DELIVERED)
 
 
@@ -262,7 +263,7 @@ async def test_a_released_forgery_fetches_nothing_that_is_not_its_own(
             }
         )
         exam = await bridge.reaches(forged, ExamState.UNVERIFIED, timeout=60)
-        await release_exam(bridge.resources, exam.request_uuid, actor="test")
+        await act_on(bridge.resources, exam.request_uuid, RELEASE, by=By("test"))
         await bridge.reaches(forged, ExamState.REVIEW, ExamState.GONE, ExamState.FAILED, timeout=60)
         asked = len(bridge.sandbox.journal.requests_to("clarius", "GET", "*/download-requests/*")) - before
         assert asked == (0 if address == "another request's" else asked)

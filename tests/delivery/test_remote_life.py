@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import select
 
 from app.config.settings import Settings
-from app.delivery.actions import decide, retry_exam
+from app.delivery.actions import RETRY, act_on, decide
 from app.organizations.changes import set_organization
 from app.states import ExamState, Reason
-from app.store.audit import AuditEvent, find_events
+from app.store.audit import AuditEvent, By, find_events
 from app.store.exams import Exam
 from app.store.subjects import Subject
 from sandbox import faults
@@ -116,7 +116,7 @@ async def test_another_teams_key_makes_another_record(bridge: Bridge) -> None:
     customer = await bridge.customer(await bridge.organization("Clinic", images="none"))
     await delivered(bridge, customer)
     other = bridge.sandbox.team("Team Two")
-    await set_organization(bridge.resources, "Clinic", {"aurabox_key": other.key}, actor="test")
+    await set_organization(bridge.resources, "Clinic", {"aurabox_key": other.key}, by=By("test"))
     await delivered(bridge, customer)
     (person,) = people(bridge, "Team Two")
     assert len(person.studies) == 1
@@ -133,7 +133,7 @@ async def test_an_archived_patient_waits_for_a_person(bridge: Bridge, identity: 
     assert exam.error_code == "patient_archived"
     assert len(person.studies) == 1
     person.archived = False
-    await retry_exam(bridge.resources, exam.request_uuid, actor="test")
+    await act_on(bridge.resources, exam.request_uuid, RETRY, by=By("test"))
     await bridge.reaches(second.request_uuid, ExamState.DELIVERED)
     assert len(person.studies) == 2
 
@@ -149,7 +149,7 @@ async def test_another_record_beside_an_archived_one_is_remembered(
     old.archived = True
     second = await bridge.sandbox.submit_exam(customer=customer, patient=ann, captures=())
     exam = await bridge.reaches(second.request_uuid, ExamState.REVIEW)
-    await decide(bridge.resources, exam.request_uuid, "separate", actor="test")
+    await decide(bridge.resources, exam.request_uuid, "separate", by=By("test"))
     await bridge.reaches(second.request_uuid, ExamState.DELIVERED)
     await delivered(bridge, customer, patient=ann)
     assert [(one.archived, len(one.studies)) for one in people(bridge)] == [(True, 1), (False, 2)]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from app.config.settings import Settings
-from app.delivery.actions import release_exam
+from app.delivery.actions import RELEASE, act_on
 from app.states import ExamState, Reason
+from app.store.audit import By
 from tests.support.bridge import Bridge, open_bridge, settings_for
 from tests.support.clarius import Sandbox
 from tests.support.rig import SHORT
@@ -152,5 +153,5 @@ async def test_a_link_made_while_a_forged_claim_is_looked_at_releases_the_real_o
 async def test_a_person_who_releases_an_unverified_exam_is_believed(bridge: Bridge, customer: str) -> None:
     submitted = await bridge.sandbox.submit_exam(customer=customer, listed=False)
     exam = await bridge.reaches(submitted.request_uuid, ExamState.UNVERIFIED)
-    await release_exam(bridge.resources, exam.request_uuid, actor="test")
+    await act_on(bridge.resources, exam.request_uuid, RELEASE, by=By("test"))
     await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED)

@@ -12,12 +12,13 @@ from sqlalchemy import update
 
 from app.clients.aurabox import PatientFields
 from app.config.settings import Settings
-from app.delivery.actions import decide, retry_exam
+from app.delivery.actions import RETRY, act_on, decide
 from app.delivery.decisions import MENDED, OF_STUDIES, WAYS, Choice
 from app.delivery.possible import open_ways
 from app.errors import Misuse
 from app.imaging.uids import study_uid
 from app.states import ExamState, Step
+from app.store.audit import By
 from app.store.exams import Exam
 from sandbox import faults
 from tests.support.bridge import open_bridge, settings_for
@@ -103,7 +104,7 @@ OF_RECEIPTS = {"receipt_unclear"}
 
 def codes_in_source(callee: str) -> Iterator[tuple[str, str]]:
     """(code, place) of each `NeedsPerson(…, code=…)` or `Rest(ExamState.FAILED, …)` of the steps, constants followed."""
-    files = sorted((ROOT / "app/delivery").glob("*.py"))
+    files = sorted((ROOT / "app/delivery").rglob("*.py"))
     trees = {path: ast.parse(path.read_text("utf-8")) for path in files}
     constants = {
         node.targets[0].id: node.value.value
@@ -164,7 +165,7 @@ async def settled(clinic: Clinic, exam: Exam, choice: str, *, subject: str | Non
     async with clinic.bridge.resources.sessions() as session:
         (ways,) = (await open_ways(session, [exam])).values()
     assert choice in {way.choice for way in ways}, ways
-    await decide(clinic.bridge.resources, exam.request_uuid, choice, actor="test", subject=subject)
+    await decide(clinic.bridge.resources, exam.request_uuid, choice, by=By("test"), subject=subject)
 
     async def ended() -> Exam:
         row = await clinic.bridge.exam(str(exam.request_uuid))
@@ -259,9 +260,9 @@ async def test_one_of_several_studies(settings: Settings) -> None:
         exam = await clinic.filed(ANN, exam_uuid=str(exam_uuid))
         assert (exam.error_code, exam.step) == ("several_matches", Step.STUDY)
         with pytest.raises(Misuse, match="does not wait"):
-            await decide(clinic.bridge.resources, exam.request_uuid, "separate", actor="test")
+            await decide(clinic.bridge.resources, exam.request_uuid, "separate", by=By("test"))
         with pytest.raises(Misuse, match=there[0]):
-            await decide(clinic.bridge.resources, exam.request_uuid, "same", actor="test")
+            await decide(clinic.bridge.resources, exam.request_uuid, "same", by=By("test"))
         assert (await settled(clinic, exam, "same", subject=there[1])).state == ExamState.DELIVERED
         assert len(person.studies) == 3, "and none was made"
 
@@ -294,7 +295,7 @@ async def test_a_study_that_could_not_be_looked_for(settings: Settings) -> None:
             exam = await bridge.reaches(submitted.request_uuid, ExamState.REVIEW, timeout=60)
             assert exam.error_code == "study_not_searchable"
         async with open_bridge(settings_for(settings, sandbox, **SHORT), sandbox) as bridge:
-            await retry_exam(bridge.resources, exam.request_uuid, actor="test")
+            await act_on(bridge.resources, exam.request_uuid, RETRY, by=By("test"))
             await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED, timeout=60)
         assert len(sandbox.journal.effects_of("aurabox.study.create")) == 1
 
@@ -315,7 +316,7 @@ async def test_what_failed_goes_on_once_it_is_mended(settings: Settings, cause: 
             await clinic.bridge.reaches(submitted.request_uuid, ExamState.REVIEW)
             broken = {"exam_data_sealed": resources.seal_text("[]")}
             await change(clinic, submitted.request_uuid, **broken)
-            await decide(resources, UUID(submitted.request_uuid), "as-case", actor="test")
+            await decide(resources, UUID(submitted.request_uuid), "as-case", by=By("test"))
         elif cause == "retries_over":
             sandbox.faults.arm(faults.answer(503), server="aurabox", path="*/patients*", times=None)
             submitted = await clinic.submit(ANN)
@@ -331,7 +332,7 @@ async def test_what_failed_goes_on_once_it_is_mended(settings: Settings, cause: 
             sandbox.clarius.exams[submitted.request_uuid].data = {"patient": ANN, "captures": []}
         if cause == "internal":
             await change(clinic, submitted.request_uuid, exam_data_sealed=None)
-        await retry_exam(resources, exam.request_uuid, actor="test")
+        await act_on(resources, exam.request_uuid, RETRY, by=By("test"))
         await clinic.bridge.reaches(submitted.request_uuid, ExamState.DELIVERED, timeout=60)
 
 

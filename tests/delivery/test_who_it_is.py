@@ -7,9 +7,10 @@ import pytest
 
 from app.clients.aurabox import PatientFields
 from app.config.settings import Settings
-from app.delivery.actions import decide, release_exam
+from app.delivery.actions import RELEASE, act_on, decide
 from app.errors import Misuse
 from app.states import ExamState
+from app.store.audit import By
 from sandbox import faults
 from tests.support.clinic import open_clinic
 from tests.support.wait import until
@@ -51,7 +52,7 @@ async def test_who_is_kept_separate_lies_apart(
         assert (await clinic.filed(first)).state == ExamState.DELIVERED
         exam = await clinic.rests(submitted := await clinic.submit(second))
         assert (exam.state, exam.error_code) == (ExamState.REVIEW, "identity_conflict")
-        await decide(clinic.bridge.resources, exam.request_uuid, "separate", actor="test")
+        await decide(clinic.bridge.resources, exam.request_uuid, "separate", by=By("test"))
         exam = await clinic.rests(submitted, besides=1)
         assert exam.state == ExamState.DELIVERED
         assert sorted(len(person.studies) for person in clinic.people) == [1, 1]
@@ -64,7 +65,7 @@ async def test_what_was_decided_is_remembered(settings: Settings) -> None:
         for other in (BOB, TWIN):
             exam = await clinic.rests(submitted := await clinic.submit(other))
             assert exam.error_code == "identity_conflict"
-            await decide(clinic.bridge.resources, exam.request_uuid, "separate", actor="test")
+            await decide(clinic.bridge.resources, exam.request_uuid, "separate", by=By("test"))
             assert (await clinic.rests(submitted, besides=1)).state == ExamState.DELIVERED
         for known in (ANN, BOB, TWIN):
             assert (await clinic.filed(known)).state == ExamState.DELIVERED
@@ -77,7 +78,7 @@ async def test_two_identifiers_of_one_name_do_not_share_a_record_in_silence(sett
         await clinic.filed({**who, "identifier": "MRN-100"})
         exam = await clinic.rests(submitted := await clinic.submit({**who, "identifier": "MRN-200"}))
         assert (exam.state, exam.error_code) == (ExamState.REVIEW, "identity_conflict")
-        await decide(clinic.bridge.resources, exam.request_uuid, "separate", actor="test")
+        await decide(clinic.bridge.resources, exam.request_uuid, "separate", by=By("test"))
         assert (await clinic.rests(submitted, besides=1)).state == ExamState.DELIVERED
         assert len(clinic.people) == 2
 
@@ -119,9 +120,9 @@ async def test_an_incomplete_patient_that_is_held_becomes_a_case_by_a_word(setti
             exam = await clinic.rests(submitted := await clinic.submit({"identifier": f"P-{act}"}))
             assert (exam.state, exam.error_code) == (ExamState.REVIEW, "patient_incomplete")
             if act == "release":
-                await release_exam(clinic.bridge.resources, exam.request_uuid, actor="test")
+                await act_on(clinic.bridge.resources, exam.request_uuid, RELEASE, by=By("test"))
             else:
-                await decide(clinic.bridge.resources, exam.request_uuid, "as-case", actor="test")
+                await decide(clinic.bridge.resources, exam.request_uuid, "as-case", by=By("test"))
             assert (await clinic.rests(submitted, besides=1)).state == ExamState.DELIVERED
         assert {person.kind for person in clinic.people} == {"case"}
 
@@ -139,7 +140,7 @@ async def test_a_corrected_patient_gets_a_study_of_its_own_by_a_word(settings: S
         first = await clinic.filed(ANN)
         exam = await clinic.rests(submitted := await clinic.submit(right, exam_uuid=str(first.exam_uuid)))
         assert (exam.state, exam.error_code) == (ExamState.REVIEW, "study_of_other_subject")
-        await release_exam(clinic.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(clinic.bridge.resources, exam.request_uuid, RELEASE, by=By("test"))
         assert (await clinic.rests(submitted, besides=1)).state == ExamState.DELIVERED
         uids = [
             study.fields["study_instance_uid"]
@@ -159,7 +160,7 @@ async def test_a_corrected_name_is_updated_or_asked_about(settings: Settings, ho
         exam = await clinic.rests(again)
         if how != "policy":
             assert (exam.state, exam.error_code) == (ExamState.REVIEW, "patient_changed")
-            await decide(clinic.bridge.resources, exam.request_uuid, how, actor="test")
+            await decide(clinic.bridge.resources, exam.request_uuid, how, by=By("test"))
             exam = await clinic.rests(again, besides=1)
         assert (first.state, exam.state) == (ExamState.DELIVERED, ExamState.DELIVERED)
         names = sorted(str(person.fields["family_name"]) for person in clinic.people)
@@ -185,7 +186,7 @@ async def test_several_matches_are_settled_by_naming_one_or_by_none(settings: Se
         assert (exam.state, exam.error_code) == (ExamState.REVIEW, "several_matches")
         resources = clinic.bridge.resources
         with pytest.raises(Misuse, match=there[0]):
-            await decide(resources, exam.request_uuid, "same", actor="test")
-        await decide(resources, exam.request_uuid, "same", actor="test", subject=there[1])
+            await decide(resources, exam.request_uuid, "same", by=By("test"))
+        await decide(resources, exam.request_uuid, "same", by=By("test"), subject=there[1])
         assert (await clinic.rests(submitted, besides=1)).state == ExamState.DELIVERED
         assert [len(person.studies) for person in clinic.people] == [0, 1]

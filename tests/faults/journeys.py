@@ -6,6 +6,7 @@ from typing import Any
 
 from app.linking.links import start_link
 from app.states import ExamState
+from app.store.audit import By
 from app.store.runs import last_run
 from sandbox import faults
 from tests.support.clarius import Sandbox
@@ -131,7 +132,7 @@ async def set_out(rig: Rig, journey: Journey, point: str) -> tuple[Running, str]
     else:
         # only now, so that the exam waits for the link and is released by it
         await start_link(
-            rig.resources, token=token, organization_id=organization.id, user_id=None, actor="test"
+            rig.resources, token=token, organization_id=organization.id, user_id=None, by=By("test")
         )
     return worker, submitted.request_uuid
 

@@ -12,12 +12,12 @@ from sqlalchemy import select, update
 from app.config.sealing import Sealer, new_key
 from app.config.settings import Settings
 from app.consoles.aurabox import on_team
-from app.delivery.actions import retry_exam
+from app.delivery.actions import RETRY, act_on
 from app.errors import Misuse, RenewCredentials
 from app.organizations.changes import remove_organization, set_organization
 from app.resources import Resources
 from app.states import ExamState, Reason, Step
-from app.store.audit import AuditEvent
+from app.store.audit import AuditEvent, By
 from app.store.exams import Exam
 from app.store.links import Link
 from app.store.organizations import Organization
@@ -211,7 +211,7 @@ async def look_at_patients(bridge: Bridge, clinic: Organization) -> None:
         async for _patient in client.patients(per_page=1):
             break
 
-    await on_team(bridge.resources, "A", first, action="aurabox.patient.list", actor="test")
+    await on_team(bridge.resources, "A", first, action="aurabox.patient.list", by=By("test"))
 
 
 LOOKS = {"org test": look_with_org_test, "doctor": look_with_doctor, "aurabox patients": look_at_patients}
@@ -254,15 +254,15 @@ async def test_nothing_of_a_removed_organisation_is_retried_and_no_account_stays
         faults.answer(422, {"message": "no"}), server="aurabox", method="POST", times=None
     )
     team = bridge.sandbox.team("Team One")
-    await set_organization(bridge.resources, "A", {"aurabox_key": team.key}, actor="test")
+    await set_organization(bridge.resources, "A", {"aurabox_key": team.key}, by=By("test"))
     exam = await bridge.reaches(request_uuid, ExamState.FAILED)
     bridge.sandbox.faults.clear()
     with pytest.raises(Held):
         async with calling(bridge.resources, f"aurabox:{clinic.id}"):
             raise RenewCredentials("revoked")
-    await remove_organization(bridge.resources, "A", actor="test")
+    await remove_organization(bridge.resources, "A", by=By("test"))
     with pytest.raises(Misuse, match="removed"):
-        await retry_exam(bridge.resources, exam.request_uuid, actor="test")
+        await act_on(bridge.resources, exam.request_uuid, RETRY, by=By("test"))
     assert (await bridge.exam(request_uuid)).state == ExamState.FAILED
     async with bridge.resources.sessions() as session:
         assert await upstream(session, f"aurabox:{clinic.id}") is None

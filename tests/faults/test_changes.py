@@ -14,6 +14,7 @@ from app.delivery.actions import decide
 from app.linking.links import UnderWay, move_link, unlink
 from app.organizations.changes import set_organization
 from app.states import ExamState, Reason, Step
+from app.store.audit import By
 from app.store.exams import Exam
 from app.store.links import Link
 from sandbox import faults
@@ -114,7 +115,7 @@ async def test_row_33_a_policy_that_changes_before_a_step(
 
 
 async def set_policy(bridge: Bridge, name: str, policy: dict[str, str]) -> None:
-    await set_organization(bridge.resources, name, policy, actor="test")
+    await set_organization(bridge.resources, name, policy, by=By("test"))
 
 
 # row 34
@@ -140,10 +141,10 @@ async def test_row_34_a_link_that_moves_or_ends_before_a_step(
                     link.id,
                     organization="New Clinic",
                     under_way=UnderWay.HOLD,
-                    actor="test",
+                    by=By("test"),
                 )
             else:
-                await unlink(bridge.resources, link.id, actor="test")
+                await unlink(bridge.resources, link.id, by=By("test"))
             await go_on()
         exam = await rests(bridge, submitted, ExamState.REVIEW)
         assert exam.error_code == "link_changed"
@@ -152,7 +153,7 @@ async def test_row_34_a_link_that_moves_or_ends_before_a_step(
             # linked again it goes on, by itself
             await bridge.link(customer, old)
         else:
-            await decide(bridge.resources, exam.request_uuid, "refile", actor="test")
+            await decide(bridge.resources, exam.request_uuid, "refile", by=By("test"))
         await rests(bridge, submitted, ExamState.DELIVERED)
         assert len(bridge.sandbox.team("Team Two").instances) == (1 if how == "moved" else 0)
         await bridge.ends_well()

@@ -4,8 +4,9 @@ sent twice; and no log of a worker names anybody.
 
 import pytest
 
-from app.delivery.actions import cancel_exam
+from app.delivery.actions import CANCEL, act_on
 from app.states import ExamState
+from app.store.audit import By
 from sandbox import faults
 from tests.support.rig import Rig
 from tests.support.wait import until
@@ -47,7 +48,7 @@ async def test_a_cancelled_upload_is_called_off_though_a_worker_dies_of_it(rig: 
     submitted = await rig.sandbox.submit_exam(customer=customer, captures=("jpeg",))
     await until(lambda: held.waiting, timeout=60)
     exam = await rig.exam(submitted.request_uuid)
-    await cancel_exam(rig.resources, exam.request_uuid, actor="test")
+    await act_on(rig.resources, exam.request_uuid, CANCEL, by=By("test"))
     await worker.dies_by_kill()
     rig.worker()
     await until(lambda: rig.sandbox.journal.effects_of("bounce.upload.cancel"))

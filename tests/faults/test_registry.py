@@ -23,9 +23,10 @@ from tests.support.linked import add_clinic
 
 ROOT = Path(__file__).parents[2]
 FILES = [
-    *sorted((ROOT / "app/delivery").glob("*.py")),
+    *sorted((ROOT / "app/delivery").rglob("*.py")),
     ROOT / "app/inbox/reconcile.py",
     ROOT / "app/linking/confirm.py",
+    ROOT / "app/upkeep/leftovers.py",
     ROOT / "app/upstreams/probes.py",
 ]
 

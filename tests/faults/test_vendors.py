@@ -15,6 +15,7 @@ from app.config.sealing import new_key
 from app.config.settings import Settings
 from app.organizations.changes import set_organization
 from app.states import ExamState, Reason, Step
+from app.store.audit import By
 from app.store.exam_events import timeline
 from app.store.upstreams import upstream
 from sandbox import faults
@@ -344,7 +345,7 @@ async def test_row_19_a_revoked_organisation_pauses_alone_and_resumes_with_a_new
         await until(paused)
     working = await sandbox.submit_exam(customer=other)
     await bridge.reaches(working.request_uuid, ExamState.DELIVERED)
-    await set_organization(bridge.resources, "Revoked", {"aurabox_key": team.key}, actor="test")
+    await set_organization(bridge.resources, "Revoked", {"aurabox_key": team.key}, by=By("test"))
     for one in exams:
         exam = await bridge.reaches(one.request_uuid, ExamState.DELIVERED)
         assert exam.attempts == 0

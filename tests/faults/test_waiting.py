@@ -5,6 +5,7 @@ from sqlalchemy import select
 from app.config.settings import Settings
 from app.organizations.changes import set_organization
 from app.states import ExamState, Reason
+from app.store.audit import By
 from app.store.base import in_seconds
 from app.store.upstreams import upstream
 from sandbox import faults
@@ -67,7 +68,7 @@ async def test_row_44_a_pause_longer_than_the_whole_budget_with_trouble_before_a
         sandbox.faults.clear()
         again = sandbox.faults.arm(faults.answer(503), server="aurabox", path="*/studies")
         await set_organization(
-            bridge.resources, clinic.name, {"aurabox_key": sandbox.team().key}, actor="test"
+            bridge.resources, clinic.name, {"aurabox_key": sandbox.team().key}, by=By("test")
         )
         for one in exams:
             await bridge.reaches(one.request_uuid, ExamState.DELIVERED, timeout=60)

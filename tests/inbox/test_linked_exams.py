@@ -12,6 +12,7 @@ from app.linking.links import start_link
 from app.linking.runner import run_link
 from app.resources import Resources, open_resources
 from app.states import ExamState, LinkState
+from app.store.audit import By
 from app.store.exam_events import ExamEvent
 from app.store.exams import Exam
 from app.store.linked_exams import AT_ONCE, queue_linked
@@ -80,7 +81,7 @@ async def test_a_link_releases_thousands_and_brings_no_row_of_them_here(
     clinic, token, stranger = await add_clinic(resources), sandbox.add_customer(), sandbox.add_customer()
     await wait_for_a_link(resources, token, MANY)
     await wait_for_a_link(resources, stranger, 1)
-    link = await start_link(resources, token=token, organization_id=clinic.id, user_id=None, actor="test")
+    link = await start_link(resources, token=token, organization_id=clinic.id, user_id=None, by=By("test"))
     with loaded() as seen:
         assert await run_link(resources, link.id)
     assert seen == []

@@ -18,6 +18,7 @@ from app.linking.runner import run_link
 from app.organizations.changes import remove_organization
 from app.resources import Resources, open_resources
 from app.states import ExamState, LinkState, Reason, Step
+from app.store.audit import By
 from app.store.claims import Claim
 from app.store.exam_staging import forget_staging
 from app.store.exam_waiting import wake_account
@@ -160,12 +161,12 @@ async def test_removing_an_organisation_waits_for_a_link_of_it_that_is_being_con
     )
     async with resources.sessions.begin() as session:
         await session.execute(update(Exam).values(verified_at=exam.received_at))
-    link = await start_link(resources, token=token, organization_id=clinic.id, user_id=None, actor="test")
+    link = await start_link(resources, token=token, organization_id=clinic.id, user_id=None, by=By("test"))
     async with resources.sessions.begin() as session:
         await session.execute(select(Exam).where(Exam.id == exam.id).with_for_update())
         confirming = asyncio.create_task(run_link(resources, link.id))
         await until(lambda: first_waits(resources))
-        removing = asyncio.create_task(remove_organization(resources, str(clinic.id), actor="test"))
+        removing = asyncio.create_task(remove_organization(resources, str(clinic.id), by=By("test")))
         await until(lambda: both_wait(resources))
     assert await confirming
     with pytest.raises(Misuse, match="under way"):

@@ -11,6 +11,7 @@ from app.config.settings import Settings
 from app.inbox.receive import Notification, Verdict, receive
 from app.resources import Resources, open_resources
 from app.states import ExamState, Reason
+from app.store.audit import By
 from app.store.base import in_seconds
 from app.store.claims import Claim
 from app.store.exams import Exam, find_exam
@@ -155,7 +156,7 @@ async def expired(resources: Resources, customer: str = "a-stranger") -> Notific
     claim = notice(customer_id=customer)
     await receive(resources, claim)
     await aged(resources, claim, days=CLAIM_DAYS + 1)
-    assert (await purge(resources, actor="test")).expired_claims == 1
+    assert (await purge(resources, by=By("test"))).expired_claims == 1
     exam = await row(resources, claim)
     assert (exam.state, exam.reason, exam.error_code) == (ExamState.UNVERIFIED, None, "expired")
     assert await history(resources, exam.id) == ["received", "expired"]
@@ -165,7 +166,7 @@ async def expired(resources: Resources, customer: str = "a-stranger") -> Notific
 async def test_a_claim_that_nobody_links_ends_after_a_fortnight_and_makes_room(settings: Settings) -> None:
     async with capped(settings, 1) as resources:
         await expired(resources)
-        assert (await purge(resources, actor="test")).expired_claims == 0
+        assert (await purge(resources, by=By("test"))).expired_claims == 0
 
         async def room() -> bool:
             await sweep(resources)
@@ -189,7 +190,7 @@ async def test_what_may_still_be_true_does_not_end(resources: Resources) -> None
         assert exam is not None
         exam.released_at = exam.received_at
     for dry_run in (True, False):
-        assert (await purge(resources, actor="test", dry_run=dry_run)).expired_claims == 0
+        assert (await purge(resources, by=By("test"), dry_run=dry_run)).expired_claims == 0
     states = [(await row(resources, claim)).state for claim in claims]
     assert states == [ExamState.WAITING] * 3 + [ExamState.QUEUED]
 
@@ -199,7 +200,7 @@ async def test_another_claim_wakes_what_had_expired(resources: Resources) -> Non
     await receive(resources, claim.model_copy(update={"customer_id": "another-customer"}))
     exam = await row(resources, claim)
     assert (exam.state, exam.reason) == (ExamState.WAITING, Reason.LINK)
-    assert (await purge(resources, actor="test")).expired_claims == 0
+    assert (await purge(resources, by=By("test"))).expired_claims == 0
 
 
 @pytest.mark.parametrize("by", ["link", "poll"])
@@ -213,7 +214,7 @@ async def test_a_true_one_that_had_expired_is_delivered_when_its_customer_is_lin
             submitted = await sandbox.submit_exam(customer=customer, captures=())
             claim = notice(request_uuid=submitted.request_uuid)
             await aged(bridge.resources, claim, days=CLAIM_DAYS + 1)
-            assert (await purge(bridge.resources, actor="test")).expired_claims == 1
+            assert (await purge(bridge.resources, by=By("test"))).expired_claims == 1
             async with bridge.resources.sessions.begin() as session:
                 if by == "link":
                     # the list was read just now, so it is not what finds the exam

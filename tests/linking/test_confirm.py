@@ -12,7 +12,7 @@ from app.linking.links import start_link, unlink
 from app.linking.runner import lease_link, run_link
 from app.resources import Resources
 from app.states import ExamState, LinkState, Reason
-from app.store.audit import AuditEvent
+from app.store.audit import AuditEvent, By
 from app.store.base import clock, in_seconds
 from app.store.exam_events import timeline
 from app.store.exams import Exam, find_exam, settle_verified
@@ -29,7 +29,7 @@ C3 = "*/customer-confirmations/"
 
 async def pending(resources: Resources, organization: Organization, token: str) -> Link:
     return await start_link(
-        resources, token=token, organization_id=organization.id, user_id=None, actor="test"
+        resources, token=token, organization_id=organization.id, user_id=None, by=By("test")
     )
 
 
@@ -241,7 +241,7 @@ async def test_a_link_that_is_ended_while_clarius_answers_stays_ended(
     link = await pending(resources, organization, token)
     confirming = asyncio.create_task(run_link(resources, link.id))
     await until(lambda: held.waiting)
-    await unlink(resources, link.id, actor="test")
+    await unlink(resources, link.id, by=By("test"))
     held.release()
     await confirming
     assert (await read(resources, link)).state == LinkState.DISCONNECTED

@@ -22,7 +22,7 @@ from app.linking.runner import run_link
 from app.organizations.changes import add_organization
 from app.resources import Resources
 from app.states import LinkState
-from app.store.audit import AuditEvent
+from app.store.audit import AuditEvent, By
 from app.store.links import Link, confirmed_links
 from app.store.organizations import Organization
 from app.store.runs import last_run
@@ -32,14 +32,14 @@ from tests.support.clarius import Sandbox
 
 async def linked(resources: Resources, organization: Organization, token: str) -> Link:
     link = await start_link(
-        resources, token=token, organization_id=organization.id, user_id=None, actor="test"
+        resources, token=token, organization_id=organization.id, user_id=None, by=By("test")
     )
     await run_link(resources, link.id)
     return link
 
 
 async def other_clinic(resources: Resources) -> Organization:
-    return await add_organization(resources, {"name": "Valley Clinic", "aurabox_key": "k"}, actor="test")
+    return await add_organization(resources, {"name": "Valley Clinic", "aurabox_key": "k"}, by=By("test"))
 
 
 async def acts(resources: Resources) -> list[tuple[str, str]]:
@@ -73,7 +73,7 @@ async def test_a_link_is_made_once_however_often_and_at_once_it_is_asked_for(
     token = sandbox.add_customer()
     made = await asyncio.gather(
         *[
-            start_link(resources, token=token, organization_id=organization.id, user_id=None, actor="test")
+            start_link(resources, token=token, organization_id=organization.id, user_id=None, by=By("test"))
             for _ in range(8)
         ]
     )
@@ -91,7 +91,7 @@ async def test_eight_clinicians_link_over_one_database_connection(
             token=sandbox.add_customer(),
             organization_id=organization.id,
             user_id=None,
-            actor="test",
+            by=By("test"),
         )
         assert link.state == LinkState.PENDING
     assert resources.engine.pool.checkedin() == 1, "they were to share a connection"
@@ -100,7 +100,7 @@ async def test_eight_clinicians_link_over_one_database_connection(
 async def test_no_token_no_link(resources: Resources, organization: Organization) -> None:
     with pytest.raises(Misuse):
         await start_link(
-            resources, token="short", organization_id=organization.id, user_id=None, actor="test"
+            resources, token="short", organization_id=organization.id, user_id=None, by=By("test")
         )
 
 
@@ -111,9 +111,9 @@ async def test_a_held_token_is_refused_and_an_admin_moves_it(
     token = sandbox.add_customer()
     old = await linked(resources, organization, token)
     with pytest.raises(CustomerTaken) as refused:
-        await start_link(resources, token=token, organization_id=valley.id, user_id=None, actor="test")
+        await start_link(resources, token=token, organization_id=valley.id, user_id=None, by=By("test"))
     assert token not in str(refused.value)
-    new = await move_link(resources, old.id, organization="Valley Clinic", actor="admin@valley.example")
+    new = await move_link(resources, old.id, organization="Valley Clinic", by=By("admin@valley.example"))
     assert (new.state, new.organization_id) == (LinkState.CONFIRMED, valley.id)
     async with resources.sessions() as session:
         customer = await resources.hash_customer(token)
@@ -122,9 +122,9 @@ async def test_a_held_token_is_refused_and_an_admin_moves_it(
     assert [act for act in await acts(resources) if act[0] == "link.move"] == [("link.move", "done")]
     assert ("link.start", "refused") in await acts(resources)
     with pytest.raises(Misuse):
-        await move_link(resources, old.id, organization="Valley Clinic", actor="test")
+        await move_link(resources, old.id, organization="Valley Clinic", by=By("test"))
     with pytest.raises(Misuse):
-        await move_link(resources, new.id, organization="Nowhere", actor="test")
+        await move_link(resources, new.id, organization="Nowhere", by=By("test"))
 
 
 async def test_a_pending_link_is_confirmed_under_the_organisation_it_was_moved_to(
@@ -132,9 +132,9 @@ async def test_a_pending_link_is_confirmed_under_the_organisation_it_was_moved_t
 ) -> None:
     valley = await other_clinic(resources)
     old = await start_link(
-        resources, token=sandbox.add_customer(), organization_id=organization.id, user_id=None, actor="test"
+        resources, token=sandbox.add_customer(), organization_id=organization.id, user_id=None, by=By("test")
     )
-    new = await move_link(resources, old.id, organization=str(valley.id), actor="test")
+    new = await move_link(resources, old.id, organization=str(valley.id), by=By("test"))
     assert await run_link(resources, old.id) is False
     assert await run_link(resources, new.id) is True
     async with resources.sessions() as session:
@@ -147,7 +147,7 @@ async def test_unlinking_ends_it_and_the_customer_may_link_anew(
     token = sandbox.add_customer()
     link = await linked(resources, organization, token)
     for _ in range(2):
-        ended = await unlink(resources, link.id, actor="test")
+        ended = await unlink(resources, link.id, by=By("test"))
         assert ended.state == LinkState.DISCONNECTED
     assert [act for act in await acts(resources) if act[0] == "link.end"] == [("link.end", "done")]
     async with resources.sessions() as session:
@@ -162,10 +162,10 @@ async def test_nobody_ends_a_link_of_another_organisation(
     valley = await other_clinic(resources)
     link = await linked(resources, organization, sandbox.add_customer())
     with pytest.raises(Misuse) as refused:
-        await unlink(resources, link.id, actor="test", organization_id=valley.id)
+        await unlink(resources, link.id, by=By("test"), organization_id=valley.id)
     assert refused.value.code == "no_such_link"
     with pytest.raises(Misuse):
-        await unlink(resources, uuid4(), actor="test")
+        await unlink(resources, uuid4(), by=By("test"))
 
 
 async def test_a_refused_link_can_be_tried_again_and_an_ended_one_not(
@@ -174,15 +174,15 @@ async def test_a_refused_link_can_be_tried_again_and_an_ended_one_not(
     token = "unknown-to-clarius-for-now-0123"
     link = await linked(resources, organization, token)
     sandbox.add_customer(token)
-    retried = await retry_link(resources, link.id, actor="test")
+    retried = await retry_link(resources, link.id, by=By("test"))
     assert retried.state == LinkState.PENDING
     await run_link(resources, link.id)
     async with resources.sessions() as session:
         assert (await session.get_one(Link, link.id)).state == LinkState.CONFIRMED
-    assert (await retry_link(resources, link.id, actor="test")).state == LinkState.CONFIRMED
-    await unlink(resources, link.id, actor="test")
+    assert (await retry_link(resources, link.id, by=By("test"))).state == LinkState.CONFIRMED
+    await unlink(resources, link.id, by=By("test"))
     with pytest.raises(Misuse):
-        await retry_link(resources, link.id, actor="test")
+        await retry_link(resources, link.id, by=By("test"))
 
 
 async def test_a_link_as_it_is_shown_has_no_token(

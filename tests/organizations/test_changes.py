@@ -20,7 +20,7 @@ from app.organizations.options import read_options
 from app.people.users import add_user, enable_user
 from app.resources import Resources, open_resources
 from app.states import LinkState
-from app.store.audit import AuditEvent
+from app.store.audit import AuditEvent, By
 from app.store.exams import Exam
 from app.store.links import Link
 from app.store.organizations import Organization, find_organization, list_organizations
@@ -60,7 +60,7 @@ async def test_the_defaults_are_those_of_the_command(
 async def test_images_go_by_the_uploader_when_its_credentials_are_set(settings: Settings) -> None:
     partner = settings.model_copy(update={"aura_app_id": "app", "aura_app_secret": SecretStr("s")})
     async with open_resources(partner) as resources:
-        organization = await add_organization(resources, BASE, actor="test")
+        organization = await add_organization(resources, BASE, by=By("test"))
         assert organization.images == "uploader"
 
 
@@ -72,7 +72,7 @@ async def test_secrets_are_sealed_and_never_shown(resources: Resources) -> None:
         "dicomweb_user": "sono",
         "dicomweb_token": "dicom-secret-3",
     }
-    organization = await add_organization(resources, given, actor="test")
+    organization = await add_organization(resources, given, by=By("test"))
     assert resources.unseal_text(organization.aurabox_key_sealed or b"") == KEY
     assert resources.unseal_text(organization.service_key_sealed or b"") == "service-secret-2"
     assert resources.unseal_text(organization.dicomweb_token_sealed or b"") == "dicom-secret-3"
@@ -119,7 +119,7 @@ async def test_a_mistake_is_one_readable_line(resources: Resources) -> None:
     for given, line in MISTAKES:
         whole = {"name": "Valley Clinic"} | ({"aurabox_key": KEY} if given else {}) | given
         with pytest.raises(Misuse) as refused:
-            await add_organization(resources, whole, actor="test")
+            await add_organization(resources, whole, by=By("test"))
         text = str(refused.value)
         assert text.startswith(line), text
         assert "\n" not in text
@@ -141,7 +141,7 @@ async def test_deidentified_images_are_accepted_once_burned_in_is_said(
             "dicomweb_url": "https://dicom.example",
             "burned_in": said,
         },
-        actor="test",
+        by=By("test"),
     )
     assert organization.burned_in == said
 
@@ -151,16 +151,16 @@ async def test_production_refuses_plain_http_and_private_addresses(settings: Set
     async with open_resources(production) as resources:
         for url in ("http://aurabox.example", "https://10.0.0.8", "https://[fd00::8]/x"):
             with pytest.raises(Misuse):
-                await add_organization(resources, BASE | {"aurabox_url": url}, actor="test")
+                await add_organization(resources, BASE | {"aurabox_url": url}, by=By("test"))
 
 
 async def test_a_name_is_taken_until_the_organisation_is_removed(resources: Resources) -> None:
-    first = await add_organization(resources, BASE, actor="test")
+    first = await add_organization(resources, BASE, by=By("test"))
     with pytest.raises(Misuse) as refused:
-        await add_organization(resources, BASE, actor="test")
+        await add_organization(resources, BASE, by=By("test"))
     assert refused.value.code == "name_taken"
-    await remove_organization(resources, "Valley Clinic", actor="test")
-    second = await add_organization(resources, BASE, actor="test")
+    await remove_organization(resources, "Valley Clinic", by=By("test"))
+    second = await add_organization(resources, BASE, by=By("test"))
     assert second.id != first.id
 
 
@@ -171,14 +171,14 @@ async def test_changing_changes_what_is_said_and_lifts_a_pause_with_new_credenti
     async with resources.sessions.begin() as session:
         await refuse(session, account, why="401", probe_seconds=900)
     changed = await set_organization(
-        resources, "Harbour Clinic", {"report": True, "timezone": "Australia/Melbourne"}, actor="test"
+        resources, "Harbour Clinic", {"report": True, "timezone": "Australia/Melbourne"}, by=By("test")
     )
     assert (changed.report, changed.timezone, changed.incomplete) == (True, "Australia/Melbourne", "case")
     async with resources.sessions() as session:
         known = await upstream(session, account)
         assert known is not None
         assert known.refused_since is not None
-    await set_organization(resources, str(organization.id), {"aurabox_key": "a-new-key"}, actor="test")
+    await set_organization(resources, str(organization.id), {"aurabox_key": "a-new-key"}, by=By("test"))
     async with resources.sessions() as session:
         known = await upstream(session, account)
         assert known is not None
@@ -203,7 +203,7 @@ async def test_a_change_that_does_not_go_together_changes_nothing(
     )
     for given in changes:
         with pytest.raises(Misuse):
-            await set_organization(resources, "Harbour Clinic", given, actor="test")
+            await set_organization(resources, "Harbour Clinic", given, by=By("test"))
         async with resources.sessions() as session:
             kept = await find_organization(session, "Harbour Clinic")
             assert kept is not None
@@ -219,12 +219,12 @@ async def test_removing_ends_links_and_sessions_and_forgets_keys(
         organization="Harbour Clinic",
         role="clinician",
         password="violet kettle seventeen",
-        actor="test",
+        by=By("test"),
     )
     link = await start_link(
-        resources, token="t" * 43, organization_id=organization.id, user_id=None, actor="test"
+        resources, token="t" * 43, organization_id=organization.id, user_id=None, by=By("test")
     )
-    removed = await remove_organization(resources, "Harbour Clinic", actor="test")
+    removed = await remove_organization(resources, "Harbour Clinic", by=By("test"))
     assert (removed.aurabox_key_sealed, removed.service_key_sealed) == (None, None)
     async with resources.sessions() as session:
         assert await find_organization(session, str(organization.id)) is None
@@ -233,7 +233,7 @@ async def test_removing_ends_links_and_sessions_and_forgets_keys(
         assert user is not None
         assert user.disabled_at is not None
     with pytest.raises(Misuse):
-        await enable_user(resources, "mara@harbour.example", actor="test")
+        await enable_user(resources, "mara@harbour.example", by=By("test"))
 
 
 async def test_an_organisation_with_exams_under_way_is_not_removed(
@@ -250,5 +250,5 @@ async def test_an_organisation_with_exams_under_way_is_not_removed(
             )
         )
     with pytest.raises(Misuse) as refused:
-        await remove_organization(resources, "Harbour Clinic", actor="test")
+        await remove_organization(resources, "Harbour Clinic", by=By("test"))
     assert "1 exams" in str(refused.value)

@@ -14,7 +14,7 @@ from app.people.sessions import Person, Visitor, begin_session, find_person
 from app.people.signing_in import WrongCredentials, accept_link, change_password, sign_in
 from app.people.users import add_user, disable_user, enable_user, reset_link, reset_password
 from app.resources import Resources
-from app.store.audit import AuditEvent
+from app.store.audit import AuditEvent, By
 from app.store.base import now
 from app.store.browser_sessions import BrowserSession, living_browser_sessions
 from app.store.credentials import end_credentials
@@ -34,9 +34,9 @@ def visitor(cookie: str = "a-cookie") -> Visitor:
 
 @pytest.fixture
 async def owner(resources: Resources) -> User:
-    await add_organization(resources, {"name": "Harbour", "aurabox_key": "an-invented-key"}, actor="test")
+    await add_organization(resources, {"name": "Harbour", "aurabox_key": "an-invented-key"}, by=By("test"))
     return await add_user(
-        resources, email=OWNER, organization="Harbour", role="clinician", password=OLD, actor="test"
+        resources, email=OWNER, organization="Harbour", role="clinician", password=OLD, by=By("test")
     )
 
 
@@ -111,18 +111,18 @@ async def by_oneself(resources: Resources, user: User) -> None:
 
 
 async def by_reset_link(resources: Resources, user: User) -> None:
-    url = await reset_link(resources, OWNER, actor="test")
+    url = await reset_link(resources, OWNER, by=By("test"))
     token = url.rpartition("/")[2]
     await accept_link(resources, OneTimeLinkKind.RESET, token, password=NEW, visitor=visitor("elsewhere"))
 
 
 async def by_an_admin(resources: Resources, user: User) -> None:
-    await reset_password(resources, OWNER, password=NEW, actor="test")
+    await reset_password(resources, OWNER, password=NEW, by=By("test"))
 
 
 async def by_disabling(resources: Resources, user: User) -> None:
-    await disable_user(resources, OWNER, actor="test")
-    await enable_user(resources, OWNER, actor="test")
+    await disable_user(resources, OWNER, by=By("test"))
+    await enable_user(resources, OWNER, by=By("test"))
 
 
 @pytest.mark.parametrize("act", [by_oneself, by_reset_link, by_an_admin, by_disabling])
@@ -130,7 +130,7 @@ async def test_row_47_no_session_of_the_old_password_is_left_whoever_ends_it(
     resources: Resources, owner: User, act: Callable[[Resources, User], Awaitable[None]]
 ) -> None:
     await add_user(
-        resources, email=COLLEAGUE, organization="Harbour", role="clinician", password=OLD, actor="test"
+        resources, email=COLLEAGUE, organization="Harbour", role="clinician", password=OLD, by=By("test")
     )
     cookie = await sign_in(resources, email=COLLEAGUE, password=OLD, visitor=visitor())
     async with held_sign_in(resources, cookie) as signing_in:

@@ -33,7 +33,7 @@ from app.people.users import (
     reset_password,
 )
 from app.resources import Resources, open_resources
-from app.store.audit import AuditEvent
+from app.store.audit import AuditEvent, By
 from app.store.organizations import Organization
 from app.store.users import find_user
 from tests.support.certificates import make_certificate
@@ -102,7 +102,7 @@ async def add(resources: Resources, **more: str) -> None:
         "organization": "Harbour Clinic",
         "role": "clinician",
         "password": PASSWORD,
-        "actor": "test",
+        "by": By("test"),
     }
     await add_user(resources, **(given | more))
 
@@ -151,13 +151,13 @@ async def test_an_address_is_taken_whatever_its_case(
         await add(resources, email=EMAIL.upper())
     assert refused.value.code == "email_taken"
     with pytest.raises(Misuse):
-        await invite_user(resources, email=EMAIL, organization="Harbour Clinic", actor="test")
+        await invite_user(resources, email=EMAIL, organization="Harbour Clinic", by=By("test"))
 
 
 async def test_an_invitation_goes_out_by_mail(settings: Settings, inbox: Inbox) -> None:
     async with open_resources(with_mail(settings, inbox.url)) as resources:
-        await add_organization(resources, {"name": "Harbour Clinic", "aurabox_key": "k"}, actor="test")
-        invitation = await invite(resources, email=EMAIL, organization="Harbour Clinic", actor="test")
+        await add_organization(resources, {"name": "Harbour Clinic", "aurabox_key": "k"}, by=By("test"))
+        invitation = await invite(resources, email=EMAIL, organization="Harbour Clinic", by=By("test"))
     assert invitation.mailed
     (message,) = inbox.messages
     assert message["To"] == EMAIL
@@ -175,9 +175,9 @@ async def test_an_invitation_stands_when_the_mail_server_does_not_take_it(
         async with open_resources(with_mail(settings, url)) as resources:
             if url == inbox.url:
                 await add_organization(
-                    resources, {"name": "Harbour Clinic", "aurabox_key": "k"}, actor="test"
+                    resources, {"name": "Harbour Clinic", "aurabox_key": "k"}, by=By("test")
                 )
-            invitation = await invite(resources, email=EMAIL, organization="Harbour Clinic", actor="test")
+            invitation = await invite(resources, email=EMAIL, organization="Harbour Clinic", by=By("test"))
             assert not invitation.mailed
             assert "/invite/" in invitation.url
 
@@ -267,7 +267,7 @@ async def test_without_a_mail_server_it_says_so(settings: Settings) -> None:
 
 async def test_a_reset_link_goes_to_known_addresses_only(settings: Settings, inbox: Inbox) -> None:
     async with open_resources(with_mail(settings, inbox.url)) as resources:
-        await add_organization(resources, {"name": "Harbour Clinic", "aurabox_key": "k"}, actor="test")
+        await add_organization(resources, {"name": "Harbour Clinic", "aurabox_key": "k"}, by=By("test"))
         await add(resources)
         for email in ("nobody@else.example", EMAIL):
             await ask_for_reset(resources, email=email, address="127.0.0.1")
@@ -283,12 +283,12 @@ async def test_a_reset_link_goes_to_known_addresses_only(settings: Settings, inb
 
 async def test_a_disabled_user_can_be_enabled_again(resources: Resources, organization: Organization) -> None:
     await add(resources)
-    await disable_user(resources, EMAIL, actor="test")
-    user = await enable_user(resources, EMAIL, actor="test")
+    await disable_user(resources, EMAIL, by=By("test"))
+    user = await enable_user(resources, EMAIL, by=By("test"))
     assert user.disabled_at is None
     assert await sign_in(resources, email=EMAIL, password=PASSWORD, visitor=visitor())
     with pytest.raises(Misuse):
-        await disable_user(resources, "nobody@else.example", actor="test")
+        await disable_user(resources, "nobody@else.example", by=By("test"))
 
 
 async def test_a_password_set_by_somebody_else_is_the_only_one(
@@ -296,8 +296,8 @@ async def test_a_password_set_by_somebody_else_is_the_only_one(
 ) -> None:
     await add(resources)
     with pytest.raises(Misuse):
-        await reset_password(resources, EMAIL, password="short", actor="test")
-    user = await reset_password(resources, EMAIL, password="marble orchid lantern", actor="test")
+        await reset_password(resources, EMAIL, password="short", by=By("test"))
+    user = await reset_password(resources, EMAIL, password="marble orchid lantern", by=By("test"))
     assert await verify_password(user.password_hash, "marble orchid lantern")
     assert not await verify_password(user.password_hash, PASSWORD)
 
@@ -305,7 +305,7 @@ async def test_a_password_set_by_somebody_else_is_the_only_one(
 async def test_a_role_is_changed_and_audited_once(resources: Resources, organization: Organization) -> None:
     await add(resources)
     for _ in range(2):
-        user = await change_role(resources, EMAIL, role="admin", actor="test")
+        user = await change_role(resources, EMAIL, role="admin", by=By("test"))
         assert user.role == "admin"
     async with resources.sessions() as session:
         events = await session.scalars(select(AuditEvent).where(AuditEvent.action == "user.role"))

@@ -54,6 +54,7 @@ from app.store import (
     users,
     workers,
 )
+from app.store.audit import By
 from app.store.creates import SENDING, Create, CreateState
 from app.store.exams import Exam
 from app.store.holds import HoldKind
@@ -251,7 +252,7 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
             reads_whole="alerts: a few a day, and asked for by one teller",
         ),
     ),
-    audit.audit: (Sends(lambda s, _: audit.audit(s, actor="a", action="b")),),
+    audit.audit: (Sends(lambda s, _: audit.audit(s, by=By("a"), action="b")),),
     audit.find_events: (
         Sends(lambda s, _: audit.find_events(s, limit=50), "pk_audit_events"),
         Sends(lambda s, _: audit.find_events(s, limit=50, before=500, since=OLD)),

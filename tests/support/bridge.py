@@ -17,6 +17,7 @@ from app.main import create_app
 from app.organizations.changes import add_organization
 from app.resources import Resources, open_resources
 from app.states import NAMED_WAITS, ExamState, LinkState
+from app.store.audit import By
 from app.store.exams import Exam
 from app.store.links import Link
 from app.store.organizations import Organization
@@ -59,7 +60,7 @@ class Bridge:
         """An organisation over a team of the sandbox."""
         key = (team or self.sandbox.team()).key
         return await add_organization(
-            self.resources, {"name": name, "aurabox_key": key, **options}, actor="test"
+            self.resources, {"name": name, "aurabox_key": key, **options}, by=By("test")
         )
 
     async def customer(self, organization: Organization | None = None) -> str:
@@ -72,7 +73,7 @@ class Bridge:
     async def link(self, token: str, organization: Organization) -> None:
         """Link a token and wait for Clarius's confirmation."""
         link = await start_link(
-            self.resources, token=token, organization_id=organization.id, user_id=None, actor="test"
+            self.resources, token=token, organization_id=organization.id, user_id=None, by=By("test")
         )
 
         async def confirmed() -> bool:

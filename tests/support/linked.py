@@ -5,6 +5,7 @@ from sqlalchemy import select
 from app.organizations.changes import add_organization
 from app.resources import Resources
 from app.states import LinkState
+from app.store.audit import By
 from app.store.base import now
 from app.store.linked_exams import queue_linked
 from app.store.links import Link
@@ -14,7 +15,7 @@ from app.store.organizations import Organization
 async def add_clinic(resources: Resources, name: str = "Harbour Clinic", **options: object) -> Organization:
     """An organisation with an invented key."""
     given = {"name": name, "aurabox_key": "an-invented-key", "images": "none", **options}
-    return await add_organization(resources, given, actor="test")
+    return await add_organization(resources, given, by=By("test"))
 
 
 async def add_link(

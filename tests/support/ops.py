@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import httpx
 
 from app.people.tokens import create_token
+from app.store.audit import By
 from sandbox.server import Sandbox
 from tests.support.bridge import Bridge
 
@@ -37,7 +38,7 @@ async def open_ops(bridge: Bridge) -> AsyncIterator[Ops]:
             headers = {}
             if scope is not None:
                 _, secret = await create_token(
-                    bridge.resources, name=f"{scope} token", scope=scope, actor="test"
+                    bridge.resources, name=f"{scope} token", scope=scope, by=By("test")
                 )
                 headers["Authorization"] = f"Bearer {secret}"
             client = httpx.AsyncClient(

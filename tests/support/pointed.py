@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from app.config.settings import Settings
 from app.organizations.changes import add_organization
 from app.resources import Resources, open_resources
+from app.store.audit import By
 from app.store.organizations import Organization
 from tests.support.clarius import Sandbox
 
@@ -39,5 +40,5 @@ async def resources(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Resou
 async def organization(resources: Resources) -> Organization:
     """An organisation with its defaults."""
     return await add_organization(
-        resources, {"name": "Harbour Clinic", "aurabox_key": "invented-key"}, actor="test"
+        resources, {"name": "Harbour Clinic", "aurabox_key": "invented-key"}, by=By("test")
     )

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from app.delivery.actions import retry_exam
+from app.delivery.actions import RETRY, act_on
 from app.resources import Resources
 from app.states import ExamState, Step
+from app.store.audit import By
 from app.store.base import in_seconds
 from app.store.captures import Capture
 from app.store.exam_events import ExamEvent
@@ -45,20 +46,20 @@ async def test_what_did_not_arrive_is_kept_for_its_time_and_no_longer(
     limit = 90 if state == ExamState.REVIEW else 30
     old, old_file = await at_rest(resources, state, days=limit + 1)
     young, young_file = await at_rest(resources, state, days=limit - 1)
-    purged = await purge(resources, actor="test")
+    purged = await purge(resources, by=By("test"))
     assert (purged.captures, purged.folders, purged.exam_data) == (1, 1, 1)
     assert (old_file.exists(), young_file.exists()) == (False, True)
     rows = [await reread(resources, one.id) for one in (old, young)]
     assert [row.exam_data_sealed is None for row in rows] == [True, False]
     # what a person decides by is gone, and the exam says so
     assert (DECIDABLE in (rows[0].error_message or "")) == (state == ExamState.REVIEW)
-    assert not any((await purge(resources, actor="test")).as_json().values())
+    assert not any((await purge(resources, by=By("test"))).as_json().values())
 
 
 async def test_one_in_review_that_is_tried_again_after_its_time_is_read_anew(resources: Resources) -> None:
     exam, _ = await at_rest(resources, ExamState.REVIEW, days=91)
-    await purge(resources, actor="test")
-    retried = await retry_exam(resources, exam.request_uuid, actor="test")
+    await purge(resources, by=By("test"))
+    retried = await act_on(resources, exam.request_uuid, RETRY, by=By("test"))
     assert (retried.state, retried.step, retried.error_message) == (ExamState.QUEUED, Step.FETCH, None)
 
 
@@ -69,5 +70,5 @@ async def test_more_than_a_batch_is_deleted_batch_by_batch(resources: Resources)
         long_ago = await session.scalar(select(in_seconds(-8 * 366 * 24 * 3600)))
         line = {"exam_id": exam.id, "step": "match", "event": "told", "at": long_ago}
         await session.execute(ExamEvent.__table__.insert(), [line] * many)
-    assert (await purge(resources, actor="test", dry_run=True)).events == many
-    assert (await purge(resources, actor="test")).events == many
+    assert (await purge(resources, by=By("test"), dry_run=True)).events == many
+    assert (await purge(resources, by=By("test"))).events == many

@@ -8,6 +8,7 @@ from app.people.signing_in import WrongCredentials, sign_in
 from app.people.throttling import network_of
 from app.people.users import add_user, invite_user
 from app.resources import Resources
+from app.store.audit import By
 from app.store.base import in_seconds
 from app.store.browser_sessions import BrowserSession
 from app.store.one_time_links import OneTimeLink
@@ -31,14 +32,14 @@ async def test_what_ran_its_course_is_forgotten_and_people_stay(
         organization="Harbour Clinic",
         role="admin",
         password=password,
-        actor="test",
+        by=By("test"),
     )
     await sign_in(resources, email="mara@harbour.example", password=password, visitor=visitor)
     try:
         await sign_in(resources, email="nobody@else.example", password=password, visitor=visitor)
     except WrongCredentials:
         await keep_token(resources, "t" * 43, visitor)
-    await invite_user(resources, email="odo@harbour.example", organization="Harbour Clinic", actor="test")
+    await invite_user(resources, email="odo@harbour.example", organization="Harbour Clinic", by=By("test"))
     fresh = await purge_accounts(resources)
     assert set(fresh.values()) == {0}
     old = in_seconds(-MONTH_SECONDS)

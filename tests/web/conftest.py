@@ -12,6 +12,7 @@ from app.main import create_app
 from app.organizations.changes import add_organization
 from app.people.passwords import HASHER
 from app.resources import Resources, open_resources
+from app.store.audit import By
 from app.store.organizations import Organization
 from app.store.users import Role, User
 from tests.support.pages import Browsing, Page
@@ -47,7 +48,7 @@ class Site:
     async def clinic(self, name: str = "Harbour Clinic") -> Clinic:
         """A new organisation with a clinician and an admin."""
         organization = await add_organization(
-            self.resources, {"name": name, "aurabox_key": "invented-key"}, actor="test"
+            self.resources, {"name": name, "aurabox_key": "invented-key"}, by=By("test")
         )
         host = name.lower().replace(" ", "-") + ".example"
         clinician, admin = (

@@ -20,6 +20,7 @@ from app.main import create_app
 from app.people.sessions import Person
 from app.resources import Resources
 from app.states import LinkState
+from app.store.audit import By
 from app.store.browser_sessions import BrowserSession
 from app.store.exams import Exam
 from app.store.links import Link
@@ -50,7 +51,7 @@ async def their_rows(site: Site, theirs: Clinic) -> dict[str, UUID]:
         token=TOKEN,
         organization_id=theirs.organization.id,
         user_id=theirs.clinician.id,
-        actor="test",
+        by=By("test"),
     )
     await site.signed_in(theirs.clinician)
     async with site.resources.sessions() as session:

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 
 from app.linking.links import start_link
-from app.store.audit import AuditEvent
+from app.store.audit import AuditEvent, By
 from app.store.base import in_seconds
 from app.store.browser_sessions import BrowserSession
 from app.store.links import Link
@@ -130,7 +130,7 @@ async def test_a_session_that_expired_on_the_confirm_page_goes_through_signing_i
 async def test_a_token_that_another_organisation_holds_is_refused_and_audited(site: Site) -> None:
     ours, theirs = await site.clinic(), await site.clinic("Other Clinic")
     held = await start_link(
-        site.resources, token=TOKEN, organization_id=theirs.organization.id, user_id=None, actor="test"
+        site.resources, token=TOKEN, organization_id=theirs.organization.id, user_id=None, by=By("test")
     )
     browser, _ = await site.signed_in(ours.clinician)
     page = await browser.send(await browser.get(f"/connect/clarius/{TOKEN}"), "/connect")

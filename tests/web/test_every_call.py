@@ -13,6 +13,7 @@ import pytest
 from app.config.settings import Settings
 from app.people.users import add_user
 from app.states import ExamState
+from app.store.audit import By
 from sandbox.clarius.state import EXAM_APPLICATIONS
 from tests.support.bridge import open_bridge, settings_for
 from tests.support.clarius import Sandbox
@@ -194,7 +195,7 @@ async def test_every_call_of_aurabox(ops: Ops):
         organization="Harbour Clinic",
         role="admin",
         password=PASSWORD,
-        actor="test",
+        by=By("test"),
     )
     team = ops.sandbox.team()
     base = f"/admin/aurabox/{organization.id}"

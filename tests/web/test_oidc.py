@@ -12,7 +12,7 @@ from sqlalchemy import select
 from app.config.settings import Settings
 from app.people.users import disable_user, invite_user
 from app.resources import Resources, open_resources
-from app.store.audit import AuditEvent
+from app.store.audit import AuditEvent, By
 from app.store.browser_sessions import BrowserSession
 from app.store.users import User
 from tests.support.oidc import CLIENT_ID, CLIENT_SECRET, Provider, open_provider
@@ -78,7 +78,7 @@ async def sso(site: Site, *, door: str = "/login/oidc", pending: bool = False) -
 
 async def invited(site: Site) -> None:
     await site.clinic()
-    await invite_user(site.resources, email=EMAIL, organization="Harbour Clinic", actor="test")
+    await invite_user(site.resources, email=EMAIL, organization="Harbour Clinic", by=By("test"))
 
 
 async def users(site: Site) -> list[User]:
@@ -223,8 +223,8 @@ async def test_a_token_signed_by_another_key_is_refused(site: Site, provider: Pr
 async def test_nobody_gets_in_who_was_not_invited_or_is_disabled(site: Site, provider: Provider) -> None:
     await site.clinic()
     assert (await sso(site)).status == 403
-    await invite_user(site.resources, email=EMAIL, organization="Harbour Clinic", actor="test")
-    await disable_user(site.resources, EMAIL, actor="test")
+    await invite_user(site.resources, email=EMAIL, organization="Harbour Clinic", by=By("test"))
+    await disable_user(site.resources, EMAIL, by=By("test"))
     assert (await sso(site)).status == 403
     assert await failures(site) == ["sso_not_invited"] * 2
     assert len(await users(site)) == 1

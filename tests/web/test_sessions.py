@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from app.people.users import disable_user, invite_user, reset_link
-from app.store.audit import AuditEvent
+from app.store.audit import AuditEvent, By
 from app.store.base import in_seconds, now
 from app.store.browser_sessions import BrowserSession
 from app.store.links import Link
@@ -130,7 +130,7 @@ async def test_signing_out_ends_the_session_on_the_server(site: Site) -> None:
 async def test_a_disabled_user_is_signed_out_at_once_and_stays_out(site: Site) -> None:
     clinic = await site.clinic()
     browser, _ = await site.signed_in(clinic.clinician)
-    await disable_user(site.resources, clinic.clinician.email, actor="test")
+    await disable_user(site.resources, clinic.clinician.email, by=By("test"))
     assert (await browser.get("/account")).path == "/login"
     assert (await site.browser().sign_in(clinic.clinician.email, PASSWORD)).status == 401
 
@@ -275,9 +275,9 @@ async def test_after_signing_in_one_never_lands_on_another_site(site: Site) -> N
 async def test_unknown_and_wrong_look_the_same(site: Site) -> None:
     clinic = await site.clinic()
     await invite_user(
-        site.resources, email="invited@harbour-clinic.example", organization="Harbour Clinic", actor="test"
+        site.resources, email="invited@harbour-clinic.example", organization="Harbour Clinic", by=By("test")
     )
-    await disable_user(site.resources, clinic.admin.email, actor="test")
+    await disable_user(site.resources, clinic.admin.email, by=By("test"))
     seen = set()
     addresses = (
         clinic.clinician.email,
@@ -382,7 +382,7 @@ async def test_an_invitation_works_once(site: Site) -> None:
     await site.clinic()
     url = path_of(
         await invite_user(
-            site.resources, email="new@harbour-clinic.example", organization="Harbour Clinic", actor="test"
+            site.resources, email="new@harbour-clinic.example", organization="Harbour Clinic", by=By("test")
         )
     )
     browser = site.browser()
@@ -410,7 +410,7 @@ async def test_an_invitation_ends_after_seven_days_and_with_the_next_one(site: S
                 site.resources,
                 email="new@harbour-clinic.example",
                 organization="Harbour Clinic",
-                actor="test",
+                by=By("test"),
             )
         )
 
@@ -431,7 +431,7 @@ async def test_an_invitation_keeps_the_pending_link(site: Site) -> None:
     await site.clinic()
     url = path_of(
         await invite_user(
-            site.resources, email="new@harbour-clinic.example", organization="Harbour Clinic", actor="test"
+            site.resources, email="new@harbour-clinic.example", organization="Harbour Clinic", by=By("test")
         )
     )
     browser = site.browser()
@@ -444,7 +444,7 @@ async def test_an_invitation_keeps_the_pending_link(site: Site) -> None:
 async def test_a_reset_link_sets_a_new_password_once_and_signs_out_everywhere(site: Site) -> None:
     clinic = await site.clinic()
     elsewhere, _ = await site.signed_in(clinic.clinician)
-    url = path_of(await reset_link(site.resources, clinic.clinician.email, actor="test"))
+    url = path_of(await reset_link(site.resources, clinic.clinician.email, by=By("test")))
     browser = site.browser()
     done = await browser.send(await browser.get(url), url, password=NEW_PASSWORD)
     assert done.path == "/account"

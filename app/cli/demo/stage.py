@@ -26,11 +26,12 @@ from app.organizations.changes import add_organization, set_organization
 from app.people.users import add_user
 from app.resources import Resources, open_resources
 from app.states import LinkState
+from app.store.audit import By
 from app.store.links import Link, link_in_force
 from app.store.organizations import Images, Organization
 from app.store.users import Role
 
-ACTOR = "demo"
+BY = By("demo")
 ORGANIZATION = "Harbour Clinic"
 TIMEZONE = "Australia/Melbourne"
 # said of every clinic, because one that hides names sends nothing before it is
@@ -91,7 +92,7 @@ async def set_up(folder: Path, *, workers: int, images: bool) -> AsyncIterator[S
         async with _bridge(environment, folder / "bridge.log", port=port, workers=workers):
             settings = load_settings(environment)
             async with _resources(settings) as resources:
-                await register_ours(resources, actor=ACTOR)
+                await register_ours(resources, by=BY)
                 organization = await add_organization(
                     resources,
                     {
@@ -100,7 +101,7 @@ async def set_up(folder: Path, *, workers: int, images: bool) -> AsyncIterator[S
                         "images": Images.UPLOADER if images else Images.NONE,
                         "timezone": TIMEZONE,
                     },
-                    actor=ACTOR,
+                    by=BY,
                 )
                 yield Stage(resources, sandbox, organization, url, folder)
 
@@ -153,7 +154,7 @@ class People:
         key = await self.stage.sandbox.add_team(name)
         options = {"images": self.stage.organization.images, "timezone": TIMEZONE, "burned_in": BURNED_IN}
         made = await add_organization(
-            self.stage.resources, {"name": name, "aurabox_key": key, **options}, actor=ACTOR
+            self.stage.resources, {"name": name, "aurabox_key": key, **options}, by=BY
         )
         customer = ""
         if linked:
@@ -167,7 +168,7 @@ class People:
 
     async def hide_names(self, clinic: Clinic) -> None:
         """Change the organisation's policy to de-identified."""
-        await set_organization(self.stage.resources, clinic.name, {"identity": "deidentified"}, actor=ACTOR)
+        await set_organization(self.stage.resources, clinic.name, {"identity": "deidentified"}, by=BY)
 
     async def move(self, clinic: Clinic, *, to: Clinic, under_way: str) -> None:
         """Move the clinic's account to another organisation, and say what becomes of exams under way."""
@@ -176,11 +177,11 @@ class People:
             held = await link_in_force(session, hashed)
         if held is None:
             raise SonobridgeError("the account that is moved is not linked", code="not_linked")
-        await move_link(self.stage.resources, held.id, organization=to.name, actor=ACTOR, under_way=under_way)
+        await move_link(self.stage.resources, held.id, organization=to.name, by=BY, under_way=under_way)
 
     async def decide(self, request_uuid: UUID, choice: str) -> None:
         """Decide an exam in review."""
-        await decide(self.stage.resources, request_uuid, choice, actor=ACTOR)
+        await decide(self.stage.resources, request_uuid, choice, by=BY)
 
 
 async def link(stage: Stage, token: str, organization: Organization | None = None) -> None:
@@ -190,7 +191,7 @@ async def link(stage: Stage, token: str, organization: Organization | None = Non
         token=token,
         organization_id=(organization or stage.organization).id,
         user_id=None,
-        actor=ACTOR,
+        by=BY,
     )
     deadline = time.monotonic() + CONFIRM_SECONDS
     while time.monotonic() < deadline:
@@ -214,6 +215,6 @@ async def add_sign_ins(stage: Stage) -> list[SignIn]:
             organization=str(stage.organization.id),
             role=one.role.value,
             password=one.password,
-            actor=ACTOR,
+            by=BY,
         )
     return made

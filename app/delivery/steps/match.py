@@ -12,7 +12,7 @@ from app.delivery.new_subject import make_subject, patient_fields, plan_for
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.remote import subject_stands
 from app.delivery.work import Work
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.base import clock
 from app.store.exam_events import record_event
 from app.store.filings import filing_of
@@ -86,7 +86,7 @@ async def _correct(work: Work, wanted: Wanted, subject: Subject) -> None:
         if changed and named:
             told = ", ".join(changed)
             await record_event(session, exam.id, step=exam.step, event="patient_updated", detail=told)
-            await audit(session, actor=by, action="subject.update", subject=str(subject.id), detail=told)
+            await audit(session, by=By(by), action="subject.update", subject=str(subject.id), detail=told)
 
 
 async def _update_patient(work: Work, wanted: Wanted, subject: Subject) -> None:

@@ -18,7 +18,7 @@ from app.delivery.work import Work
 from app.errors import NotThere, TryLater
 from app.imaging.uids import accession_number, study_uid
 from app.states import Step
-from app.store.audit import audit
+from app.store.audit import SYSTEM, audit
 from app.store.base import clock
 from app.store.captures import Capture, captures_of
 from app.store.exam_events import record_event
@@ -185,7 +185,7 @@ async def _record_replacement(work: Work, session: AsyncSession, study: Study, m
     if not made.adopted:
         told += f", and {await study_gone(session, row.id)} images that were sent are gone with it"
     await record_event(session, work.exam_id, step=Step.STUDY, event="study_replaced", detail=told)
-    await audit(session, actor="system", action="study.replace", subject=str(row.id), detail=told)
+    await audit(session, by=SYSTEM, action="study.replace", subject=str(row.id), detail=told)
 
 
 def _is_ours(found: RemoteStudy, keys: Mapping[str | None, Any]) -> bool:

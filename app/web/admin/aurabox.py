@@ -11,15 +11,14 @@ from fastapi.responses import Response
 from pydantic import ValidationError
 
 from app.clients.aurabox import AuraboxClient, CaseFields, PatientFields
-from app.consoles.clarius import Doer
 from app.errors import Misuse, SonobridgeError
 from app.organizations.changes import wanted_organization
 from app.resources import Resources
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.organizations import Organization, list_organizations
 from app.upstreams.gate import asking
-from app.web.admin.common import AdminDep, admin_page, attempt, doer, explained
-from app.web.browser import CheckedForm, VisitorDep
+from app.web.admin.common import AdminDep, ByDep, admin_page, attempt, explained
+from app.web.browser import CheckedForm
 from app.web.dependencies import ResourcesDep
 from app.web.rendering import PageError, see_other
 
@@ -53,8 +52,7 @@ async def choose(request: Request, resources: ResourcesDep, _: AdminDep) -> Resp
 async def people(
     request: Request,
     resources: ResourcesDep,
-    visitor: VisitorDep,
-    person: AdminDep,
+    by: ByDep,
     organization: str,
     kind: str,
     q: str = "",
@@ -62,24 +60,20 @@ async def people(
 ) -> Response:
     """The team's patients or cases."""
     row = await _organization(resources, organization, kind)
-    return await _list(
-        request, resources, row, kind, by=doer(person, visitor), q=q[:255], done=DONE.get(done)
-    )
+    return await _list(request, resources, row, kind, by=by, q=q[:255], done=DONE.get(done))
 
 
 @router.post("/admin/aurabox/{organization}/{kind}")
 async def create(
     request: Request,
     resources: ResourcesDep,
-    visitor: VisitorDep,
-    person: AdminDep,
+    by: ByDep,
     form: CheckedForm,
     organization: str,
     kind: str,
 ) -> Response:
     """Make a patient or a case; a mistake keeps what was typed."""
     row = await _organization(resources, organization, kind)
-    by = doer(person, visitor)
     try:
         async with asking(resources, f"aurabox:{row.id}"):
             made = await _create(resources.aurabox(row), kind, _fields(form, kind))
@@ -93,8 +87,7 @@ async def create(
 async def one(
     request: Request,
     resources: ResourcesDep,
-    visitor: VisitorDep,
-    person: AdminDep,
+    by: ByDep,
     organization: str,
     kind: str,
     person_id: str,
@@ -102,15 +95,14 @@ async def one(
 ) -> Response:
     """One patient or case, with its studies."""
     row = await _organization(resources, organization, kind)
-    return await _one(request, resources, row, kind, person_id, by=doer(person, visitor), done=DONE.get(done))
+    return await _one(request, resources, row, kind, person_id, by=by, done=DONE.get(done))
 
 
 @router.post("/admin/aurabox/{organization}/{kind}/{person_id}")
 async def change(
     request: Request,
     resources: ResourcesDep,
-    visitor: VisitorDep,
-    person: AdminDep,
+    by: ByDep,
     form: CheckedForm,
     organization: str,
     kind: str,
@@ -118,7 +110,6 @@ async def change(
 ) -> Response:
     """Change it; a mistake keeps what was typed."""
     row = await _organization(resources, organization, kind)
-    by = doer(person, visitor)
     try:
         async with asking(resources, f"aurabox:{row.id}"):
             await _update(resources.aurabox(row), kind, person_id, _fields(form, kind))
@@ -133,8 +124,7 @@ async def change(
 @router.post("/admin/aurabox/{organization}/{kind}/{person_id}/delete")
 async def delete(
     resources: ResourcesDep,
-    visitor: VisitorDep,
-    person: AdminDep,
+    by: ByDep,
     _form: CheckedForm,
     organization: str,
     kind: str,
@@ -150,7 +140,7 @@ async def delete(
             await (client.delete_patient if kind == "patients" else client.delete_case)(person_id)
 
     await attempt(doing(), back=back)
-    await _audit(resources, doer(person, visitor), f"aurabox.{KINDS[kind]}.delete", person_id)
+    await _audit(resources, by, f"aurabox.{KINDS[kind]}.delete", person_id)
     return see_other(f"{back}?done=deleted")
 
 
@@ -160,7 +150,7 @@ async def _list(  # noqa: PLR0913 - all are named
     row: Organization,
     kind: str,
     *,
-    by: Doer,
+    by: By,
     q: str = "",
     form: Mapping[str, str] | None = None,
     problem: str | None = None,
@@ -193,7 +183,7 @@ async def _one(  # noqa: PLR0913 - all are named
     kind: str,
     person_id: str,
     *,
-    by: Doer,
+    by: By,
     form: Mapping[str, str] | None = None,
     problem: str | None = None,
     done: str | None = None,
@@ -279,6 +269,6 @@ async def _organization(resources: Resources, organization: str, kind: str) -> O
     return await attempt(read(), back="/admin/aurabox")
 
 
-async def _audit(resources: Resources, by: Doer, action: str, subject: str) -> None:
+async def _audit(resources: Resources, by: By, action: str, subject: str) -> None:
     async with resources.sessions.begin() as session:
-        await audit(session, actor=by.actor, action=action, subject=subject, address=by.address)
+        await audit(session, by=by, action=action, subject=subject)

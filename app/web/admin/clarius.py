@@ -14,8 +14,8 @@ from app.consoles.registration import our_urls, register, register_ours, registe
 from app.errors import NotThere, SonobridgeError
 from app.resources import Resources
 from app.upstreams.gate import asking
-from app.web.admin.common import AdminDep, admin_page, attempt, doer, explained
-from app.web.browser import CheckedForm, VisitorDep
+from app.web.admin.common import AdminDep, ByDep, admin_page, attempt, explained
+from app.web.browser import CheckedForm
 from app.web.dependencies import ResourcesDep
 from app.web.rendering import PageError, see_other
 
@@ -42,28 +42,21 @@ async def settings(request: Request, resources: ResourcesDep, _: AdminDep, done:
 
 
 @router.post("/admin/clarius/register")
-async def register_bridge(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, _form: CheckedForm
-) -> Response:
+async def register_bridge(resources: ResourcesDep, by: ByDep, _form: CheckedForm) -> Response:
     """Register this bridge's two URLs."""
-    by = doer(person, visitor)
-    await attempt(register_ours(resources, actor=by.actor, address=by.address), back=BACK)
+    await attempt(register_ours(resources, by=by), back=BACK)
     return see_other(f"{BACK}?done=registered")
 
 
 @router.post("/admin/clarius/settings")
-async def change_settings(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, form: CheckedForm
-) -> Response:
+async def change_settings(resources: ResourcesDep, by: ByDep, form: CheckedForm) -> Response:
     """Register other URLs; empty clears one."""
-    by = doer(person, visitor)
     await attempt(
         register(
             resources,
             notification_url=form.get("notification_url", "").strip(),
             token_transfer_url=form.get("token_transfer_url", "").strip(),
-            actor=by.actor,
-            address=by.address,
+            by=by,
         ),
         back=BACK,
     )
@@ -71,33 +64,26 @@ async def change_settings(
 
 
 @router.post("/admin/clarius/keys")
-async def create_key(
-    request: Request, resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, form: CheckedForm
-) -> Response:
+async def create_key(request: Request, resources: ResourcesDep, by: ByDep, form: CheckedForm) -> Response:
     """Make a key beside the one in use; its secret is on the page that answers, once."""
     name = form.get("name", "").strip()
     if not name:
         raise PageError(422, "A key needs a name", "Nothing was done.", action=("Go back", BACK))
-    made = await attempt(clarius_admin.create_key(resources, name, by=doer(person, visitor)), back=BACK)
+    made = await attempt(clarius_admin.create_key(resources, name, by=by), back=BACK)
     return await _settings(request, resources, secret=(made.name, made.key.get_secret_value()))
 
 
 @router.post("/admin/clarius/keys/rotate")
-async def rotate(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, _form: CheckedForm
-) -> Response:
+async def rotate(resources: ResourcesDep, by: ByDep, _form: CheckedForm) -> Response:
     """Put a new key in place of the one in use."""
-    by = doer(person, visitor)
-    await attempt(rotate_key(resources, actor=by.actor, address=by.address), back=BACK)
+    await attempt(rotate_key(resources, by=by), back=BACK)
     return see_other(f"{BACK}?done=rotated")
 
 
 @router.post("/admin/clarius/keys/{prefix}/revoke")
-async def revoke_key(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, _form: CheckedForm, prefix: str
-) -> Response:
+async def revoke_key(resources: ResourcesDep, by: ByDep, _form: CheckedForm, prefix: str) -> Response:
     """Revoke a key that is not in use."""
-    await attempt(clarius_admin.revoke_key(resources, prefix, by=doer(person, visitor)), back=BACK)
+    await attempt(clarius_admin.revoke_key(resources, prefix, by=by), back=BACK)
     return see_other(f"{BACK}?done=revoked")
 
 
@@ -165,7 +151,7 @@ async def application(request: Request, resources: ResourcesDep, _: AdminDep, ap
 
 @router.post("/admin/clarius/applications/{application}")
 async def save_application(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, form: CheckedForm, application: UUID
+    resources: ResourcesDep, by: ByDep, form: CheckedForm, application: UUID
 ) -> Response:
     """Save the editor; a row without a title is left out."""
     annotations = [
@@ -179,7 +165,7 @@ async def save_application(
     ]
     back = f"{BACK}/applications/{application}"
     await attempt(
-        clarius_admin.set_annotations(resources, application, annotations, by=doer(person, visitor)),
+        clarius_admin.set_annotations(resources, application, annotations, by=by),
         back=back,
     )
     return see_other(f"{BACK}/applications?done=saved")
@@ -187,11 +173,11 @@ async def save_application(
 
 @router.post("/admin/clarius/applications/{application}/remove")
 async def remove_application(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, _form: CheckedForm, application: UUID
+    resources: ResourcesDep, by: ByDep, _form: CheckedForm, application: UUID
 ) -> Response:
     """Remove our annotations of an application."""
     await attempt(
-        clarius_admin.remove_annotations(resources, application, by=doer(person, visitor)),
+        clarius_admin.remove_annotations(resources, application, by=by),
         back=f"{BACK}/applications",
     )
     return see_other(f"{BACK}/applications?done=removed")

@@ -6,13 +6,13 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 from fastapi.responses import Response
 
-from app.consoles.clarius import Doer
 from app.errors import Misuse, SonobridgeError, UpstreamError
-from app.people.sessions import Person, Visitor
+from app.people.sessions import Person
 from app.states import ExamState
+from app.store.audit import By
 from app.store.users import Role
 from app.upstreams.gate import Held
-from app.web.browser import require_role
+from app.web.browser import VisitorDep, require_role
 from app.web.rendering import PageError, render
 from app.web.words import STEP_WORDS, WAITING_WORDS, exam_words, link_words
 
@@ -33,9 +33,12 @@ TABS = (
 TONES = {"done": "good", "under way": "wait", "stopped": "bad"}
 
 
-def doer(person: Person, visitor: Visitor) -> Doer:
+def get_by(person: AdminDep, visitor: VisitorDep) -> By:
     """The admin, as the audit trail names them."""
-    return Doer(f"user:{person.user.email}", visitor.address)
+    return By(f"user:{person.user.email}", visitor.address)
+
+
+ByDep = Annotated[By, Depends(get_by)]
 
 
 def admin_page(

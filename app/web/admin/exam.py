@@ -15,9 +15,7 @@ from fastapi.responses import Response
 from starlette.types import Message
 
 from app.config.sealing import CannotUnseal
-from app.consoles.clarius import Doer
 from app.delivery import actions
-from app.delivery.actions import cancel_exam, release_exam, retry_exam
 from app.delivery.decisions import LABELS, Choice
 from app.delivery.filing import policy_of
 from app.delivery.identity import day_of, exam_identity, facts_of
@@ -26,19 +24,19 @@ from app.delivery.possible import acts_of, show_exam
 from app.errors import SonobridgeError
 from app.resources import Resources
 from app.states import ExamState
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.base import clock
 from app.store.captures import captures_of
-from app.store.exams import Exam
+from app.store.exams import Exam, wanted_exam
 from app.store.subjects import Subject
-from app.web.admin.common import AdminDep, admin_page, attempt, doer, refusal
-from app.web.api.exams import capture_file, send_report, wanted_exam
+from app.web.admin.common import ByDep, admin_page, attempt, refusal
 from app.web.api.routing import MAX_REPORT_BYTES
 from app.web.browser import BACKGROUND_HEADER, CheckedForm, VisitorDep, csrf_token, is_our_origin
 from app.web.dependencies import ResourcesDep
+from app.web.exam_files import capture_file, send_report
 from app.web.rendering import PageError, see_other
 
-ACTS = {"retry": retry_exam, "release": release_exam, "cancel": cancel_exam}
+ACTS = {"retry": actions.RETRY, "release": actions.RELEASE, "cancel": actions.CANCEL}
 DONE = {
     "retry": "It is tried again.",
     "release": "It was released and goes on.",
@@ -105,13 +103,13 @@ def _text(identity: Identity, name: str) -> str:
 async def exam(
     request: Request,
     resources: ResourcesDep,
-    visitor: VisitorDep,
-    person: AdminDep,
+    by: ByDep,
     request_uuid: UUID,
     done: str = "",
 ) -> Response:
     """The page."""
-    row = await attempt(wanted_exam(resources, request_uuid), back="/admin/exams")
+    async with resources.sessions() as session:
+        row = await attempt(wanted_exam(session, request_uuid), back="/admin/exams")
     followed = BACKGROUND_HEADER in request.headers
     people, words, locked = None, None, False
     if not followed and (row.exam_data_sealed is not None or row.upstream_words_sealed is not None):
@@ -123,7 +121,7 @@ async def exam(
         except CannotUnseal:
             locked = True
         else:
-            await _note_view(resources, row, by=doer(person, visitor))
+            await _note_view(resources, row, by=by)
     async with resources.sessions() as session:
         shown = await show_exam(session, row)
         held = {
@@ -147,11 +145,9 @@ async def exam(
 
 
 @router.post("/admin/exams/{request_uuid}/decide")
-async def decide(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, form: CheckedForm, request_uuid: UUID
-) -> Response:
+async def decide(resources: ResourcesDep, by: ByDep, form: CheckedForm, request_uuid: UUID) -> Response:
     """Settle what an exam in review waits for."""
-    by, back = doer(person, visitor), f"/admin/exams/{request_uuid}"
+    back = f"/admin/exams/{request_uuid}"
     choice = form.get("choice", "")
     if choice not in set(Choice):
         raise PageError(422, "Choose one of the ways", "Nothing was done.", action=("Go back", back))
@@ -160,8 +156,7 @@ async def decide(
             resources,
             request_uuid,
             choice,
-            actor=by.actor,
-            address=by.address,
+            by=by,
             subject=form.get("subject") or None,
         ),
         back=back,
@@ -173,8 +168,8 @@ async def decide(
 async def report(
     request: Request,
     resources: ResourcesDep,
+    by: ByDep,
     visitor: VisitorDep,
-    person: AdminDep,
     request_uuid: UUID,
 ) -> Response:
     """Upload a report of one's own onto the exam at Clarius (C5). The one form that is not urlencoded."""
@@ -208,7 +203,7 @@ async def report(
                 name=name.strip()[:200],
                 file=upload,
                 content=content,
-                by=doer(person, visitor),
+                by=by,
             ),
             back=back,
         )
@@ -218,33 +213,30 @@ async def report(
 @router.post("/admin/exams/{request_uuid}/{act}")
 async def do(
     resources: ResourcesDep,
-    visitor: VisitorDep,
-    person: AdminDep,
+    by: ByDep,
     _form: CheckedForm,
     request_uuid: UUID,
     act: str,
 ) -> Response:
     """Retry, release or cancel."""
-    by, back = doer(person, visitor), f"/admin/exams/{request_uuid}"
-    doing = ACTS.get(act)
-    if doing is None:
+    back = f"/admin/exams/{request_uuid}"
+    if act not in ACTS:
         raise PageError(404, "There is no such act", "Nothing was done.", action=("Go back", back))
-    await attempt(doing(resources, request_uuid, actor=by.actor, address=by.address), back=back)
+    await attempt(actions.act_on(resources, request_uuid, ACTS[act], by=by), back=back)
     return see_other(f"{back}?done={act}")
 
 
 @router.get("/admin/exams/{request_uuid}/captures/{n}")
 async def capture(
     resources: ResourcesDep,
-    visitor: VisitorDep,
-    person: AdminDep,
+    by: ByDep,
     request_uuid: UUID,
     n: int,
     preview: bool = False,
 ) -> Response:
     """A capture's bytes, to look at in the page or to keep. Each look is audited."""
     try:
-        return await capture_file(resources, request_uuid, n, by=doer(person, visitor), inline=preview)
+        return await capture_file(resources, request_uuid, n, by=by, inline=preview)
     except SonobridgeError as error:
         raise refusal(error, back=f"/admin/exams/{request_uuid}") from error
 
@@ -267,14 +259,13 @@ async def _people(resources: Resources, row: Exam) -> People | None:
     return People(claimed, known)
 
 
-async def _note_view(resources: Resources, row: Exam, *, by: Doer) -> None:
+async def _note_view(resources: Resources, row: Exam, *, by: By) -> None:
     async with resources.sessions.begin() as session:
         await audit(
             session,
-            actor=by.actor,
+            by=by,
             action="patient.view",
             subject=str(row.request_uuid),
-            address=by.address,
         )
 
 

@@ -7,16 +7,17 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.delivery.actions import retry_matching
+from app.delivery.actions import RETRY, act_on_matching
 from app.errors import Misuse
 from app.inbox.imports import import_exam
 from app.resources import Resources
 from app.states import ExamState, Reason, Step
+from app.store.audit import By
 from app.store.exam_search import ExamFilter, count_exams, find_exams, read_filter
 from app.store.exam_view import describe_exams
 from app.store.organizations import list_organizations
-from app.web.admin.common import AdminDep, admin_page, attempt, doer, sentence
-from app.web.browser import CheckedForm, VisitorDep
+from app.web.admin.common import AdminDep, ByDep, admin_page, attempt, sentence
+from app.web.browser import CheckedForm
 from app.web.dependencies import ResourcesDep
 from app.web.rendering import PageError, see_other
 
@@ -72,34 +73,24 @@ async def confirm_retry(request: Request, resources: ResourcesDep, _: AdminDep) 
     """How many would be retried, before anything is."""
     given = asked(request.query_params)
     wanted = await _filter(resources, given)
-    bulk = await retry_matching(resources, wanted, actor="nobody", dry_run=True)
+    bulk = await act_on_matching(resources, wanted, RETRY, by=By("nobody"), dry_run=True)
     context = {"given": given, "matched": bulk.matched, "query": urlencode(given)}
     return admin_page(request, "exams_retry.html", context, tab="exams")
 
 
 @router.post("/admin/exams/retry")
-async def retry(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, form: CheckedForm
-) -> Response:
+async def retry(resources: ResourcesDep, by: ByDep, form: CheckedForm) -> Response:
     """Retry all that the filter finds."""
     given = asked(form)
-    by = doer(person, visitor)
-    bulk = await retry_matching(
-        resources, await _filter(resources, given), actor=by.actor, address=by.address
-    )
+    bulk = await act_on_matching(resources, await _filter(resources, given), RETRY, by=by)
     return see_other(f"/admin/exams?{urlencode(given | {'retried': bulk.done})}")
 
 
 @router.post("/admin/exams/import")
-async def take_in(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, form: CheckedForm
-) -> Response:
+async def take_in(resources: ResourcesDep, by: ByDep, form: CheckedForm) -> Response:
     """Take in a request that Clarius lists and we do not know."""
     request_uuid = read_uuid(form.get("request_uuid", ""), back="/admin/exams")
-    by = doer(person, visitor)
-    await attempt(
-        import_exam(resources, request_uuid, actor=by.actor, address=by.address), back="/admin/exams"
-    )
+    await attempt(import_exam(resources, request_uuid, by=by), back="/admin/exams")
     return see_other(f"/admin/exams/{request_uuid}")
 
 

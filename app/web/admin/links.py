@@ -16,8 +16,8 @@ from app.linking.links import (
 )
 from app.store.links import IN_FORCE
 from app.store.organizations import list_organizations
-from app.web.admin.common import AdminDep, admin_page, attempt, doer
-from app.web.browser import CheckedForm, VisitorDep
+from app.web.admin.common import AdminDep, ByDep, admin_page, attempt
+from app.web.browser import CheckedForm
 from app.web.dependencies import ResourcesDep
 from app.web.rendering import see_other
 
@@ -54,39 +54,29 @@ async def links(request: Request, resources: ResourcesDep, _: AdminDep, done: st
 
 
 @router.post("/admin/links/{link_id}/confirm")
-async def confirm(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, _form: CheckedForm, link_id: UUID
-) -> Response:
+async def confirm(resources: ResourcesDep, by: ByDep, _form: CheckedForm, link_id: UUID) -> Response:
     """Ask Clarius again."""
-    by = doer(person, visitor)
-    await attempt(retry_link(resources, link_id, actor=by.actor, address=by.address), back=BACK)
+    await attempt(retry_link(resources, link_id, by=by), back=BACK)
     return see_other(f"{BACK}?done=confirm")
 
 
 @router.post("/admin/links/{link_id}/end")
-async def end(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, _form: CheckedForm, link_id: UUID
-) -> Response:
+async def end(resources: ResourcesDep, by: ByDep, _form: CheckedForm, link_id: UUID) -> Response:
     """End the link."""
-    by = doer(person, visitor)
-    await attempt(unlink(resources, link_id, actor=by.actor, address=by.address), back=BACK)
+    await attempt(unlink(resources, link_id, by=by), back=BACK)
     return see_other(f"{BACK}?done=end")
 
 
 @router.post("/admin/links/{link_id}/move")
-async def move(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, form: CheckedForm, link_id: UUID
-) -> Response:
+async def move(resources: ResourcesDep, by: ByDep, form: CheckedForm, link_id: UUID) -> Response:
     """Give the Clarius account to another organisation, and say what becomes of its exams that are under way."""
-    by = doer(person, visitor)
     await attempt(
         move_link(
             resources,
             link_id,
             organization=form.get("organization", ""),
             under_way=form.get("under_way", UnderWay.HOLD),
-            actor=by.actor,
-            address=by.address,
+            by=by,
         ),
         back=BACK,
     )

@@ -19,8 +19,8 @@ from app.resources import Resources
 from app.store.organizations import Organization, list_organizations
 from app.upkeep.doctor import check_organization
 from app.web.admin.choices import CHOICES, QUESTIONS, TEXTS
-from app.web.admin.common import AdminDep, admin_page, attempt, doer, sentence
-from app.web.browser import CheckedForm, VisitorDep
+from app.web.admin.common import AdminDep, ByDep, admin_page, attempt, sentence
+from app.web.browser import CheckedForm
 from app.web.dependencies import ResourcesDep
 from app.web.rendering import see_other
 
@@ -64,13 +64,10 @@ async def new(request: Request, resources: ResourcesDep, _: AdminDep) -> Respons
 
 
 @router.post("/admin/organizations/new")
-async def add(
-    request: Request, resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, form: CheckedForm
-) -> Response:
+async def add(request: Request, resources: ResourcesDep, by: ByDep, form: CheckedForm) -> Response:
     """Add it; a mistake keeps what was typed."""
-    by = doer(person, visitor)
     try:
-        made = await add_organization(resources, said(form, new=True), actor=by.actor, address=by.address)
+        made = await add_organization(resources, said(form, new=True), by=by)
     except Misuse as error:
         return _editor(request, typed(form), row=None, problem=sentence(error.message))
     return see_other(f"{BACK}/{made.id}?done=added")
@@ -89,18 +86,14 @@ async def show(
 async def change(
     request: Request,
     resources: ResourcesDep,
-    visitor: VisitorDep,
-    person: AdminDep,
+    by: ByDep,
     form: CheckedForm,
     organization: str,
 ) -> Response:
     """Save the form; a mistake keeps what was typed. Empty key fields leave the stored keys."""
-    by = doer(person, visitor)
     row = await attempt(_wanted(resources, organization), back=BACK)
     try:
-        await set_organization(
-            resources, str(row.id), said(form, new=False), actor=by.actor, address=by.address
-        )
+        await set_organization(resources, str(row.id), said(form, new=False), by=by)
     except Misuse as error:
         shown = describe_organization(row) | typed(form)
         return _editor(request, shown, row=row, problem=sentence(error.message))
@@ -122,13 +115,10 @@ async def test(
 
 
 @router.post("/admin/organizations/{organization}/remove")
-async def remove(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, _form: CheckedForm, organization: str
-) -> Response:
+async def remove(resources: ResourcesDep, by: ByDep, _form: CheckedForm, organization: str) -> Response:
     """Take it out of use."""
-    by = doer(person, visitor)
     await attempt(
-        remove_organization(resources, organization, actor=by.actor, address=by.address),
+        remove_organization(resources, organization, by=by),
         back=f"{BACK}/{organization}",
     )
     return see_other(f"{BACK}?done=removed")

@@ -11,13 +11,13 @@ from app.inbox.gaps import find_gaps
 from app.inbox.reconcile import reconcile
 from app.resources import Resources
 from app.states import ExamState
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.overview import Overview, hourly, read_overview
 from app.upstreams.gate import lift
 from app.upstreams.probes import Standing, ask_account, can_be_asked
 from app.web.admin.charts import Chart, bar_chart, hours
-from app.web.admin.common import AdminDep, admin_page, attempt, doer, sentence, span
-from app.web.browser import CheckedForm, VisitorDep
+from app.web.admin.common import AdminDep, ByDep, admin_page, attempt, sentence, span
+from app.web.browser import CheckedForm
 from app.web.dependencies import ResourcesDep
 from app.web.rendering import PageError, see_other
 
@@ -61,29 +61,22 @@ async def overview(request: Request, resources: ResourcesDep, _: AdminDep, done:
 
 
 @router.post("/admin/reconcile")
-async def run_reconcile(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, _form: CheckedForm
-) -> Response:
+async def run_reconcile(resources: ResourcesDep, by: ByDep, _form: CheckedForm) -> Response:
     """Read Clarius's list now."""
     found = await attempt(reconcile(resources), back="/admin")
-    by = doer(person, visitor)
     async with resources.sessions.begin() as session:
-        await audit(
-            session, actor=by.actor, action="reconcile", detail=f"{found['new']} new", address=by.address
-        )
+        await audit(session, by=by, action="reconcile", detail=f"{found['new']} new")
     return see_other("/admin?done=reconcile")
 
 
 @router.post("/admin/accounts/{account}/resume")
-async def resume_account(
-    resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, _form: CheckedForm, account: str
-) -> Response:
+async def resume_account(resources: ResourcesDep, by: ByDep, _form: CheckedForm, account: str) -> Response:
     """Look whether an account's credentials work by now, and let it go on at once when nothing says otherwise."""
-    await _resume(resources, account, by_actor=doer(person, visitor).actor, address=visitor.address)
+    await _resume(resources, account, by=by)
     return see_other("/admin?done=account")
 
 
-async def _resume(resources: Resources, account: str, *, by_actor: str, address: str | None) -> None:
+async def _resume(resources: Resources, account: str, *, by: By) -> None:
     async with resources.sessions() as session:
         seen = await read_overview(session)
         if account not in {known.account for known in seen.upstreams}:
@@ -99,7 +92,7 @@ async def _resume(resources: Resources, account: str, *, by_actor: str, address:
         )
     async with resources.sessions.begin() as session:
         await lift(session, account)
-        await audit(session, actor=by_actor, action="account.try", subject=account, address=address)
+        await audit(session, by=by, action="account.try", subject=account)
 
 
 @router.get("/admin/gaps")

@@ -9,12 +9,12 @@ from fastapi.responses import Response
 from app.errors import Misuse
 from app.organizations.changes import wanted_organization
 from app.resources import Resources
-from app.store.audit import audit
+from app.store.audit import By, audit
 from app.store.organizations import Organization
 from app.upstreams.gate import asking
 from app.web.admin.aurabox import KINDS
-from app.web.admin.common import AdminDep, admin_page, attempt, doer
-from app.web.browser import CheckedForm, VisitorDep
+from app.web.admin.common import ByDep, admin_page, attempt
+from app.web.browser import CheckedForm
 from app.web.dependencies import ResourcesDep
 from app.web.rendering import PageError, see_other
 
@@ -53,8 +53,7 @@ def as_lines(fields: Mapping[str, Any]) -> str:
 async def study(
     request: Request,
     resources: ResourcesDep,
-    visitor: VisitorDep,
-    person: AdminDep,
+    by: ByDep,
     organization: str,
     kind: str,
     person_id: str,
@@ -68,7 +67,7 @@ async def study(
             return await resources.aurabox(row).study(person_id, study_id)
 
     found = await attempt(read(), back=back)
-    await _audit(resources, doer(person, visitor).actor, "aurabox.study.view", study_id, visitor.address)
+    await _audit(resources, by, "aurabox.study.view", study_id)
     context = {
         "organization": row,
         "kind": kind,
@@ -83,8 +82,7 @@ async def study(
 @router.post("/admin/aurabox/{organization}/{kind}/{person_id}/studies")
 async def create(
     resources: ResourcesDep,
-    visitor: VisitorDep,
-    person: AdminDep,
+    by: ByDep,
     form: CheckedForm,
     organization: str,
     kind: str,
@@ -99,15 +97,14 @@ async def create(
             return (await resources.aurabox(row).create_study(person_id, fields)).id
 
     made = await attempt(doing(), back=back)
-    await _audit(resources, doer(person, visitor).actor, "aurabox.study.create", made, visitor.address)
+    await _audit(resources, by, "aurabox.study.create", made)
     return see_other(f"{back}?done=created")
 
 
 @router.post("/admin/aurabox/{organization}/{kind}/{person_id}/studies/{study_id}")
 async def change(
     resources: ResourcesDep,
-    visitor: VisitorDep,
-    person: AdminDep,
+    by: ByDep,
     form: CheckedForm,
     organization: str,
     kind: str,
@@ -129,7 +126,7 @@ async def change(
 
     await attempt(doing(), back=f"{back}/studies/{study_id}")
     action = "aurabox.study.delete" if deleting else "aurabox.study.update"
-    await _audit(resources, doer(person, visitor).actor, action, study_id, visitor.address)
+    await _audit(resources, by, action, study_id)
     return see_other(f"{back}?done={'deleted' if deleting else 'changed'}")
 
 
@@ -148,6 +145,6 @@ async def _place(
     return row, f"/admin/aurabox/{row.id}/{kind}/{person_id}"
 
 
-async def _audit(resources: Resources, actor: str, action: str, subject: str, address: str | None) -> None:
+async def _audit(resources: Resources, by: By, action: str, subject: str) -> None:
     async with resources.sessions.begin() as session:
-        await audit(session, actor=actor, action=action, subject=subject, address=address)
+        await audit(session, by=by, action=action, subject=subject)

@@ -18,8 +18,8 @@ from app.people.users import (
 from app.resources import Resources
 from app.store.organizations import list_organizations
 from app.store.users import Role
-from app.web.admin.common import AdminDep, admin_page, attempt, doer, sentence
-from app.web.browser import CheckedForm, VisitorDep
+from app.web.admin.common import AdminDep, ByDep, admin_page, attempt, sentence
+from app.web.browser import CheckedForm
 from app.web.dependencies import ResourcesDep
 from app.web.rendering import PageError, see_other
 
@@ -40,19 +40,15 @@ async def users(request: Request, resources: ResourcesDep, _: AdminDep, done: st
 
 
 @router.post("/admin/users/invite")
-async def invite_one(
-    request: Request, resources: ResourcesDep, visitor: VisitorDep, person: AdminDep, form: CheckedForm
-) -> Response:
+async def invite_one(request: Request, resources: ResourcesDep, by: ByDep, form: CheckedForm) -> Response:
     """Invite; the link is shown here once."""
-    by = doer(person, visitor)
     try:
         made = await invite(
             resources,
             email=form.get("email", ""),
             organization=form.get("organization", ""),
             role=form.get("role", ""),
-            actor=by.actor,
-            address=by.address,
+            by=by,
         )
     except Misuse as error:
         return await _page(request, resources, form=form, problem=sentence(error.message), status=422)
@@ -63,26 +59,25 @@ async def invite_one(
 async def act_on(
     request: Request,
     resources: ResourcesDep,
-    visitor: VisitorDep,
+    by: ByDep,
     person: AdminDep,
     form: CheckedForm,
     user_id: str,
     act: str,
 ) -> Response:
     """Change the role, disable, enable, or make a link to a new password."""
-    by: dict[str, Any] = {"actor": doer(person, visitor).actor, "address": visitor.address}
     if user_id == str(person.user.id) and act in {"disable", "role"}:
         raise PageError(
             409, "That would lock you out", "Ask another administrator to do that.", action=("Go back", BACK)
         )
     if act == "role":
-        await attempt(change_role(resources, user_id, role=form.get("role", ""), **by), back=BACK)
+        await attempt(change_role(resources, user_id, role=form.get("role", ""), by=by), back=BACK)
     elif act == "disable":
-        await attempt(disable_user(resources, user_id, **by), back=BACK)
+        await attempt(disable_user(resources, user_id, by=by), back=BACK)
     elif act == "enable":
-        await attempt(enable_user(resources, user_id, **by), back=BACK)
+        await attempt(enable_user(resources, user_id, by=by), back=BACK)
     elif act == "reset":
-        url = await attempt(reset_link(resources, user_id, **by), back=BACK)
+        url = await attempt(reset_link(resources, user_id, by=by), back=BACK)
         return await _page(request, resources, link=("New password", form.get("email", ""), url))
     else:
         raise PageError(404, "There is no such act", "Nothing was done.", action=("Go back", BACK))

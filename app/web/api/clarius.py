@@ -8,10 +8,11 @@ from fastapi.responses import Response
 
 from app.clients.clarius import Annotation
 from app.consoles import clarius as clarius_admin
-from app.consoles.clarius import Doer, describe_key, describe_pair, describe_receipt
+from app.consoles.clarius import describe_key, describe_pair, describe_receipt
 from app.consoles.clarius_keys import rotate_key
 from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import Misuse
+from app.store.audit import By
 from app.upstreams.gate import asking
 from app.web.api.documents import problems
 from app.web.api.paging import DEFAULT, Cursor, Limit, pack, slice_page, unpack_or_none
@@ -38,8 +39,8 @@ NO_APPLICATION = {404: "`clarius_not_found`: Clarius has no such application, or
 router = APIRouter(route_class=ApiRoute, prefix="/clarius", tags=["clarius"])
 
 
-def _by(caller: Caller) -> Doer:
-    return Doer(caller.actor, caller.address)
+def _by(caller: Caller) -> By:
+    return caller.by
 
 
 @router.get("/settings", responses=problems(upstream=True))
@@ -59,8 +60,7 @@ async def change_settings(
         resources,
         notification_url=body.notification_url,
         token_transfer_url=body.token_transfer_url,
-        actor=caller.actor,
-        address=caller.address,
+        by=caller.by,
     )
     return ClariusSettingsBody(**changed.shown())
 
@@ -68,7 +68,7 @@ async def change_settings(
 @router.post("/register", responses=problems(writes=True, upstream=True))
 async def register_bridge(resources: ResourcesDep, caller: CallerDep) -> RegisterResult:
     """Register this bridge's own two URLs (C7) and check that they are what is served."""
-    registered = await register_ours(resources, actor=caller.actor, address=caller.address)
+    registered = await register_ours(resources, by=caller.by)
     return RegisterResult(**registered.shown(), matches=registered == our_urls(resources.settings))
 
 
@@ -131,7 +131,7 @@ async def create_api_key(resources: ResourcesDep, caller: CallerDep, body: ApiKe
 @router.post("/api-keys/rotate", responses=problems(writes=True, upstream=True))
 async def rotate(resources: ResourcesDep, caller: CallerDep) -> ApiKeyItem:
     """Put a new key in place of the one in use, without a gap: make, store, use, verify, revoke the old one."""
-    rotated = await rotate_key(resources, actor=caller.actor, address=caller.address)
+    rotated = await rotate_key(resources, by=caller.by)
     return ApiKeyItem.model_validate(rotated)
 
 

@@ -8,20 +8,14 @@ import structlog
 from fastapi import APIRouter, File, Form, Path, Query, UploadFile
 from fastapi.responses import FileResponse
 
-from app.consoles.clarius import Doer, upload_report
 from app.delivery import actions
-from app.delivery.actions import cancel_exam, release_exam, retry_exam, retry_matching
 from app.delivery.possible import show_exam as shown_exam
 from app.delivery.possible import show_exams
-from app.delivery.staged import staged_name
-from app.errors import Misuse
 from app.inbox.imports import import_exam
 from app.resources import Resources
 from app.states import ExamState, Reason, Step
-from app.store.audit import audit
-from app.store.captures import Capture, captures_of
 from app.store.exam_search import find_exams, read_filter
-from app.store.exams import Exam, find_exam
+from app.store.exams import Exam, wanted_exam
 from app.web.api.documents import problems
 from app.web.api.paging import DEFAULT, Cursor, Limit
 from app.web.api.routing import ApiRoute, CallerDep
@@ -36,14 +30,8 @@ from app.web.api.shapes import (
     RetryCount,
 )
 from app.web.dependencies import ResourcesDep
+from app.web.exam_files import MEDIA_TYPES, capture_file, send_report
 
-MEDIA_TYPES = {
-    "jpeg": ("image/jpeg", "jpg"),
-    "png": ("image/png", "png"),
-    "mp4": ("video/mp4", "mp4"),
-    "dicom": ("application/dicom", "dcm"),
-    "zip": ("application/zip", "zip"),
-}
 NO_SUCH_EXAM = {404: "`no_such_exam`"}
 STALE = {**NO_SUCH_EXAM, 409: "`stale_move`: the exam's state does not allow it"}
 RELEASED = {
@@ -106,9 +94,7 @@ async def retry_many(resources: ResourcesDep, caller: CallerDep, body: ExamFilte
             organization=body.organization,
             since=body.since,
         )
-    bulk = await retry_matching(
-        resources, wanted, actor=caller.actor, dry_run=body.dry_run, address=caller.address
-    )
+    bulk = await actions.act_on_matching(resources, wanted, actions.RETRY, by=caller.by, dry_run=body.dry_run)
     return RetryCount(matched=bulk.matched, retried=bulk.done)
 
 
@@ -119,22 +105,22 @@ async def retry_many(resources: ResourcesDep, caller: CallerDep, body: ExamFilte
 )
 async def import_one(resources: ResourcesDep, caller: CallerDep, body: ImportBody) -> ExamItem:
     """Take in a request that Clarius lists and we do not know; one that we know is answered as it is."""
-    exam = await import_exam(resources, body.request_uuid, actor=caller.actor, address=caller.address)
+    exam = await import_exam(resources, body.request_uuid, by=caller.by)
     return await _shown(resources, exam)
 
 
 @router.get("/exams/{request_uuid}", responses=problems(NO_SUCH_EXAM))
 async def show_exam(resources: ResourcesDep, _: CallerDep, request_uuid: UUID) -> ExamItem:
     """One exam. It holds no patient data."""
-    return await _shown(resources, await wanted_exam(resources, request_uuid))
+    async with resources.sessions() as session:
+        exam = await wanted_exam(session, request_uuid)
+    return await _shown(resources, exam)
 
 
 @router.post("/exams/{request_uuid}/retry", responses=problems(STALE, writes=True))
 async def retry(resources: ResourcesDep, caller: CallerDep, request_uuid: UUID) -> ExamItem:
     """Try again now. An exam that is under way or delivered is left as it is."""
-    return await _shown(
-        resources, await retry_exam(resources, request_uuid, actor=caller.actor, address=caller.address)
-    )
+    return await _shown(resources, await actions.act_on(resources, request_uuid, actions.RETRY, by=caller.by))
 
 
 @router.post("/exams/{request_uuid}/release", responses=problems(RELEASED, writes=True))
@@ -145,7 +131,7 @@ async def release(resources: ResourcesDep, caller: CallerDep, request_uuid: UUID
     Clarius does not list it, and it may be forged.
     """
     return await _shown(
-        resources, await release_exam(resources, request_uuid, actor=caller.actor, address=caller.address)
+        resources, await actions.act_on(resources, request_uuid, actions.RELEASE, by=caller.by)
     )
 
 
@@ -153,7 +139,7 @@ async def release(resources: ResourcesDep, caller: CallerDep, request_uuid: UUID
 async def cancel(resources: ResourcesDep, caller: CallerDep, request_uuid: UUID) -> ExamItem:
     """Stop an exam for good; a retry takes that back."""
     return await _shown(
-        resources, await cancel_exam(resources, request_uuid, actor=caller.actor, address=caller.address)
+        resources, await actions.act_on(resources, request_uuid, actions.CANCEL, by=caller.by)
     )
 
 
@@ -166,8 +152,7 @@ async def decide_one(
         resources,
         request_uuid,
         body.decision,
-        actor=caller.actor,
-        address=caller.address,
+        by=caller.by,
         subject=body.subject,
     )
     return await _shown(resources, exam)
@@ -178,9 +163,7 @@ async def decide(
     resources: ResourcesDep, caller: CallerDep, request_uuid: UUID, body: IdentityBody
 ) -> ExamItem:
     """Settle an identity conflict: `same` files under the known patient, `separate` as somebody else."""
-    exam = await actions.decide(
-        resources, request_uuid, body.choice, actor=caller.actor, address=caller.address
-    )
+    exam = await actions.decide(resources, request_uuid, body.choice, by=caller.by)
     return await _shown(resources, exam)
 
 
@@ -201,7 +184,7 @@ async def capture(
     resources: ResourcesDep, caller: CallerDep, request_uuid: UUID, n: Annotated[int, Path(ge=0, le=10_000)]
 ) -> FileResponse:
     """One capture's bytes, while they are kept. It may show a patient, so that each look is audited."""
-    return await capture_file(resources, request_uuid, n, by=Doer(caller.actor, caller.address))
+    return await capture_file(resources, request_uuid, n, by=caller.by)
 
 
 @router.post(
@@ -218,78 +201,8 @@ async def report(
 ) -> ReportReceipt:
     """Upload a report of your own onto the exam at Clarius (C5)."""
     content = await file.read()
-    await send_report(
-        resources, request_uuid, name=name, file=file, content=content, by=Doer(caller.actor, caller.address)
-    )
+    await send_report(resources, request_uuid, name=name, file=file, content=content, by=caller.by)
     return ReportReceipt(request_uuid=request_uuid, name=name, bytes=len(content))
-
-
-async def send_report(
-    resources: Resources, request_uuid: UUID, *, name: str, file: UploadFile, content: bytes, by: Doer
-) -> None:
-    """C5, with a file name and type that fit into a header whatever the caller sent."""
-    given = (file.filename or "").rpartition("/")[2].rpartition("\\")[2]
-    plain = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "_" for char in given)
-    kind = file.content_type or ""
-    await upload_report(
-        resources,
-        request_uuid,
-        name=name,
-        filename=plain[-100:] or "report",
-        content=content,
-        content_type=kind
-        if kind.isascii() and kind.isprintable() and "/" in kind
-        else "application/octet-stream",
-        by=by,
-    )
-
-
-async def wanted_exam(resources: Resources, request_uuid: UUID) -> Exam:
-    """The exam; Misuse (`no_such_exam`) when there is none."""
-    async with resources.sessions() as session:
-        exam = await find_exam(session, request_uuid)
-    if exam is None:
-        raise Misuse("there is no exam with this request UUID", code="no_such_exam")
-    return exam
-
-
-async def capture_file(
-    resources: Resources, request_uuid: UUID, n: int, *, by: Doer, inline: bool = False
-) -> FileResponse:
-    """The staged bytes of capture `n`, the view audited. Raises Misuse (`no_such_capture`)."""
-    exam = await wanted_exam(resources, request_uuid)
-    async with resources.sessions() as session:
-        row = next((one for one in await captures_of(session, exam.id) if one.index == n), None)
-    if row is None:
-        raise Misuse("the exam has no such capture", code="no_such_capture")
-    path = await resources.staging.fetch(exam.id, staged_name(row)) if row.downloaded_at else None
-    if path is None:
-        raise Misuse(_why_absent(row, exam, resources), code="no_such_capture")
-    async with resources.sessions.begin() as session:
-        await audit(
-            session,
-            actor=by.actor,
-            action="capture.view",
-            subject=str(request_uuid),
-            detail=f"capture {n}",
-            address=by.address,
-        )
-    kind, suffix = MEDIA_TYPES.get(row.kind or "", ("application/octet-stream", "bin"))
-    return FileResponse(
-        path,
-        media_type=kind,
-        filename=f"{request_uuid}-{n}.{suffix}",
-        content_disposition_type="inline" if inline else "attachment",
-        headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
-    )
-
-
-def _why_absent(row: Capture, exam: Exam, resources: Resources) -> str:
-    if row.purged_at is not None or exam.state == ExamState.DELIVERED:
-        return "the bytes of this capture are no longer kept"
-    if exam.staging_host not in {None, resources.host}:
-        return "the bytes of this capture lie on another host"
-    return "this capture has not been downloaded"
 
 
 async def _shown(resources: Resources, exam: Exam) -> ExamItem:

@@ -49,7 +49,7 @@ async def show_link(resources: ResourcesDep, _: CallerDep, link_id: UUID) -> Lin
 @router.post("/links/{link_id}/confirm", responses=problems(ENDED, writes=True))
 async def confirm(resources: ResourcesDep, caller: CallerDep, link_id: UUID) -> LinkItem:
     """Ask Clarius now to confirm a pending or refused link; a worker does it, and the link's state tells the end."""
-    await retry_link(resources, link_id, actor=caller.actor, address=caller.address)
+    await retry_link(resources, link_id, by=caller.by)
     return await _shown(resources, link_id)
 
 
@@ -66,8 +66,7 @@ async def move(resources: ResourcesDep, caller: CallerDep, link_id: UUID, body: 
         link_id,
         organization=body.organization,
         under_way=body.under_way,
-        actor=caller.actor,
-        address=caller.address,
+        by=caller.by,
     )
     return await _shown(resources, moved.id)
 
@@ -75,7 +74,7 @@ async def move(resources: ResourcesDep, caller: CallerDep, link_id: UUID, body: 
 @router.delete("/links/{link_id}", status_code=204, responses=problems(NO_SUCH_LINK, writes=True))
 async def end(resources: ResourcesDep, caller: CallerDep, link_id: UUID) -> Response:
     """End a link: new exams of that Clarius account wait; what was delivered stays."""
-    await unlink(resources, link_id, actor=caller.actor, address=caller.address)
+    await unlink(resources, link_id, by=caller.by)
     return Response(status_code=204)
 
 

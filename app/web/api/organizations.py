@@ -48,9 +48,7 @@ async def all_organizations(
 @router.post("/organizations", status_code=201, responses=problems(TAKEN, writes=True))
 async def create(resources: ResourcesDep, caller: CallerDep, body: OrganizationCreate) -> OrganizationItem:
     """Make an organisation over an Aurabox team."""
-    made = await add_organization(
-        resources, body.model_dump(exclude_unset=True), actor=caller.actor, address=caller.address
-    )
+    made = await add_organization(resources, body.model_dump(exclude_unset=True), by=caller.by)
     return OrganizationItem.model_validate(describe_organization(made))
 
 
@@ -72,8 +70,7 @@ async def change(
         resources,
         organization,
         body.model_dump(exclude_unset=True),
-        actor=caller.actor,
-        address=caller.address,
+        by=caller.by,
     )
     return OrganizationItem.model_validate(describe_organization(changed))
 
@@ -85,7 +82,7 @@ async def change(
 )
 async def remove(resources: ResourcesDep, caller: CallerDep, organization: str) -> Response:
     """Take an organisation out of use: links end, users are disabled, keys are forgotten; its history stays."""
-    await remove_organization(resources, organization, actor=caller.actor, address=caller.address)
+    await remove_organization(resources, organization, by=caller.by)
     return Response(status_code=204)
 
 

@@ -21,6 +21,7 @@ from app.config.sealing import CannotUnseal
 from app.errors import Misuse, NotThere, Rejected, SonobridgeError, UpstreamError
 from app.people.tokens import check_token
 from app.resources import Resources
+from app.store.audit import By
 from app.store.exams import StaleMove
 from app.store.tokens import Scope
 from app.upstreams.gate import Held
@@ -56,16 +57,16 @@ bearer = HTTPBearer(
 
 @dataclass(frozen=True)
 class Caller:
-    """The token that calls, and from where; `actor` is its name in the audit trail."""
+    """The token that calls, and from where."""
 
     name: str
     scope: Scope
     address: str | None
 
     @property
-    def actor(self) -> str:
+    def by(self) -> By:
         """How the audit trail names it."""
-        return f"token:{self.name}"
+        return By(f"token:{self.name}", self.address)
 
 
 def get_caller(request: Request) -> Caller:

@@ -65,10 +65,9 @@ async def run_reconcile(resources: ResourcesDep, caller: CallerDep) -> Reconcile
     async with resources.sessions.begin() as session:
         await audit(
             session,
-            actor=caller.actor,
+            by=caller.by,
             action="reconcile",
             detail=f"{found['looked_at']} looked at, {found['new']} new",
-            address=caller.address,
         )
     return ReconcileResult.model_validate(found)
 

@@ -40,9 +40,7 @@ async def all_tokens(
 @router.post("/tokens", status_code=201, responses=problems(TAKEN, writes=True))
 async def create(resources: ResourcesDep, caller: CallerDep, body: TokenCreate) -> NewToken:
     """Make a token. Its secret is in this answer and nowhere else."""
-    token, secret = await create_token(
-        resources, name=body.name, scope=body.scope.value, actor=caller.actor, address=caller.address
-    )
+    token, secret = await create_token(resources, name=body.name, scope=body.scope.value, by=caller.by)
     return NewToken.model_validate(
         {"id": token.id, "name": token.name, "scope": token.scope, "token": secret}
     )
@@ -63,8 +61,7 @@ async def change(resources: ResourcesDep, caller: CallerDep, token_id: UUID, bod
         token_id,
         name=body.name,
         scope=body.scope.value if body.scope else None,
-        actor=caller.actor,
-        address=caller.address,
+        by=caller.by,
     )
     return TokenItem.model_validate(describe_token(token))
 
@@ -72,5 +69,5 @@ async def change(resources: ResourcesDep, caller: CallerDep, token_id: UUID, bod
 @router.delete("/tokens/{token_id}", status_code=204, responses=problems(NO_SUCH_TOKEN, writes=True))
 async def revoke(resources: ResourcesDep, caller: CallerDep, token_id: UUID) -> Response:
     """Revoke a token; it opens nothing from the next call on."""
-    await revoke_token(resources, token_id, actor=caller.actor, address=caller.address)
+    await revoke_token(resources, token_id, by=caller.by)
     return Response(status_code=204)

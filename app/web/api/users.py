@@ -48,8 +48,7 @@ async def create(resources: ResourcesDep, caller: CallerDep, body: UserCreate) -
         "email": body.email,
         "organization": body.organization,
         "role": body.role.value,
-        "actor": caller.actor,
-        "address": caller.address,
+        "by": caller.by,
     }
     if body.invite == (body.password is not None):
         raise Misuse("password: give either a password or invite: true", code="password_or_invite")
@@ -72,20 +71,19 @@ async def show(resources: ResourcesDep, _: CallerDep, user: EmailOrId) -> UserIt
 @router.patch("/users/{user}", responses=problems(NO_SUCH_USER, writes=True))
 async def change(resources: ResourcesDep, caller: CallerDep, user: EmailOrId, body: UserChange) -> UserItem:
     """Give a user another role or password, or disable or enable them; each signs them out everywhere."""
-    by: dict[str, Any] = {"actor": caller.actor, "address": caller.address}
     if body.role is not None:
-        await change_role(resources, user, role=body.role.value, **by)
+        await change_role(resources, user, role=body.role.value, by=caller.by)
     if body.password is not None:
-        await reset_password(resources, user, password=body.password.get_secret_value(), **by)
+        await reset_password(resources, user, password=body.password.get_secret_value(), by=caller.by)
     if body.disabled is not None:
-        await (disable_user if body.disabled else enable_user)(resources, user, **by)
+        await (disable_user if body.disabled else enable_user)(resources, user, by=caller.by)
     return UserItem.model_validate(await _described(resources, user))
 
 
 @router.delete("/users/{user}", status_code=204, responses=problems(NO_SUCH_USER, writes=True))
 async def remove(resources: ResourcesDep, caller: CallerDep, user: EmailOrId) -> Response:
     """Disable a user for good or until enabled again; the row stays, because links and the audit trail name it."""
-    await disable_user(resources, user, actor=caller.actor, address=caller.address)
+    await disable_user(resources, user, by=caller.by)
     return Response(status_code=204)
 
 

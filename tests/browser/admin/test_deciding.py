@@ -8,6 +8,7 @@ from playwright.async_api import Browser, expect
 from app.clients.aurabox import PatientFields
 from app.delivery.actions import decide
 from app.states import ExamState, Step
+from app.store.audit import By
 from app.store.claims import Claim
 from tests.browser.admin.test_ops import PERSON, glance, signed_in
 from tests.support.bridge import Bridge
@@ -30,7 +31,7 @@ async def test_one_of_several_people_is_named(bridge: Bridge, chromium: Browser)
     customer = await bridge.customer(await bridge.organization(images="none"))
     await submitted(bridge, customer, PERSON, ExamState.DELIVERED)
     second = await submitted(bridge, customer, BRUNO, ExamState.REVIEW)
-    await decide(bridge.resources, UUID(second), "separate", actor="test")
+    await decide(bridge.resources, UUID(second), "separate", by=By("test"))
     await bridge.reaches(second, ExamState.DELIVERED)
     third = await submitted(bridge, customer, CLEO, ExamState.REVIEW)
     people = [person.id for person in bridge.sandbox.team().people.values()]

@@ -5,6 +5,7 @@ from playwright.async_api import Browser, Page, expect
 
 from app.people.users import add_user
 from app.states import ExamState
+from app.store.audit import By
 from sandbox.clarius.state import EXAM_APPLICATIONS
 from tests.support.bridge import Bridge
 from tests.support.browser.chromium import DESK, PHONE, context, judge, picture, scrolls_sideways
@@ -30,7 +31,7 @@ async def signed_in(bridge: Bridge, page: Page, role: str = "admin") -> None:
         organization="Harbour Clinic",
         role=role,
         password=PASSWORD,
-        actor="test",
+        by=By("test"),
     )
     await page.goto("/login")
     await page.get_by_label("E-mail address").fill(email)

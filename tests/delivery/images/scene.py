@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from app.config.settings import Settings
 from app.organizations.changes import set_organization
 from app.states import ExamState
+from app.store.audit import By
 from app.store.captures import Capture, captures_of
 from app.store.exam_view import describe_exam
 from app.store.exams import Exam
@@ -118,7 +119,7 @@ class Scene:
 
     async def change(self, **options: object) -> None:
         """`org set`."""
-        await set_organization(self.bridge.resources, self.clinic.name, options, actor="test")
+        await set_organization(self.bridge.resources, self.clinic.name, options, by=By("test"))
 
     @property
     def studies(self) -> list[Study]:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from app.config.settings import Settings
-from app.delivery.actions import cancel_exam, release_exam, retry_exam
+from app.delivery.actions import CANCEL, RELEASE, RETRY, act_on
 from app.states import ExamState
+from app.store.audit import By
 from app.store.exams import Exam
 from sandbox import faults
 from sandbox.clarius.captures import keep_capture
@@ -27,7 +28,7 @@ BAD = {
 
 
 def request_of(exam: Exam) -> dict[str, object]:
-    return {"request_uuid": exam.request_uuid, "actor": "test"}
+    return {"request_uuid": exam.request_uuid, "by": By("test")}
 
 
 async def in_review(scene: Scene, *captures: str, **more: object) -> tuple[object, Exam]:
@@ -94,8 +95,8 @@ async def test_a_conversion_ends_when_its_exam_is_cancelled(settings: Settings, 
         await until(frames, timeout=60)
         busy = {process.pid for process in multiprocessing.active_children()}
         assert busy
-        await cancel_exam(
-            scene.bridge.resources, **request_of(await scene.bridge.exam(submitted.request_uuid))
+        await act_on(
+            scene.bridge.resources, act=CANCEL, **request_of(await scene.bridge.exam(submitted.request_uuid))
         )
         await until(
             lambda: not frames() and not busy & {one.pid for one in multiprocessing.active_children()}
@@ -117,7 +118,7 @@ async def test_good_ones_are_delivered_and_bad_ones_named(settings: Settings, tr
             assert f"capture {capture.index + 1}:" in exam.error_message
         assert "5 of 7 captures" in exam.error_message
 
-        await release_exam(scene.bridge.resources, **request_of(exam))
+        await act_on(scene.bridge.resources, act=RELEASE, **request_of(exam))
         exam = await scene.reaches(submitted, ExamState.DELIVERED)
         assert exam.sent_count == 2
         assert len(scene.received) == 2
@@ -144,7 +145,7 @@ async def test_a_retry_sends_only_what_was_missing(settings: Settings, transport
         assert rule.hits >= 3
         scene.sandbox.faults.clear()
         (first,) = scene.received
-        await retry_exam(scene.bridge.resources, **request_of(exam))
+        await act_on(scene.bridge.resources, act=RETRY, **request_of(exam))
         exam = await scene.reaches(submitted, ExamState.DELIVERED)
         assert len(scene.received) == 2
         assert exam.error_code is None
@@ -161,7 +162,7 @@ async def test_a_retry_that_changes_nothing_comes_back_to_review(settings: Setti
     async with image_scene(settings) as scene:
         submitted, exam = await in_review(scene, "jpeg", "jpeg-truncated")
         asked = len(scene.sandbox.journal.requests_to("media"))
-        await retry_exam(scene.bridge.resources, **request_of(exam))
+        await act_on(scene.bridge.resources, act=RETRY, **request_of(exam))
         await scene.bridge.reaches(submitted.request_uuid, ExamState.RUNNING, ExamState.REVIEW)
 
         exam = await scene.reaches(submitted, ExamState.REVIEW)
@@ -194,7 +195,7 @@ async def test_a_release_for_another_reason_accepts_no_missing_capture(settings:
     async with image_scene(settings, given={"clarius_verify_window": 0.5}) as scene:
         submitted = await scene.submit("jpeg", "empty", listed=False)
         exam = await scene.reaches(submitted, ExamState.UNVERIFIED)
-        await release_exam(scene.bridge.resources, **request_of(exam))
+        await act_on(scene.bridge.resources, act=RELEASE, **request_of(exam))
         exam = await scene.reaches(submitted, ExamState.REVIEW)
         assert exam.error_code == "captures_missing"
 
@@ -212,7 +213,7 @@ async def test_content_that_changed_before_it_was_sent_is_sent_as_it_is_now(sett
         # staging was lost with its host, and Clarius serves other bytes by now
         await scene.bridge.resources.staging.discard(exam.id)
         await scene.sandbox.change_capture(submitted.captures[0].id, seed=4711)
-        await retry_exam(scene.bridge.resources, **request_of(exam))
+        await act_on(scene.bridge.resources, act=RETRY, **request_of(exam))
         await scene.reaches(submitted, ExamState.DELIVERED)
         (received,) = scene.received
         assert received.sop_instance_uid != before.sop_instance_uid

@@ -3,8 +3,9 @@
 import pytest
 
 from app.config.settings import Settings
-from app.delivery.actions import release_exam, retry_exam
+from app.delivery.actions import RELEASE, RETRY, act_on
 from app.states import ExamState
+from app.store.audit import By
 from app.store.instances import InstanceState, study_gone
 from sandbox import faults
 from tests.delivery.images.scene import Scene, image_scene
@@ -55,7 +56,7 @@ async def test_an_image_that_this_submission_does_not_have_is_a_persons_matter_o
         exam = await scene.reaches(again, ExamState.REVIEW)
         assert exam.error_code == "images_not_listed"
         assert len(scene.received) == 1
-        await release_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RELEASE, by=By("test"))
         await scene.reaches(again, ExamState.DELIVERED)
         shown = await scene.images(first)
         assert (shown["wanted"], shown["seen"], shown["missing"]) == (2, 1, 1)
@@ -133,7 +134,7 @@ async def test_a_retry_after_images_were_refused_sends_them_alone(settings: Sett
     async with image_scene(settings, transport) as scene:
         submitted = await scene.submit("jpeg", "empty")
         exam = await scene.reaches(submitted, ExamState.REVIEW)
-        await retry_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RETRY, by=By("test"))
         await scene.bridge.reaches(submitted.request_uuid, ExamState.RUNNING, ExamState.REVIEW)
         await scene.reaches(submitted, ExamState.REVIEW)
         assert scene.effects("aurabox.instance.create") == 1

@@ -1,8 +1,9 @@
 """STOW-RS on bad days (docs/faults.md, row 30): what was refused goes again, and only that; QIDO-RS has the last word."""
 
 from app.config.settings import Settings
-from app.delivery.actions import release_exam, retry_exam
+from app.delivery.actions import RELEASE, RETRY, act_on
 from app.states import ExamState
+from app.store.audit import By
 from sandbox import faults
 from tests.delivery.images.scene import Scene, image_scene
 
@@ -60,7 +61,7 @@ async def test_one_that_is_refused_for_good_is_missing_and_the_others_are_delive
         assert rule.hits == 4
         assert exam.error_code == "captures_missing"
         assert "refused this image" in exam.error_message
-        await retry_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RETRY, by=By("test"))
         exam = await scene.reaches(submitted, ExamState.DELIVERED)
         assert exam.seen_count == 1
 
@@ -97,6 +98,6 @@ async def test_a_server_that_never_lists_is_a_persons_matter(settings: Settings)
         exam = await scene.reaches(submitted, ExamState.REVIEW)
         assert exam.error_code == "images_not_listed"
         assert exam.seen_count == 0
-        await release_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RELEASE, by=By("test"))
         exam = await scene.reaches(submitted, ExamState.DELIVERED)
         assert (exam.sent_count, exam.seen_count) == (1, 0)

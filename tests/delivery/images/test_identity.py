@@ -3,8 +3,9 @@
 import pytest
 
 from app.config.settings import Settings
-from app.delivery.actions import retry_exam
+from app.delivery.actions import RETRY, act_on
 from app.states import ExamState
+from app.store.audit import By
 from tests.delivery.images.scene import TRANSPORTS, image_scene, objects_in
 
 CANARY = "Kanarienvogel"
@@ -75,7 +76,7 @@ async def test_unknown_pixels_wait_for_somebodys_word(settings: Settings, transp
         assert "--burned-in" in exam.error_message
         assert scene.received == []
         await scene.change(burned_in="no")
-        await retry_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RETRY, by=By("test"))
         await scene.reaches(submitted, ExamState.DELIVERED)
         assert len(scene.received) == 1
 

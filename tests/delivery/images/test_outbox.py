@@ -3,8 +3,9 @@
 import pytest
 
 from app.config.settings import Settings
-from app.delivery.actions import cancel_exam, retry_exam
+from app.delivery.actions import CANCEL, RETRY, act_on
 from app.states import ExamState, Step
+from app.store.audit import By
 from app.store.exam_staging import forget_staging
 from app.store.exams import Exam
 from app.store.instances import InstanceState
@@ -44,11 +45,11 @@ async def test_a_retry_sends_nothing_that_a_later_submission_has_delivered(
             exam = await scene.reaches(first, ExamState.FAILED, timeout=60)
         else:
             exam = await waits_at_send(scene, first.request_uuid)
-            await cancel_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+            await act_on(scene.bridge.resources, exam.request_uuid, CANCEL, by=By("test"))
         scene.sandbox.faults.clear()
         second = await scene.submit(again=first.request_uuid)
         assert (await scene.reaches(second, ExamState.DELIVERED, timeout=60)).sent_count == 2
-        await retry_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RETRY, by=By("test"))
         again = await scene.reaches(first, ExamState.DELIVERED, timeout=60)
         assert sent(scene) == [2]
         assert again.sent_count == 0
@@ -108,7 +109,7 @@ async def test_a_submission_cancelled_while_complete_is_asked_leaves_its_images_
         first = await scene.submit("jpeg", "png")
         await until(lambda: held.waiting == 1, timeout=60)
         exam = await scene.bridge.exam(first.request_uuid)
-        await cancel_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, CANCEL, by=By("test"))
         second = await scene.submit(again=first.request_uuid)
         await scene.reaches(second, ExamState.DELIVERED, timeout=60)
         held.release()

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from app.config.settings import Settings
-from app.delivery.actions import release_exam, retry_exam
+from app.delivery.actions import RELEASE, RETRY, act_on
 from app.states import ExamState
+from app.store.audit import By
 from sandbox import faults
 from sandbox.clarius.captures import keep_capture
 from sandbox.media import Made
@@ -70,7 +71,7 @@ async def test_one_bad_member_of_a_zip_costs_only_itself_and_is_said(
         assert shown["problem"]["code"] == "capture_incomplete"
         assert not shown["there"]
 
-        await release_exam(scene.bridge.resources, request_uuid=exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RELEASE, by=By("test"))
         exam = await scene.reaches(submitted, ExamState.DELIVERED)
         assert exam.sent_count == 3
         await scene.staging_is_empty()
@@ -82,7 +83,7 @@ async def test_a_mended_zip_brings_only_what_was_missing(settings: Settings, tmp
         submitted, exam = await with_a_broken_member(scene, tmp_path)
         before = {one.sop_instance_uid for one in await scene.instances(submitted)}
         serve(scene, submitted, zip_of(*scans(tmp_path)))
-        await retry_exam(scene.bridge.resources, request_uuid=exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RETRY, by=By("test"))
         exam = await scene.reaches(submitted, ExamState.DELIVERED)
         assert exam.error_code is None
         assert len(scene.received) == 4
@@ -97,7 +98,7 @@ async def test_a_mended_zip_brings_only_what_was_missing(settings: Settings, tmp
 async def test_a_zip_that_stays_broken_is_said_again(settings: Settings, tmp_path: Path) -> None:
     async with image_scene(settings) as scene:
         submitted, exam = await with_a_broken_member(scene, tmp_path)
-        await retry_exam(scene.bridge.resources, request_uuid=exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RETRY, by=By("test"))
         await scene.bridge.reaches(submitted.request_uuid, ExamState.RUNNING, ExamState.REVIEW)
         exam = await scene.reaches(submitted, ExamState.REVIEW)
         assert exam.error_code == "captures_missing"

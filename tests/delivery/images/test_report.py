@@ -5,8 +5,9 @@ import re
 import pytest
 
 from app.config.settings import Settings
-from app.delivery.actions import release_exam, retry_exam
+from app.delivery.actions import RELEASE, RETRY, act_on
 from app.states import ExamState
+from app.store.audit import By
 from app.store.exams import Exam
 from sandbox import faults
 from sandbox.faults import Fault
@@ -66,7 +67,7 @@ async def test_a_refusal_is_shown_and_may_be_retried(settings: Settings) -> None
         exam = await reported(scene, submitted, "failed")
         assert exam.state == ExamState.DELIVERED
         assert exam.error_message
-        await retry_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RETRY, by=By("test"))
         exam = await reported(scene, submitted, "sent")
         assert exam.error_code is None
         assert scene.effects("clarius.report") == 1
@@ -95,7 +96,7 @@ async def test_it_says_how_many_of_how_many_and_why_the_others_are_missing(setti
     async with image_scene(settings, report=True) as scene:
         submitted = await scene.submit("jpeg", "jpeg-truncated", "png", "empty", "html")
         exam = await scene.reaches(submitted, ExamState.REVIEW)
-        await release_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RELEASE, by=By("test"))
         await scene.reaches(submitted, ExamState.DELIVERED)
         _, text = await receipt_of(scene, submitted)
         assert "2 of 5" in text

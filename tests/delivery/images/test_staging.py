@@ -4,8 +4,9 @@ import pytest
 from sqlalchemy import update
 
 from app.config.settings import Settings
-from app.delivery.actions import cancel_exam, retry_exam
+from app.delivery.actions import CANCEL, RETRY, act_on
 from app.states import ExamState, Step
+from app.store.audit import By
 from app.store.exams import Exam
 from app.upkeep.sweep import sweep
 from sandbox import faults
@@ -33,7 +34,7 @@ async def test_a_host_that_is_gone_sends_its_exams_back_to_download(settings: Se
             await session.execute(
                 update(Exam).where(Exam.id == exam.id).values(staging_host="gone", step=step)
             )
-        await retry_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RETRY, by=By("test"))
         await sweep(scene.bridge.resources)
         exam = await scene.reaches(submitted, ExamState.DELIVERED)
         assert exam.sent_count == 2
@@ -58,7 +59,7 @@ async def test_an_older_file_on_a_host_that_comes_back_is_not_taken_for_the_capt
             await session.execute(
                 update(Exam).where(Exam.id == exam.id).values(staging_host="gone", step=Step.CONVERT)
             )
-        await retry_exam(resources, exam.request_uuid, actor="test")
+        await act_on(resources, exam.request_uuid, RETRY, by=By("test"))
         await sweep(resources)
         await scene.reaches(submitted, ExamState.DELIVERED)
         (capture,) = await scene.captures(submitted)
@@ -77,5 +78,5 @@ async def test_a_cancelled_exam_leaves_nothing_behind(settings: Settings) -> Non
         submitted = await scene.submit("jpeg", "empty")
         exam = await scene.reaches(submitted, ExamState.REVIEW)
         assert scene.bridge.resources.staging.held() == [exam.id]
-        await cancel_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, CANCEL, by=By("test"))
         await scene.staging_is_empty()

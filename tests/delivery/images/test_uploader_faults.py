@@ -3,8 +3,9 @@
 import pytest
 
 from app.config.settings import Settings
-from app.delivery.actions import cancel_exam, retry_exam
+from app.delivery.actions import CANCEL, RETRY, act_on
 from app.states import ExamState
+from app.store.audit import By
 from app.store.uploads import open_uploads
 from sandbox import faults
 from sandbox.faults import Fault
@@ -103,7 +104,7 @@ async def test_a_refusal_is_told_to_aurabox_and_a_retry_starts_over(settings: Se
         assert "not wanted" in scene.bridge.resources.unseal_text(exam.upstream_words_sealed)
         (upload,) = scene.sandbox.aurabox.uploads.values()
         assert (upload.state, upload.message) == ("failed", exam.error_code)
-        await retry_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RETRY, by=By("test"))
         await scene.reaches(submitted, ExamState.DELIVERED)
         await sent_once(scene, 1)
 
@@ -124,7 +125,7 @@ async def test_a_cancelled_exam_calls_its_upload_off(settings: Settings) -> None
         submitted = await scene.submit("png", capture_bytes=BIG_BYTES)
         await until(lambda: held.waiting)
         exam = await scene.bridge.exam(submitted.request_uuid)
-        await cancel_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, CANCEL, by=By("test"))
         await until(lambda: scene.effects("bounce.upload.cancel"))
         held.release()
         assert scene.received == []
@@ -132,7 +133,7 @@ async def test_a_cancelled_exam_calls_its_upload_off(settings: Settings) -> None
         async with scene.bridge.resources.sessions() as session:
             assert await open_uploads(session, exam_id=exam.id) == []
         # taking it back begins from the start, with an upload of its own
-        await retry_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RETRY, by=By("test"))
         await scene.reaches(submitted, ExamState.DELIVERED)
         assert scene.effects("bounce.upload.cancel") == 1
         assert scene.effects("bounce.upload.init") == 2

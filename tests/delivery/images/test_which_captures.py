@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy import update
 
 from app.config.settings import Settings
-from app.delivery.actions import decide, retry_exam
+from app.delivery.actions import RETRY, act_on, decide
 from app.delivery.capture_list import places
 from app.states import ExamState, Step
+from app.store.audit import By
 from app.store.captures import Capture
 from app.store.exams import Exam
 from sandbox import faults
@@ -102,7 +103,7 @@ async def test_row_36_one_whose_image_is_in_the_study_stays_when_the_list_names_
         scene.sandbox.faults.clear()
         first, second = await scene.captures(submitted)
         del ids_of(scene, submitted)[0]
-        await retry_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RETRY, by=By("test"))
         await scene.reaches(submitted, ExamState.DELIVERED)
         assert len(scene.received) == 2
         captures = await scene.captures(submitted)
@@ -162,7 +163,7 @@ async def test_row_36_one_that_is_gone_for_good_is_its_own_problem(settings: Set
         assert (lost.problem_code, lost.index) == ("capture_gone", 1)
         assert "404 (NoSuchKey)" in exam.error_message
 
-        await decide(scene.bridge.resources, exam.request_uuid, "without-captures", actor="test")
+        await decide(scene.bridge.resources, exam.request_uuid, "without-captures", by=By("test"))
         await scene.reaches(submitted, ExamState.DELIVERED)
         assert len(scene.received) == 2
 
@@ -212,7 +213,7 @@ async def test_trying_again_reads_the_exam_data_anew_first(settings: Settings) -
         moved = keep_capture(scene.sandbox.world, make_capture("png", seed=11))
         ids_of(scene, submitted)[1] = moved.id
         refused = len([one for one in scene.sandbox.journal.requests_to("media") if one.status == 403])
-        await retry_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RETRY, by=By("test"))
         await scene.reaches(submitted, ExamState.DELIVERED)
         assert len(scene.received) == 2
         asked = [one for one in scene.sandbox.journal.requests_to("media") if one.status == 403]
@@ -264,7 +265,7 @@ async def test_an_exam_deleted_when_most_of_it_was_sent_says_what_is_missing(set
         submitted = await scene.submit("jpeg", "png")
         exam = await scene.reaches(submitted, ExamState.REVIEW, timeout=60)
         scene.sandbox.delete_exam(submitted.request_uuid)
-        await retry_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RETRY, by=By("test"))
 
         async def again() -> Any:
             found = await scene.bridge.exam(submitted.request_uuid)
@@ -287,7 +288,7 @@ async def test_a_file_of_before_is_not_taken_for_what_another_host_read_since(se
         async with scene.bridge.resources.sessions.begin() as session:
             await session.execute(update(Capture).values(bytes=(capture.bytes or 0) + 1, sha256="0" * 64))
             await session.execute(update(Exam).where(Exam.id == exam.id).values(step=Step.DOWNLOAD))
-        await retry_exam(scene.bridge.resources, exam.request_uuid, actor="test")
+        await act_on(scene.bridge.resources, exam.request_uuid, RETRY, by=By("test"))
         await scene.reaches(submitted, ExamState.DELIVERED)
         (now,) = await scene.captures(submitted)
         assert now.sha256 == capture.sha256

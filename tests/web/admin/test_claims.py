@@ -2,6 +2,7 @@
 
 from app.organizations.changes import set_organization
 from app.states import ExamState
+from app.store.audit import By
 
 
 async def test_without_images_no_page_says_that_any_arrived(office):
@@ -27,7 +28,7 @@ async def test_images_that_were_counted_are_said_to_be(office):
         bridge.resources,
         office.organization.name,
         {"images": "dicomweb", "dicomweb_url": bridge.sandbox.dicomweb_url, "dicomweb_token": team.key},
-        actor="test",
+        by=By("test"),
     )
     customer = await bridge.customer(office.organization)
     submitted = await bridge.sandbox.submit_exam(customer=customer, captures=("jpeg", "png"))

@@ -7,6 +7,7 @@ from sqlalchemy import update
 
 from app.delivery.actions import decide
 from app.states import ExamState, Step
+from app.store.audit import By
 from app.store.claims import Claim
 from app.store.exams import Exam
 from app.store.links import link_in_force
@@ -40,7 +41,7 @@ async def test_several_people_of_one_number_stand_side_by_side_and_one_is_named(
     customer = await office.bridge.customer(office.organization)
     await submitted(office, customer, ANN, ExamState.DELIVERED)
     second = await submitted(office, customer, BOB, ExamState.REVIEW)
-    await decide(office.bridge.resources, UUID(second.rpartition("/")[2]), "separate", actor="test")
+    await decide(office.bridge.resources, UUID(second.rpartition("/")[2]), "separate", by=By("test"))
     await reaches(office, second, ExamState.DELIVERED)
     third = await submitted(office, customer, CLEO, ExamState.REVIEW)
     page = await office.admin.get(third)

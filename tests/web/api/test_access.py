@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from app.people.tokens import create_token
+from app.store.audit import By
 from app.web.api.documents import openapi_of
 from app.web.api.root import api
 from app.web.api.routing import BUCKETS, CALLS_PER_SECOND, admit
@@ -100,7 +101,7 @@ async def test_a_body_that_is_too_long_is_refused(ops: Ops):
 
 
 async def test_the_hash_and_not_the_secret_is_stored(ops: Ops):
-    token, secret = await create_token(ops.bridge.resources, name="x", scope="read", actor="test")
+    token, secret = await create_token(ops.bridge.resources, name="x", scope="read", by=By("test"))
     assert secret.encode() not in token.token_hash
     assert len(token.token_hash) == 32
 
