@@ -1,8 +1,5 @@
 """Finds exams by what a person may ask for, newest first, page after page; must not change any."""
 
-import base64
-import binascii
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import Misuse
 from app.states import ExamState, Reason, Step
+from app.store.cursors import read_cursor, write_cursor
 from app.store.exams import Exam
 from app.store.organizations import Organization, find_organization
 
@@ -74,14 +72,14 @@ async def find_exams(
         raise Misuse(f"limit: must be 1 to {MOST}", code="bad_limit")
     statement = _where(select(Exam), wanted)
     if cursor is not None:
-        at, last = _read_cursor(cursor)
+        at, last = read_cursor(cursor, datetime, UUID)
         statement = statement.where(or_(Exam.received_at < at, and_(Exam.received_at == at, Exam.id < last)))
     rows = (
         await session.scalars(statement.order_by(Exam.received_at.desc(), Exam.id.desc()).limit(limit + 1))
     ).all()
     more = len(rows) > limit
     page = rows[:limit]
-    return page, _write_cursor(page[-1]) if more else None
+    return page, write_cursor(page[-1].received_at, page[-1].id) if more else None
 
 
 async def count_exams(session: AsyncSession, wanted: ExamFilter) -> int:
@@ -137,20 +135,3 @@ def _moment(text: str | datetime | None) -> datetime | None:
     except ValueError:
         raise Misuse("since: must be a date or time such as 2026-01-31 or 2026-01-31T08:00Z") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def _write_cursor(exam: Exam) -> str:
-    place = json.dumps([exam.received_at.isoformat(), str(exam.id)])
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        at, last = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        moment = datetime.fromisoformat(at)
-        if moment.tzinfo is None:
-            raise ValueError
-        return moment, UUID(last)
-    except (binascii.Error, ValueError, TypeError, AttributeError):
-        raise Misuse("cursor: is not one that a list of ours gave", code="bad_cursor") from None

@@ -13,9 +13,10 @@ from app.consoles.clarius_keys import rotate_key
 from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import Misuse
 from app.store.audit import By
+from app.store.cursors import read_cursor, write_cursor
 from app.upstreams.gate import asking
 from app.web.api.documents import problems
-from app.web.api.paging import DEFAULT, Cursor, Limit, pack, slice_page, unpack_or_none
+from app.web.api.paging import DEFAULT, Cursor, Limit, slice_page
 from app.web.api.routing import ApiRoute, Caller, CallerDep
 from app.web.api.shapes import (
     AnnotationsBody,
@@ -77,14 +78,14 @@ async def records(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> RecordPage:
     """Clarius's records of its webhook calls (C8), each beside our own receipt, the newest first."""
-    skip = unpack_or_none(cursor, int)
+    skip = read_cursor(cursor, int) if cursor else None
     start = min(skip[0], clarius_admin.MOST_RECORDS) if skip else 0
     found = await clarius_admin.read_records(resources, skip=start, limit=limit + 1)
     page = found[:limit]
     return RecordPage.model_validate(
         {
             "items": [describe_receipt(one) for one in page],
-            "next_cursor": pack(start + limit) if len(found) > limit else None,
+            "next_cursor": write_cursor(start + limit) if len(found) > limit else None,
         }
     )
 

@@ -9,10 +9,11 @@ from app.inbox.gaps import find_gaps
 from app.inbox.reconcile import reconcile
 from app.resources import Resources
 from app.store.audit import audit, find_events
+from app.store.cursors import read_cursor, write_cursor
 from app.store.overview import Overview, read_overview
 from app.store.upstreams import Upstream
 from app.web.api.documents import problems
-from app.web.api.paging import DEFAULT, Cursor, Limit, pack, slice_page, unpack_or_none
+from app.web.api.paging import DEFAULT, Cursor, Limit, slice_page
 from app.web.api.routing import ApiRoute, CallerDep
 from app.web.api.shapes import EventItem, EventPage, GapPage, OverviewBody, ReconcileResult
 from app.web.dependencies import ResourcesDep
@@ -40,7 +41,7 @@ async def events(
     cursor: Cursor = None,
 ) -> EventPage:
     """The audit trail, the newest first."""
-    before = unpack_or_none(cursor, int)
+    before = read_cursor(cursor, int) if cursor else None
     async with resources.sessions() as session:
         rows = await find_events(
             session,
@@ -54,7 +55,7 @@ async def events(
     page = rows[:limit]
     return EventPage(
         items=[EventItem.model_validate(row, from_attributes=True) for row in page],
-        next_cursor=pack(page[-1].id) if len(rows) > limit else None,
+        next_cursor=write_cursor(page[-1].id) if len(rows) > limit else None,
     )
 
 

@@ -1,7 +1,10 @@
 """The admin pages: every one opens for an admin and for nobody else, and each act does what its button says."""
 
+import base64
 import re
 import uuid
+
+import pytest
 
 from app.main import create_app
 from app.states import ExamState
@@ -221,3 +224,12 @@ async def test_a_report_is_uploaded_from_the_page(office):
     )
     assert answer.status_code == 200, answer.text
     assert [report.name for report in office.bridge.sandbox.clarius.reports] == ["Findings"]
+
+
+@pytest.mark.parametrize(
+    "cursor", ["nonsense", base64.urlsafe_b64encode(b"[" * 3000).decode(), "A" * 20_000], ids=len
+)
+async def test_a_cursor_that_is_none_of_ours_is_refused_in_words(office, cursor: str):
+    page = await office.admin.client.get("/admin/exams", params={"cursor": cursor})
+    assert page.status_code == 422
+    assert "Cursor: not one of ours" in page.text
