@@ -14,7 +14,7 @@ from app.config.sealing import new_lookup_key
 from app.errors import Misuse
 from app.organizations.options import PLAIN, SECRETS, OrganizationOptions, check_agreement, read_options
 from app.resources import Resources
-from app.states import ExamState, Reason
+from app.states import UNDER_WAY, ExamState, Reason
 from app.store.audit import By, audit
 from app.store.base import now
 from app.store.credentials import end_credentials
@@ -24,7 +24,6 @@ from app.store.organizations import POLICY_FIELDS, Images, Organization, find_or
 from app.store.upstreams import forget_accounts, resume
 from app.store.users import User
 
-UNDER_WAY = (ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING)
 ACCOUNTS = ("aurabox", "uploader", "dicomweb", "media")
 
 

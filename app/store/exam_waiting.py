@@ -7,10 +7,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.states import ExamState, Reason, Step
+from app.states import FOLLOWS_LINK, UNDER_WAY, ExamState, Reason, Step
 from app.store.base import now
 from app.store.exam_events import ExamEvent
-from app.store.exams import UNDER_WAY, Exam, in_lock_order
+from app.store.exams import Exam, in_lock_order
 
 EXPIRED = "expired"
 """Error code of a claim that waited too long for a link."""
@@ -69,7 +69,7 @@ async def count_unsettled(session: AsyncSession, *, up_to: int) -> int:
         select(Exam.id)
         .where(
             Exam.verified_at.is_(None),
-            Exam.state.in_((ExamState.QUEUED, ExamState.WAITING, ExamState.RUNNING)),
+            Exam.state.in_(UNDER_WAY),
         )
         .limit(up_to)
     ).subquery()
@@ -94,7 +94,7 @@ def _of_customer(customer_hash: bytes, organization_id: UUID) -> ColumnElement[b
     return and_(
         Exam.customer_hash == customer_hash,
         Exam.organization_id == organization_id,
-        Exam.state.in_(UNDER_WAY),
+        Exam.state.in_(FOLLOWS_LINK),
     )
 
 
@@ -113,7 +113,7 @@ async def count_customers(
         .where(
             Exam.customer_hash.in_(hashes),
             Exam.organization_id.is_not(None),
-            Exam.state.in_(UNDER_WAY),
+            Exam.state.in_(FOLLOWS_LINK),
         )
         .group_by(Exam.customer_hash, Exam.organization_id)
     )

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from app.errors import GiveUp, SonobridgeError
 from app.faultpoints import fault_point
 from app.resources import Resources
-from app.states import ExamState
+from app.states import TRAITS, UNDER_WAY, ExamState
 from app.store.exams import Exam
 from app.store.instances import end_upload
 from app.store.organizations import Organization
@@ -25,11 +25,6 @@ log = structlog.get_logger(__name__)
 
 UPLOADS_A_ROUND = 50
 TIDY_SECONDS = 60.0
-
-# in these states an exam goes on with what it began
-UNDER_WAY = (ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING)
-# in these states an exam needs nothing of what is staged, and if a person takes it up again it is downloaded anew
-STAGES_NOTHING = frozenset({ExamState.CANCELLED, ExamState.GONE, ExamState.UNVERIFIED})
 
 
 async def close_uploads_when_due(resources: Resources) -> None:
@@ -89,7 +84,7 @@ async def tidy_staging_when_due(resources: Resources) -> None:
         states: Mapping[UUID, str] = {row.id: row.state for row in rows}
     keeps = resources.settings.capture_retention_hours > 0
     for exam_id, state in states.items():
-        if state in STAGES_NOTHING or (state == ExamState.DELIVERED and not keeps):
+        if not TRAITS[ExamState(state)].staged or (state == ExamState.DELIVERED and not keeps):
             await resources.staging.discard(exam_id)
         elif state == ExamState.DELIVERED and resources.staging.shared:
             await resources.staging.discard_local(exam_id)

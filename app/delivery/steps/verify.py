@@ -19,7 +19,7 @@ from app.delivery.holds import Hold
 from app.delivery.outcome import Done, Outcome, Rest, Wait
 from app.delivery.work import Work
 from app.errors import Blame
-from app.states import ExamState, Reason
+from app.states import LEASABLE, ExamState, Reason
 from app.store.base import clock
 from app.store.claims import Claim, open_claims
 from app.store.exam_events import record_event
@@ -193,7 +193,7 @@ async def _apply(work: Work, customer: bytes, listed: Mapping[UUID, ExamNotice],
                     download_url=notice.download_url,
                     submitted_at=notice.submitted_at,
                 )
-                if exam.id != work.exam_id and exam.state in {ExamState.QUEUED, ExamState.WAITING}:
+                if exam.id != work.exam_id and exam.state in LEASABLE:
                     exam.due_at = at
                     ring.append((exam.id, exam.lease_epoch))
                 continue
