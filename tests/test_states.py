@@ -5,25 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from app.inbox import gaps
 from app.states import (
     FINAL,
     LEASABLE,
     LEASED,
     MOVES,
     STAGED_STEPS,
-    TRAITS,
     UNDER_WAY,
     ExamState,
-    LinkState,
-    Reason,
     Step,
     may_move,
     next_step,
 )
 from app.store.exams import Exam
-from app.web import words
-from app.web.admin.overview import SHOWN_STATES
 
 S = ExamState
 ROOT = Path(__file__).parents[1]
@@ -40,26 +34,6 @@ def reachable(start: set[ExamState]) -> set[ExamState]:
 def test_every_state_has_its_row_and_can_be_reached_from_the_first():
     assert set(MOVES) == set(ExamState)
     assert reachable({S.QUEUED}) == set(ExamState)
-
-
-@pytest.mark.parametrize(
-    ("table", "members"),
-    [
-        (MOVES, ExamState),
-        (TRAITS, ExamState),
-        (words.EXAM_WORDS, ExamState),
-        (words.ADMIN_WORDS, ExamState),
-        (words.WAITING_WORDS, Reason),
-        (words.STEP_WORDS, Step),
-        (words.LINK_WORDS, LinkState),
-        (SHOWN_STATES, ExamState),
-        (gaps.WORDS, ExamState),
-        (gaps.WAITING_WORDS, Reason),
-    ],
-)
-def test_no_state_is_forgotten(table, members):
-    assert len(table) == len(set(table))
-    assert set(table) == set(members)
 
 
 @pytest.mark.parametrize(

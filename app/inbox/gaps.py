@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from app.accounts import AccountKind
 from app.clients.clarius import NotificationRecord
 from app.errors import SonobridgeError
 from app.resources import Resources
@@ -101,7 +102,7 @@ async def find_gaps(resources: Resources) -> list[dict[str, Any]]:
 async def _sent(resources: Resources) -> dict[UUID, Sent]:
     """What the poll API lists, and the webhook calls of the last 14 days: some exams are in one of them only."""
     sent: dict[UUID, Sent] = {}
-    async with calling(resources, "clarius"):
+    async with calling(resources, AccountKind.CLARIUS):
         clarius = await resources.clarius()
         async for record in clarius.notification_records():
             recorded = _recorded(record)

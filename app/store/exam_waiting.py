@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import read_account
 from app.states import FOLLOWS_LINK, UNDER_WAY, ExamState, Reason, Step
 from app.store.base import now
 from app.store.exam_events import ExamEvent
@@ -79,10 +80,10 @@ async def count_unsettled(session: AsyncSession, *, up_to: int) -> int:
 async def wake_account(session: AsyncSession, account: str) -> None:
     """Exams that waited for this account are due now; those of other accounts stay as they are."""
     waiting = Exam.reason.in_((Reason.PAUSED, Reason.THROTTLED))
-    organization = account.partition(":")[2]
+    organization_id = read_account(account).organization_id
     whose = (
-        Exam.organization_id == UUID(organization)
-        if organization
+        Exam.organization_id == organization_id
+        if organization_id is not None
         else Exam.step.in_((Step.VERIFY, Step.FETCH, Step.DOWNLOAD, Step.REPORT))
     )
     paused = in_lock_order(Exam.state == ExamState.WAITING, waiting, whose)

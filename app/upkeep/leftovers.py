@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import select
 
+from app.accounts import AccountKind
 from app.errors import GiveUp, SonobridgeError
 from app.faultpoints import fault_point
 from app.resources import Resources
@@ -59,7 +60,7 @@ async def _close(resources: Resources, upload: Upload, exam: Exam) -> None:
 
 async def _tell(resources: Resources, upload: Upload, exam: Exam, organization: Organization) -> None:
     client = resources.uploader(organization)
-    async with calling(resources, f"uploader:{organization.id}"):
+    async with calling(resources, AccountKind.UPLOADER.of(organization.id)):
         fault_point("close:before_end_upload")
         if exam.state == ExamState.CANCELLED:
             await client.cancel(upload.upload_id)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
+from app.accounts import AccountKind
 from app.clients.clarius.models import (
     Annotation,
     ApiKey,
@@ -40,7 +41,7 @@ class ClariusClient:
         *,
         base_url: str,
         api_key: SecretStr | Callable[[], SecretStr],
-        account: str = "clarius",
+        account: str = AccountKind.CLARIUS,
     ) -> None:
         self._http = http
         self._base_url = base_url

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import AccountKind
 from app.clients.clarius import ExamNotice
 from app.config.sealing import CannotUnseal
 from app.config.settings import Settings
@@ -150,7 +151,7 @@ async def _read_list(work: Work, link: Link) -> dict[UUID, ExamNotice]:
             )
         )
     found: dict[UUID, ExamNotice] = {}
-    async with work.effect("verify:poll", "clarius"):
+    async with work.effect("verify:poll", AccountKind.CLARIUS):
         clarius = await work.resources.clarius()
         pages = 0
         async for page in clarius.accessible_exam_pages(customer_id=customer_id):

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
+from app.accounts import AccountKind
 from app.clients.clarius import Annotation
 from app.consoles import clarius as clarius_admin
 from app.consoles.clarius import describe_key, describe_pair, describe_receipt
@@ -153,7 +154,7 @@ async def applications(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> ApplicationPage:
     """All exam applications on Clarius Cloud (C12)."""
-    async with asking(resources, "clarius"):
+    async with asking(resources, AccountKind.CLARIUS):
         found = await (await resources.clarius()).applications()
     page, following = slice_page(
         sorted(found, key=lambda one: str(one.uuid)),
@@ -171,7 +172,7 @@ async def customised(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> CustomisedPage:
     """The applications that we customised (C13)."""
-    async with asking(resources, "clarius"):
+    async with asking(resources, AccountKind.CLARIUS):
         found = await (await resources.clarius()).customised_applications()
     page, following = slice_page(
         sorted(found, key=lambda one: str(one.uuid)),
@@ -187,7 +188,7 @@ async def customised(
 @router.get("/applications/{application}", responses=problems(NO_APPLICATION, upstream=True))
 async def show_application(resources: ResourcesDep, _: CallerDep, application: UUID) -> CustomisedItem:
     """One application with our annotations (C14)."""
-    async with asking(resources, "clarius"):
+    async with asking(resources, AccountKind.CLARIUS):
         found = await (await resources.clarius()).customised_application(application)
     return CustomisedItem.model_validate(found.model_dump())
 
