@@ -1,12 +1,15 @@
 """Tables beside an enum answer for every member of it: whoever adds one and forgets a table fails here."""
 
+from typing import get_args
 from uuid import UUID
 
 import pytest
 
 from app.accounts import Account, AccountKind, read_account
+from app.clients.http.call import HOSTS
 from app.delivery.pipeline import STEPS
 from app.delivery.transports.table import TRANSPORTS
+from app.errors import Upstream
 from app.inbox import gaps
 from app.states import MOVES, TRAITS, ExamState, LinkState, Reason, Step
 from app.store.holds import PLACES, HoldKind
@@ -25,6 +28,7 @@ CLINIC = UUID("00000000-0000-4000-8000-000000000001")
         (MOVES, ExamState),
         (TRAITS, ExamState),
         (STEPS, Step),
+        (HOSTS, get_args(Upstream)),
         (PLACES, HoldKind),
         (TRANSPORTS, Images),
         (TRANSPORT_LOOKS, Images),

@@ -269,7 +269,7 @@ async def _ask_settings(resources: Resources, clarius: ClariusClient) -> Answer:
     return await resources.http.request(
         Call(
             upstream="clarius",
-            operation="C6",
+            operation="read settings",
             method="GET",
             url=join(resources.settings.clarius_base_url, f"{API_PATH}/services/settings/"),
             account=AccountKind.CLARIUS,

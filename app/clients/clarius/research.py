@@ -57,7 +57,7 @@ async def login(http: Http, *, base_url: str, username: str, password: SecretStr
     """C17: a token for the Research API; `RenewCredentials` when the name or the password is wrong."""
     call = Call(
         upstream="clarius",
-        operation="C17",
+        operation="sign in for research",
         method="POST",
         url=join(base_url, f"{API_PATH}/token-auth/"),
         account=AccountKind.RESEARCH,
@@ -71,7 +71,7 @@ async def login(http: Http, *, base_url: str, username: str, password: SecretStr
         if error.status != 400:
             raise
         raise RenewCredentials(
-            "C17: Clarius refused the name or the password",
+            "sign in for research: Clarius refused the name or the password",
             upstream="clarius",
             status=400,
             account=AccountKind.RESEARCH,
@@ -129,13 +129,13 @@ class ClariusResearchClient:
 
     async def raw_data(self, exam_id: UUID | str) -> list[RawCapture]:
         """C18: raw data of each capture; the links live 7 days. `StillProcessing`, `NotThere`, `Forbidden` (403)."""
-        answer = await self._ask("C18", "GET", f"exams/rawdata/{segment(exam_id)}")
+        answer = await self._ask("read raw data", "GET", f"exams/rawdata/{segment(exam_id)}")
         return read_listed(RawCapture, answer.array(), answer.call)
 
     async def dicom(self, exam_id: UUID | str, options: DicomOptions | None = None) -> str:
         """C19: the URL (7 days) of the exam as DICOM. `StillProcessing`, `NotThere`, `Forbidden` (403), `Rejected` (parameters)."""
         body = (options or DicomOptions()).body()
-        answer = await self._ask("C19", "POST", f"exams/dicom/{segment(exam_id)}", json=body)
+        answer = await self._ask("request DICOM", "POST", f"exams/dicom/{segment(exam_id)}", json=body)
         url = answer.object().get("download_url")
         if not isinstance(url, str) or not url:
             raise answer.call.undocumented("the answer holds no download URL", status=answer.status)

@@ -46,7 +46,7 @@ def _by(caller: Caller) -> By:
 
 @router.get("/settings", responses=problems(upstream=True))
 async def read_settings(resources: ResourcesDep, _: CallerDep) -> ClariusSettingsBody:
-    """The two URLs registered at Clarius (C6). A webhook secret in them is shown as `…`."""
+    """The two URLs registered at Clarius. A webhook secret in them is shown as `…`."""
     return ClariusSettingsBody(**(await registered_urls(resources)).shown())
 
 
@@ -54,7 +54,7 @@ async def read_settings(resources: ResourcesDep, _: CallerDep) -> ClariusSetting
 async def change_settings(
     resources: ResourcesDep, caller: CallerDep, body: ClariusSettingsChange
 ) -> ClariusSettingsBody:
-    """Register other URLs (C7); the answer is what Clarius has afterwards."""
+    """Register other URLs; the answer is what Clarius has afterwards."""
     if body.notification_url is None and body.token_transfer_url is None:
         raise Misuse("nothing to change was given")
     changed = await register(
@@ -68,7 +68,7 @@ async def change_settings(
 
 @router.post("/register", responses=problems(writes=True, upstream=True))
 async def register_bridge(resources: ResourcesDep, caller: CallerDep) -> RegisterResult:
-    """Register this bridge's own two URLs (C7) and check that they are what is served."""
+    """Register this bridge's own two URLs and check that they are what is served."""
     registered = await register_ours(resources, by=caller.by)
     return RegisterResult(**registered.shown(), matches=registered == our_urls(resources.settings))
 
@@ -77,7 +77,7 @@ async def register_bridge(resources: ResourcesDep, caller: CallerDep) -> Registe
 async def records(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> RecordPage:
-    """Clarius's records of its webhook calls (C8), each beside our own receipt, the newest first."""
+    """Clarius's records of its webhook calls, each beside our own receipt, the newest first."""
     skip = unpack_or_none(cursor, int)
     start = min(skip[0], clarius_admin.MOST_RECORDS) if skip else 0
     found = await clarius_admin.read_records(resources, skip=start, limit=limit + 1)
@@ -94,7 +94,7 @@ async def records(
 async def confirmed_tokens(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> ConfirmedTokenPage:
-    """The customers that Clarius holds as confirmed (C4) beside our links, differences first."""
+    """The customers that Clarius holds as confirmed beside our links, differences first."""
     pairs = await clarius_admin.compare_tokens(resources)
     page, following = slice_page(sorted(pairs, key=_pair_place), key=_pair_place, limit=limit, cursor=cursor)
     return ConfirmedTokenPage.model_validate(
@@ -110,7 +110,7 @@ def _pair_place(pair: clarius_admin.TokenPair) -> str:
 async def api_keys(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> ApiKeyPage:
-    """The API keys at Clarius (C9), without their secrets; `in_use` marks ours."""
+    """The API keys at Clarius, without their secrets; `in_use` marks ours."""
     keys, used = await clarius_admin.list_keys(resources)
     page, following = slice_page(
         sorted(keys, key=lambda key: key.prefix), key=lambda key: key.prefix, limit=limit, cursor=cursor
@@ -122,7 +122,7 @@ async def api_keys(
 
 @router.post("/api-keys", status_code=201, responses=problems(writes=True, upstream=True))
 async def create_api_key(resources: ResourcesDep, caller: CallerDep, body: ApiKeyCreate) -> NewApiKeyItem:
-    """Make an API key at Clarius (C10) beside the one in use. Its secret is in this answer and nowhere else."""
+    """Make an API key at Clarius beside the one in use. Its secret is in this answer and nowhere else."""
     made = await clarius_admin.create_key(resources, body.name, by=_by(caller))
     return NewApiKeyItem(
         prefix=made.prefix, name=made.name, created_at=made.created, key=made.key.get_secret_value()
@@ -144,7 +144,7 @@ async def rotate(resources: ResourcesDep, caller: CallerDep) -> ApiKeyItem:
 async def revoke_api_key(
     resources: ResourcesDep, caller: CallerDep, prefix: Annotated[str, Path(min_length=1, max_length=100)]
 ) -> Response:
-    """Revoke an API key (C11); Clarius refuses that for the one in use."""
+    """Revoke an API key; Clarius refuses that for the one in use."""
     await clarius_admin.revoke_key(resources, prefix, by=_by(caller))
     return Response(status_code=204)
 
@@ -153,7 +153,7 @@ async def revoke_api_key(
 async def applications(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> ApplicationPage:
-    """All exam applications on Clarius Cloud (C12)."""
+    """All exam applications on Clarius Cloud."""
     async with asking(resources, AccountKind.CLARIUS):
         found = await (await resources.clarius()).applications()
     page, following = slice_page(
@@ -171,7 +171,7 @@ async def applications(
 async def customised(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> CustomisedPage:
-    """The applications that we customised (C13)."""
+    """The applications that we customised."""
     async with asking(resources, AccountKind.CLARIUS):
         found = await (await resources.clarius()).customised_applications()
     page, following = slice_page(
@@ -187,7 +187,7 @@ async def customised(
 
 @router.get("/applications/{application}", responses=problems(NO_APPLICATION, upstream=True))
 async def show_application(resources: ResourcesDep, _: CallerDep, application: UUID) -> CustomisedItem:
-    """One application with our annotations (C14)."""
+    """One application with our annotations."""
     async with asking(resources, AccountKind.CLARIUS):
         found = await (await resources.clarius()).customised_application(application)
     return CustomisedItem.model_validate(found.model_dump())
@@ -197,7 +197,7 @@ async def show_application(resources: ResourcesDep, _: CallerDep, application: U
 async def set_application(
     resources: ResourcesDep, caller: CallerDep, application: UUID, body: AnnotationsBody
 ) -> CustomisedItem:
-    """Replace our annotations of an application (C15)."""
+    """Replace our annotations of an application."""
     annotations = [Annotation.model_validate(one.model_dump()) for one in body.annotations]
     await clarius_admin.set_annotations(resources, application, annotations, by=_by(caller))
     return await show_application(resources, caller, application)
@@ -209,6 +209,6 @@ async def set_application(
     responses=problems(NO_APPLICATION, writes=True, upstream=True),
 )
 async def remove_application(resources: ResourcesDep, caller: CallerDep, application: UUID) -> Response:
-    """Remove our annotations of an application (C16)."""
+    """Remove our annotations of an application."""
     await clarius_admin.remove_annotations(resources, application, by=_by(caller))
     return Response(status_code=204)
