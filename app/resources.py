@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from app.accounts import AccountKind
 from app.clients.aurabox import AuraboxClient
 from app.clients.aurabox.uploader import Integration, SignIns, UploaderClient
 from app.clients.clarius import ClariusClient
@@ -109,7 +110,11 @@ class Resources:
         """The service key in use: the one stored by a rotation, else CLARIUS_API_KEY."""
         async with self.sessions() as session:
             sealed = await read_secret(session, CLARIUS_API_KEY)
-        return SecretStr(self._credentials("clarius", sealed)) if sealed else self.settings.clarius_api_key
+        return (
+            SecretStr(self._credentials(AccountKind.CLARIUS, sealed))
+            if sealed
+            else self.settings.clarius_api_key
+        )
 
     async def clarius(self) -> ClariusClient:
         """A client of the Service API. Raises CannotUnseal."""
@@ -121,7 +126,7 @@ class Resources:
 
     def aurabox(self, organization: Organization) -> AuraboxClient:
         """A client of this organisation's Aurabox team. Raises CannotUnseal."""
-        account = f"aurabox:{organization.id}"
+        account = AccountKind.AURABOX.of(organization.id)
         key = self._credentials(account, organization.aurabox_key_sealed)
         return AuraboxClient(
             self.http,
@@ -138,7 +143,7 @@ class Resources:
         if self.settings.aura_app_id is None or self.settings.aura_app_secret is None:
             raise Misuse("the uploader needs AURA_APP_ID and AURA_APP_SECRET", code="uploader_not_configured")
         sealed = organization.service_key_sealed or organization.aurabox_key_sealed
-        account = f"uploader:{organization.id}"
+        account = AccountKind.UPLOADER.of(organization.id)
         key = self._credentials(account, sealed)
         return UploaderClient(
             self.http,
@@ -153,7 +158,7 @@ class Resources:
         if not organization.dicomweb_url:
             raise Misuse("this organisation has no DICOMweb address", code="dicomweb_not_configured")
         sealed = organization.dicomweb_token_sealed
-        account = f"dicomweb:{organization.id}"
+        account = AccountKind.DICOMWEB.of(organization.id)
         secret = SecretStr(self._credentials(account, sealed)) if sealed else None
         return DicomWebClient(
             self.http,

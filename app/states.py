@@ -1,6 +1,9 @@
 """What an exam can be, where it can stand, and which moves are allowed; no I/O, no persistence."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 
 class ExamState(StrEnum):
@@ -80,11 +83,69 @@ MOVES: dict[ExamState, frozenset[ExamState]] = {
     S.GONE: frozenset({S.QUEUED, S.CANCELLED}),
 }
 
+
+class Keep(StrEnum):
+    """For how long the files of an exam that rests are kept; `app/upkeep/retention.py` has the settings."""
+
+    #: nobody will ask for them again
+    OVER = "over"
+    #: it may be tried again, for a while
+    GIVEN_UP = "given up"
+    #: until a person has decided
+    REVIEW = "review"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What holds of an exam by its state alone; without defaults, so that a new state answers all of it at once."""
+
+    #: None while it goes on by itself; else nothing moves it but a person, the poll or a new submission
+    keep: Keep | None
+    #: `free`: a worker takes it when it is due; `held`: a worker may be at it
+    lease: Literal["free", "held"] | None
+    #: a link that moves takes it along, leaves it held, or cancels it
+    linked: bool
+    #: its files in staging are used when it goes on
+    staged: bool
+    #: operators are alerted
+    alarms: bool
+    #: retried with others when a person names no state
+    bulk: bool
+
+
+TRAITS: dict[ExamState, Traits] = {
+    S.QUEUED: Traits(keep=None, lease="free", linked=True, staged=True, alarms=False, bulk=False),
+    S.RUNNING: Traits(keep=None, lease="held", linked=True, staged=True, alarms=False, bulk=False),
+    S.WAITING: Traits(keep=None, lease="free", linked=True, staged=True, alarms=False, bulk=False),
+    # held for its receipt; staged as long as captures are kept
+    S.DELIVERED: Traits(keep=Keep.OVER, lease="held", linked=False, staged=True, alarms=False, bulk=False),
+    S.REVIEW: Traits(keep=Keep.REVIEW, lease=None, linked=True, staged=True, alarms=True, bulk=True),
+    S.UNVERIFIED: Traits(keep=Keep.GIVEN_UP, lease=None, linked=False, staged=False, alarms=True, bulk=False),
+    S.FAILED: Traits(keep=Keep.GIVEN_UP, lease=None, linked=False, staged=True, alarms=True, bulk=True),
+    S.CANCELLED: Traits(keep=Keep.OVER, lease=None, linked=False, staged=False, alarms=False, bulk=False),
+    S.GONE: Traits(keep=Keep.OVER, lease=None, linked=False, staged=False, alarms=False, bulk=False),
+}
+
+
+def states_with(trait: Callable[[Traits], object]) -> tuple[ExamState, ...]:
+    """The states of which a trait holds, always in the same order: statements name them as literals."""
+    return tuple(state for state in ExamState if trait(TRAITS[state]))
+
+
+UNDER_WAY = states_with(lambda traits: traits.keep is None)
+FINAL = states_with(lambda traits: traits.keep)
+# a person may queue these again
+RESTING = tuple(state for state in FINAL if S.QUEUED in MOVES[state])
+LEASABLE = states_with(lambda traits: traits.lease == "free")
+LEASED = states_with(lambda traits: traits.lease == "held")
+FOLLOWS_LINK = states_with(lambda traits: traits.linked)
+
+NAMED_WAITS = frozenset(Reason)
+# these waits end by themselves; the others only once somebody has linked an account or renewed a key
+ENDS_BY_ITSELF = frozenset({Reason.RETRY, Reason.THROTTLED, Reason.SETTLING})
+
 # codes of exams that wait because no sealing key opens a value that they need begin so
 UNREADABLE = "unreadable_"
-
-FINAL = frozenset({S.DELIVERED, S.REVIEW, S.UNVERIFIED, S.FAILED, S.CANCELLED, S.GONE})
-NAMED_WAITS = frozenset(Reason)
 
 # From download to send the bytes lie in staging; with a local folder that means on one host.
 STAGED_STEPS = frozenset({Step.MATCH, Step.STUDY, Step.CONVERT, Step.SEND})

@@ -5,7 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from app.states import FINAL, MOVES, STAGED_STEPS, ExamState, Step, may_move, next_step
+from app.states import (
+    FINAL,
+    LEASABLE,
+    LEASED,
+    MOVES,
+    STAGED_STEPS,
+    UNDER_WAY,
+    ExamState,
+    Step,
+    may_move,
+    next_step,
+)
+from app.store.exams import Exam
 
 S = ExamState
 ROOT = Path(__file__).parents[1]
@@ -22,6 +34,18 @@ def reachable(start: set[ExamState]) -> set[ExamState]:
 def test_every_state_has_its_row_and_can_be_reached_from_the_first():
     assert set(MOVES) == set(ExamState)
     assert reachable({S.QUEUED}) == set(ExamState)
+
+
+@pytest.mark.parametrize(
+    ("index", "states"), [("ix_exams_due", {*LEASABLE, *LEASED}), ("ix_exams_unsettled", {*UNDER_WAY})]
+)
+def test_partial_indexes_name_the_states_that_are_looked_for(index, states):
+    (where,) = (
+        str(each.dialect_options["postgresql"]["where"])
+        for each in Exam.__table__.indexes
+        if each.name == index
+    )
+    assert {state for state in ExamState if f"'{state}'" in where} == states
 
 
 @pytest.mark.parametrize("state", [state for state in ExamState if state is not S.DELIVERED])
@@ -88,6 +112,6 @@ def test_only_the_store_of_exams_writes_a_state():
         for path in (ROOT / folder).rglob("*.py")
         if states_set_in(ast.parse(path.read_text("utf-8")))
     }
-    assert writers == {"app/store/exams.py"}
+    assert writers == {"app/store/exam_leases.py", "app/store/exam_waiting.py"}
     assert states_set_in(ast.parse("def f(exam):\n    exam.state = ExamState.FAILED")) == [2]
     assert states_set_in(ast.parse("update(Exam).values(state=ExamState.FAILED)")) == [1]

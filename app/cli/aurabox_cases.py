@@ -28,7 +28,7 @@ from app.cli.output import Json, show_one
 from app.clients.aurabox import AuraboxClient, CaseFields
 from app.clients.aurabox.client import CaseSort
 
-app = typer.Typer(no_args_is_help=True, help="Cases: patients without a name (A6–A10).")
+app = typer.Typer(no_args_is_help=True, help="Cases: patients without a name.")
 
 CASE_SORTS: dict[str, CaseSort] = {
     "label": "label",

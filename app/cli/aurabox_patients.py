@@ -28,7 +28,7 @@ from app.cli.output import Json, show_one
 from app.clients.aurabox import Address, AuraboxClient, PatientFields
 from app.clients.aurabox.client import PatientSort
 
-app = typer.Typer(no_args_is_help=True, help="Patients (A1–A5).")
+app = typer.Typer(no_args_is_help=True, help="Patients of an organisation's team.")
 
 PATIENT_SORTS: dict[str, PatientSort] = {
     "name": "name",

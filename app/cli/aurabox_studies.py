@@ -14,7 +14,7 @@ from app.errors import Misuse
 
 T = TypeVar("T")
 
-app = typer.Typer(no_args_is_help=True, help="Studies of a patient or case (A11–A15).")
+app = typer.Typer(no_args_is_help=True, help="Studies of a patient or case.")
 
 Org = Annotated[str, typer.Option("--org", metavar="ID|NAME", help="The organisation.", show_default=False)]
 Patient = Annotated[

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import typer
 
+from app.accounts import AccountKind
 from app.cli import clarius_applications, clarius_research
 from app.cli.output import Json, progress_bar, show_json, show_one, show_table
 from app.cli.running import FAILED, by_user, run
@@ -19,7 +20,6 @@ from app.store.audit import By
 from app.store.links import hint_of
 from app.upstreams.gate import asking
 
-ACCOUNT = "clarius"
 MOST_REPORT_BYTES = 100 * 1024 * 1024
 
 app = typer.Typer(
@@ -132,7 +132,7 @@ def exams(
 
     async def read(resources: Resources) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        async with asking(resources, ACCOUNT):
+        async with asking(resources, AccountKind.CLARIUS):
             async for one in (await resources.clarius()).accessible_exams(customer_id=customer):
                 shown = {
                     "request_uuid": str(one.request_uuid),

@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 from pydantic import ValidationError
 
+from app.accounts import AccountKind
 from app.cli.output import Json, show_json, show_one, show_table
 from app.cli.running import by_user, run
 from app.clients.clarius import Annotation, ClariusClient, CustomisedApplication
@@ -16,8 +17,6 @@ from app.consoles import clarius as clarius_admin
 from app.errors import Misuse
 from app.resources import Resources
 from app.upstreams.gate import asking
-
-ACCOUNT = "clarius"
 
 T = TypeVar("T")
 
@@ -34,7 +33,7 @@ def _show_list(found: list[dict[str, Any]], *columns: str, as_json: bool, nothin
 
 
 async def _with_clarius(resources: Resources, ask: Callable[[ClariusClient], Awaitable[T]]) -> T:
-    async with asking(resources, ACCOUNT):
+    async with asking(resources, AccountKind.CLARIUS):
         return await ask(await resources.clarius())
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args
 import typer
 from pydantic import SecretStr
 
+from app.accounts import AccountKind
 from app.cli.output import Json, progress_bar, show_one
 from app.cli.running import by_user, read_settings, run
 from app.cli.secret_input import Wanted, read_secrets
@@ -21,8 +22,6 @@ from app.resources import Resources
 from app.store.audit import audit
 from app.store.upstreams import upstream
 from app.upstreams.gate import lift
-
-ACCOUNT = "clarius-research"
 
 app = typer.Typer(
     no_args_is_help=True, help="Research Bundle: raw data and DICOM exports, by name and password."
@@ -76,9 +75,9 @@ class _Login:
 async def _resume(resources: Resources) -> None:
     """The workers' own credentials are seen to work: what waits for them goes on."""
     async with resources.sessions.begin() as session:
-        known = await upstream(session, ACCOUNT)
+        known = await upstream(session, AccountKind.RESEARCH)
         if known is not None and known.refused_since is not None:
-            await lift(session, ACCOUNT)
+            await lift(session, AccountKind.RESEARCH)
 
 
 async def _audited(resources: Resources, action: str, exam: str) -> None:

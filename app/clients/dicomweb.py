@@ -177,7 +177,10 @@ class DicomWebClient:
             if answer.status != 409:
                 raise
         raise Rejected(
-            "STOW-RS: dicomweb answered 409", upstream="dicomweb", status=409, account=self._account
+            "STOW-RS: the DICOMweb server answered 409",
+            upstream="dicomweb",
+            status=409,
+            account=self._account,
         )
 
     async def instance_uids(self, study_uid: str) -> frozenset[str]:

@@ -6,7 +6,7 @@ from app.observing.tracing import note_span
 
 
 def count_exchange(seen: Observation) -> None:
-    """Note one exchange by upstream, operation (`C3`, `A11`) and outcome."""
+    """Note one exchange by upstream, operation (`upload report`) and outcome."""
     upstream_calls.labels(
         upstream=seen.upstream, operation=seen.operation, outcome=str(seen.outcome)
     ).observe(seen.seconds)

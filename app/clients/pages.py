@@ -29,7 +29,7 @@ class LoopGuard:
         if url in self._urls or self._repeats > REPEATED_PAGES_ALLOWED or len(self._urls) >= MAX_PAGES:
             call = self._call
             raise TryLater(
-                f"{call.operation}: the pages of {call.upstream} run in a circle",
+                f"{call.operation}: the pages of {call.host} run in a circle",
                 upstream=call.upstream,
                 account=call.account,
                 code=f"{call.upstream}_pages_loop",

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from app.accounts import AccountKind
 from app.clients.aurabox import AuraboxClient
 from app.organizations.changes import wanted_organization
 from app.resources import Resources
@@ -31,7 +32,7 @@ async def on_team(
     client = resources.aurabox(owner)
     result = "failed"
     try:
-        async with asking(resources, f"aurabox:{owner.id}"):
+        async with asking(resources, AccountKind.AURABOX.of(owner.id)):
             given = await call(client)
         result = "done"
         return given

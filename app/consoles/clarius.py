@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import AccountKind
 from app.clients.clarius import Annotation, ApiKey, NewApiKey, NotificationRecord
 from app.resources import Resources
 from app.states import LinkState
@@ -23,7 +24,6 @@ from app.store.links import Link, hint_of
 from app.store.organizations import Organization
 from app.upstreams.gate import asking
 
-ACCOUNT = "clarius"
 # Clarius keeps 14 days of records; more than this is not shown
 MOST_RECORDS = 10_000
 
@@ -67,7 +67,7 @@ class TokenPair:
 async def read_records(resources: Resources, *, skip: int, limit: int) -> list[RecordBesideExam]:
     """C8 beside our own rows, the newest first, from the `skip`-th on."""
     found: list[NotificationRecord] = []
-    async with asking(resources, ACCOUNT):
+    async with asking(resources, AccountKind.CLARIUS):
         position = 0
         async for record in (await resources.clarius()).notification_records():
             position += 1
@@ -100,7 +100,7 @@ def _request_uuid(record: NotificationRecord) -> UUID | None:
 async def compare_tokens(resources: Resources) -> list[TokenPair]:
     """C4 beside our links: the customers that either side holds as confirmed, the differences first."""
     tokens: dict[bytes, str] = {}
-    async with asking(resources, ACCOUNT):
+    async with asking(resources, AccountKind.CLARIUS):
         async for token in (await resources.clarius()).confirmed_tokens():
             tokens[await resources.hash_customer(token)] = hint_of(token)
     async with resources.sessions() as session:
@@ -125,7 +125,7 @@ async def compare_tokens(resources: Resources) -> list[TokenPair]:
 
 async def list_keys(resources: Resources) -> tuple[list[ApiKey], str | None]:
     """C9, and the prefix of the key in use (None when it is none of these)."""
-    async with asking(resources, ACCOUNT):
+    async with asking(resources, AccountKind.CLARIUS):
         keys = await (await resources.clarius()).api_keys()
     return keys, in_use(keys, await _key_text(resources))
 
@@ -138,7 +138,7 @@ def in_use(keys: Sequence[ApiKey], secret: str) -> str | None:
 
 async def create_key(resources: Resources, name: str, *, by: By) -> NewApiKey:
     """C10: a key beside the one in use, which goes on being used."""
-    async with asking(resources, ACCOUNT):
+    async with asking(resources, AccountKind.CLARIUS):
         made = await (await resources.clarius()).create_api_key(name)
     await _audit(resources, by, "clarius.key.create", subject=made.prefix)
     return made
@@ -146,7 +146,7 @@ async def create_key(resources: Resources, name: str, *, by: By) -> NewApiKey:
 
 async def revoke_key(resources: Resources, prefix: str, *, by: By) -> None:
     """C11. Clarius refuses that for the key in use (`Rejected`)."""
-    async with asking(resources, ACCOUNT):
+    async with asking(resources, AccountKind.CLARIUS):
         await (await resources.clarius()).revoke_api_key(prefix)
     await _audit(resources, by, "clarius.key.revoke", subject=prefix)
 
@@ -155,7 +155,7 @@ async def set_annotations(
     resources: Resources, application: UUID, annotations: Sequence[Annotation], *, by: By
 ) -> None:
     """C15."""
-    async with asking(resources, ACCOUNT):
+    async with asking(resources, AccountKind.CLARIUS):
         await (await resources.clarius()).customise_application(application, annotations)
     await _audit(
         resources,
@@ -168,7 +168,7 @@ async def set_annotations(
 
 async def remove_annotations(resources: Resources, application: UUID, *, by: By) -> None:
     """C16."""
-    async with asking(resources, ACCOUNT):
+    async with asking(resources, AccountKind.CLARIUS):
         await (await resources.clarius()).remove_customisation(application)
     await _audit(resources, by, "clarius.application.remove", subject=str(application))
 
@@ -186,7 +186,7 @@ async def upload_report(
     """C5: a report of the caller's own onto the exam. Raises Misuse (`no_such_exam`) for one we do not know."""
     async with resources.sessions() as session:
         await wanted_exam(session, request_uuid)
-    async with asking(resources, ACCOUNT):
+    async with asking(resources, AccountKind.CLARIUS):
         await (await resources.clarius()).upload_report(
             request_uuid, name=name, filename=filename, content=content, content_type=content_type
         )

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy import delete, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import AccountKind
 from app.clients.clarius import ApiKey, ClariusClient, NewApiKey
 from app.errors import LookFirst, Misuse, NotThere, Rejected, RenewCredentials, SonobridgeError
 from app.faultpoints import fault_point
@@ -27,7 +28,6 @@ from app.store.runs import Run, begin_run, end_run
 from app.store.secrets import CLARIUS_API_KEY, Secret, read_secret, replace_secret
 from app.upstreams.gate import asking, lift
 
-ACCOUNT = "clarius"
 RUN_NAME = "rotate_clarius_key"
 RETIRING = "clarius_key_retiring"
 """The secret that holds the prefixes of keys that are still to be revoked."""
@@ -75,7 +75,7 @@ async def rotate_key(resources: Resources, *, by: By) -> dict[str, Any]:
 
 
 async def _rotate(resources: Resources) -> tuple[NewApiKey, str | None]:
-    async with asking(resources, ACCOUNT):
+    async with asking(resources, AccountKind.CLARIUS):
         clarius = await resources.clarius()
         keys = await clarius.api_keys()
         old = await resources.clarius_key()
@@ -152,14 +152,14 @@ async def _verify(resources: Resources, made: NewApiKey, old: SecretStr | None) 
                 await _keep_retiring(resources, session, [*kept, made.prefix])
         raise
     async with resources.sessions.begin() as session:
-        await lift(session, ACCOUNT, was_paused=False)
+        await lift(session, AccountKind.CLARIUS, was_paused=False)
 
 
 async def _revoke_retiring(resources: Resources) -> None:
     """C11 for every key that is still to be revoked; one that is gone already is as good."""
     async with resources.sessions() as session:
         waiting = _read_retiring(resources, await read_secret(session, RETIRING))
-    async with asking(resources, ACCOUNT):
+    async with asking(resources, AccountKind.CLARIUS):
         clarius = await resources.clarius()
         refused = []
         for prefix in waiting:
@@ -201,6 +201,6 @@ async def _end(resources: Resources, *, error: str | None, by: By) -> None:
             session,
             by=by,
             action="clarius.key.rotate",
-            subject=ACCOUNT,
+            subject=AccountKind.CLARIUS,
             result="done" if error is None else error,
         )

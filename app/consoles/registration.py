@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
+from app.accounts import AccountKind
 from app.clients.clarius import ServiceSettings
 from app.config.settings import Settings
 from app.resources import Resources
 from app.store.audit import By, audit
 from app.upstreams.gate import asking
-
-ACCOUNT = "clarius"
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def hide_secret(notification_url: str) -> str:
 
 async def registered_urls(resources: Resources) -> Urls:
     """What is registered now (C6). Raises from the error tree."""
-    async with asking(resources, ACCOUNT):
+    async with asking(resources, AccountKind.CLARIUS):
         return _urls(await (await resources.clarius()).settings())
 
 
@@ -56,7 +55,7 @@ async def register(
     by: By,
 ) -> Urls:
     """Register URLs (C7): None leaves one as it is, "" clears it; what is registered afterwards."""
-    async with asking(resources, ACCOUNT):
+    async with asking(resources, AccountKind.CLARIUS):
         clarius = await resources.clarius()
         after = _urls(
             await clarius.update_settings(

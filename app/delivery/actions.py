@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.delivery.decisions import LABELS, MENDED, RELEASES, Choice, apply_choice, ways_of
 from app.errors import Misuse
 from app.resources import Resources
-from app.states import STAGED_STEPS, ExamState, Reason, Step
+from app.states import RESTING, STAGED_STEPS, ExamState, Reason, Step, states_with
 from app.store.audit import By, audit
 from app.store.base import clock
 from app.store.captures import Capture
@@ -28,8 +28,7 @@ CAPTURES_MISSING = "captures_missing"
 
 # what "all" means when no state is named: those that rest because a person has to do something
 # a claim that Clarius does not list is vouched for one by one, or by a filter that names the state
-STUCK = (ExamState.FAILED, ExamState.REVIEW)
-RESTING = frozenset({*STUCK, ExamState.UNVERIFIED, ExamState.GONE, ExamState.CANCELLED})
+IN_BULK = states_with(lambda traits: traits.bulk)
 
 # by which name a decision says whom, or which study, it means
 NAMED = ("remote", "subject", "study")
@@ -79,7 +78,7 @@ async def act_on_matching(
 
     With no state named, with failed ones and those in review. Those that need a decision of their own are left.
     """
-    filters = [wanted] if wanted.state else [replace(wanted, state=state) for state in STUCK]
+    filters = [wanted] if wanted.state else [replace(wanted, state=state) for state in IN_BULK]
     # read before anything is moved: an exam that comes back to rest meanwhile is not taken a second time
     ids: list[UUID] = []
     async with resources.sessions() as session:

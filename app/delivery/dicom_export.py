@@ -1,12 +1,11 @@
 """Clarius's own DICOM export as the source of an exam's images (Research Bundle: C17, C19)."""
 
+from app.accounts import AccountKind
 from app.clients.clarius import ClariusResearchClient, DicomOptions, login
 from app.delivery.work import Work
 from app.errors import Misuse
 from app.store.exams import Exam
 from app.store.organizations import PolicyFields
-
-ACCOUNT = "clarius-research"
 
 
 async def bundle_url(work: Work, exam: Exam, policy: PolicyFields) -> str:
@@ -21,7 +20,7 @@ async def bundle_url(work: Work, exam: Exam, policy: PolicyFields) -> str:
             "the DICOM source needs CLARIUS_RESEARCH_USERNAME and CLARIUS_RESEARCH_PASSWORD",
             code="research_not_configured",
         )
-    async with work.effect("download:request_dicom", ACCOUNT):
+    async with work.effect("download:request_dicom", AccountKind.RESEARCH):
         token = await login(
             work.resources.http,
             base_url=settings.clarius_base_url,

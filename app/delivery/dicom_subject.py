@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from app.delivery.mapping import TAILED, Digest, Identity, bare_digest, tailed
+from app.delivery.mapping import TAILED, Digest, Identity, bare_digest, study_description, tailed
 from app.imaging.dicom_text import LONG_STRING_CHARACTERS, long_string
 from app.imaging.subjects import (
     AnimalSubject,
@@ -93,6 +93,7 @@ def study_context(
         accession_number=study.accession_number,
         studied_at=studied_at,
         study_id=study.accession_number,
+        description=study_description(),
         organisation_name="" if deidentify_key else organization_name,
         deidentify_key=deidentify_key,
         masks=masks if policy.burned_in == "mask" else (),

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from app.delivery.names import Relation, are_swapped, clean, family_names, given_names, normal
 from app.delivery.placeholders import is_placeholder, real_names
+from app.imaging.subjects import STUDY_DESCRIPTION
 
 MAX_TEXT = 255
 HASH_CHARACTERS = 12
@@ -362,6 +363,14 @@ def _plan_animal(identity: Identity, case: CasePlan, *, as_patient: bool, hold_i
     if why is None and identity.birth_date is not None:
         return PatientPlan(named.given_names, named.family_name, identity.birth_date, identity.sex)
     return HoldPlan(f"the animal can't be a patient: {why}") if hold_incomplete else case
+
+
+def study_description() -> str:
+    """What a study is called: in Aurabox, in the announcement of an upload, and in DICOM where the exam is identified.
+
+    The same for every exam. De-identified objects carry this text whatever is given here (`app/imaging/attributes.py`).
+    """
+    return STUDY_DESCRIPTION
 
 
 def case_label(identity: Identity, *, key: str, digest: Digest, distinct: bool = False) -> str:

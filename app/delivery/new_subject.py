@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import AccountKind
 from app.clients.aurabox import CaseFields, Patient, PatientFields
 from app.delivery.create import LOOK_AGAIN_SECONDS, Creation, Made, create_once
 from app.delivery.filing import Plan
@@ -172,7 +173,7 @@ def _creation(
     """Of a new subject, or of another record for one whose own is missing."""
     organization, keys = wanted.plan.organization, wanted.keys
     exact = wanted.plan.policy.match_existing == MatchExisting.NEVER
-    account = f"aurabox:{organization.id}"
+    account = AccountKind.AURABOX.of(organization.id)
     limit = work.resources.settings.request_seconds
     kind = SubjectKind.PATIENT if isinstance(plan, PatientPlan) else SubjectKind.CASE
 

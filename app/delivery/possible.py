@@ -11,9 +11,9 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.delivery.actions import CAPTURES_MISSING, RESTING
+from app.delivery.actions import CAPTURES_MISSING
 from app.delivery.decisions import MENDED, OF_THE_LINK, RELEASES, Choice, Way, needs_data, ways_of
-from app.states import ExamState
+from app.states import RESTING, ExamState, may_move
 from app.store.exam_view import describe_exams
 from app.store.exams import Exam
 from app.store.links import confirmed_links
@@ -98,7 +98,7 @@ def acts_of(exam: Exam) -> Mapping[str, str]:
         acts["release"] = VOUCHES
     elif (plain := RELEASES.get(exam.error_code or "")) is not None and exam.state == ExamState.REVIEW:
         acts["release"] = ways_of(exam)[plain].says
-    if exam.state not in {ExamState.DELIVERED, ExamState.CANCELLED}:
+    if may_move(exam.state, ExamState.CANCELLED):
         acts["cancel"] = CANCELS
     return acts
 

@@ -7,6 +7,7 @@ teams, merges and deletions; what is archived is nobody's list's, and waits for 
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import AccountKind
 from app.clients.aurabox import Case, Patient
 from app.delivery.filing import Plan
 from app.delivery.new_subject import replace_subject
@@ -50,7 +51,7 @@ async def subject_stands(work: Work, plan: Plan, subject: Subject) -> Subject:
 
 
 async def _read(work: Work, plan: Plan, subject: Subject) -> Patient | Case:
-    async with work.effect("study:read_subject", f"aurabox:{plan.organization.id}"):
+    async with work.effect("study:read_subject", AccountKind.AURABOX.of(plan.organization.id)):
         client = work.resources.aurabox(plan.organization)
         if subject.kind == SubjectKind.PATIENT:
             return await client.patient(subject.remote_id)
@@ -60,7 +61,7 @@ async def _read(work: Work, plan: Plan, subject: Subject) -> Patient | Case:
 async def study_stands(work: Work, plan: Plan, subject: Subject, study: Study) -> bool:
     """Whether the study is there (A13); False when it is missing. Raises Held while it is looked for again."""
     try:
-        async with work.effect("study:read_study", f"aurabox:{plan.organization.id}"):
+        async with work.effect("study:read_study", AccountKind.AURABOX.of(plan.organization.id)):
             await work.resources.aurabox(plan.organization).study(subject.remote_id, study.remote_id)
     except NotThere:
         await _missed(work, study)

@@ -5,6 +5,7 @@ A 404 alone is an observation: the data may lag behind the notification and the 
 
 from datetime import timedelta
 
+from app.accounts import AccountKind
 from app.delivery.outcome import Outcome, Rest, Wait
 from app.delivery.work import Work
 from app.states import ExamState, Reason
@@ -71,7 +72,7 @@ async def _is_listed(work: Work, exam: Exam, link: Link) -> bool:
 async def _read(work: Work, exam: Exam, link: Link) -> tuple[bool, int]:
     customer_id = work.resources.unseal_text(link.token_sealed)
     pages = 0
-    async with work.effect("fetch:look_again", "clarius"):
+    async with work.effect("fetch:look_again", AccountKind.CLARIUS):
         clarius = await work.resources.clarius()
         async for page in clarius.accessible_exam_pages(customer_id=customer_id):
             pages += 1

@@ -11,10 +11,11 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from app.accounts import AccountKind
 from app.clients.clarius import NotificationRecord
 from app.errors import SonobridgeError
 from app.resources import Resources
-from app.states import ExamState, Reason
+from app.states import ENDS_BY_ITSELF, UNDER_WAY, ExamState, Reason
 from app.store.exams import Exam
 from app.store.organizations import Organization
 from app.store.runs import begin_run, end_run, try_again
@@ -28,11 +29,8 @@ AGAIN_SECONDS = 3600.0
 MOST = 50_000
 ROWS_AT_ONCE = 1000
 
-UNDER_WAY = (ExamState.QUEUED, ExamState.RUNNING)
-GOES_ON = (Reason.RETRY, Reason.THROTTLED, Reason.SETTLING)
-
 NOT_HERE = "not known here; import it, or wait for the next reconcile"
-WORDS: dict[str, str] = {
+WORDS: dict[ExamState, str] = {
     ExamState.REVIEW: "in review",
     ExamState.FAILED: "failed",
     ExamState.UNVERIFIED: "not verified: Clarius sent it but does not list it",
@@ -40,10 +38,16 @@ WORDS: dict[str, str] = {
     ExamState.GONE: "deleted at Clarius before it could be read",
     ExamState.QUEUED: "under way",
     ExamState.RUNNING: "under way",
+    ExamState.WAITING: "under way",
+    # on no list of gaps
+    ExamState.DELIVERED: "delivered",
 }
-WAITING_WORDS: dict[str, str] = {
+WAITING_WORDS: dict[Reason, str] = {
     Reason.LINK: "waiting for a link of its Clarius account",
     Reason.PAUSED: "waiting: the credentials are refused",
+    Reason.RETRY: "under way, waiting (retry)",
+    Reason.THROTTLED: "under way, waiting (throttled)",
+    Reason.SETTLING: "under way, waiting (settling)",
 }
 
 
@@ -98,7 +102,7 @@ async def find_gaps(resources: Resources) -> list[dict[str, Any]]:
 async def _sent(resources: Resources) -> dict[UUID, Sent]:
     """What the poll API lists, and the webhook calls of the last 14 days: some exams are in one of them only."""
     sent: dict[UUID, Sent] = {}
-    async with calling(resources, "clarius"):
+    async with calling(resources, AccountKind.CLARIUS):
         clarius = await resources.clarius()
         async for record in clarius.notification_records():
             recorded = _recorded(record)
@@ -147,7 +151,7 @@ async def _known(
 
 def _goes_on(exam: Exam) -> bool:
     """Whether nothing stands in its way that a person would have to know of."""
-    return exam.state in UNDER_WAY or (exam.state == ExamState.WAITING and exam.reason in GOES_ON)
+    return exam.state in UNDER_WAY and (exam.state != ExamState.WAITING or exam.reason in ENDS_BY_ITSELF)
 
 
 def _gap(sent: Sent, exam: Exam | None, organization: Organization | None) -> dict[str, Any]:
@@ -161,7 +165,7 @@ def _gap(sent: Sent, exam: Exam | None, organization: Organization | None) -> di
 
 
 def _reason(exam: Exam) -> str:
-    if exam.state == ExamState.WAITING:
-        return WAITING_WORDS.get(exam.reason or "", f"under way, waiting ({exam.reason})")
-    words = WORDS.get(exam.state, exam.state)
+    if exam.state == ExamState.WAITING and exam.reason is not None:
+        return WAITING_WORDS[Reason(exam.reason)]
+    words = WORDS[ExamState(exam.state)]
     return f"{words}: {exam.error_code}" if exam.error_code else words

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from app.accounts import AccountKind
 from app.errors import SonobridgeError
 from app.inbox.reconcile import MAX_PAGES, take_in
 from app.resources import Resources
@@ -36,7 +37,7 @@ async def import_exam(resources: Resources, request_uuid: UUID, *, by: By) -> Ex
 
 
 async def _take_in_listed(resources: Resources, request_uuid: UUID) -> None:
-    async with asking(resources, "clarius"):
+    async with asking(resources, AccountKind.CLARIUS):
         clarius = await resources.clarius()
         pages = 0
         async for page in clarius.accessible_exam_pages():

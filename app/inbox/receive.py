@@ -17,7 +17,7 @@ from app.clients.record import Moment
 from app.faultpoints import fault_point
 from app.observing.logs import current_request_id
 from app.resources import Resources
-from app.states import ExamState, Reason, Source, Step
+from app.states import LEASABLE, ExamState, Reason, Source, Step
 from app.store.base import now
 from app.store.claims import add_claim, make_room_for
 from app.store.exam_events import record_event
@@ -148,7 +148,7 @@ async def _beside(
             reason=None if linked else "link",
         )
         exam.step = Step.VERIFY
-    if linked and exam.state in {ExamState.QUEUED, ExamState.WAITING}:
+    if linked and exam.state in LEASABLE:
         if exam.state == ExamState.WAITING:
             await move(session, exam, ExamState.QUEUED, event="claimed")
         exam.due_at = now()

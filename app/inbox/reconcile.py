@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import AccountKind
 from app.clients.clarius import ExamNotice
 from app.faultpoints import fault_point
 from app.inbox.reading import RUN, Reading, ReadingUnderWay, Stretch, open_reading, pages_of
@@ -70,7 +71,7 @@ async def reconcile(resources: Resources, *, wait: float = WAIT_SECONDS) -> dict
 async def _reconcile(resources: Resources, reading: Reading) -> dict[str, int]:
     result = {"looked_at": 0, "new": 0}
     try:
-        async with calling(resources, "clarius"):
+        async with calling(resources, AccountKind.CLARIUS):
             fault_point("reconcile:before_poll")
             await _read(resources, reading, result)
             fault_point("reconcile:after_poll")

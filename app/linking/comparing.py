@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from app.accounts import AccountKind
 from app.errors import SonobridgeError
 from app.resources import Resources
 from app.states import LinkState
@@ -42,7 +43,7 @@ async def compare_tokens(resources: Resources, *, every: float = 0.0) -> dict[st
 
 async def _compare(resources: Resources) -> dict[str, Any]:
     there: dict[bytes, str] = {}
-    async with calling(resources, "clarius"):
+    async with calling(resources, AccountKind.CLARIUS):
         clarius = await resources.clarius()
         async for token in clarius.confirmed_tokens():
             there[await resources.hash_customer(token)] = hint_of(token)

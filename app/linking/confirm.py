@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import AccountKind
 from app.config.sealing import CannotUnseal
 from app.errors import NotThere, SlowDown, SonobridgeError
 from app.faultpoints import fault_point
@@ -23,7 +24,6 @@ from app.store.organizations import hold_organization
 from app.store.unsettled import resume_expired
 from app.upstreams.gate import Held, backoff, calling
 
-ACCOUNT = "clarius"
 NOT_KNOWN = "Clarius does not know this connection request (any more)"
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ async def confirm_link(resources: Resources, link: Link) -> Sequence[tuple[UUID,
     try:
         token = resources.unseal_text(link.token_sealed)
         clarius = await resources.clarius()
-        async with calling(resources, ACCOUNT):
+        async with calling(resources, AccountKind.CLARIUS):
             fault_point("link:before_confirm_customer")
             await clarius.confirm_customer(token)
             fault_point("link:after_confirm_customer")

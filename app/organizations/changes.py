@@ -10,11 +10,12 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import OF_ORGANIZATIONS
 from app.config.sealing import new_lookup_key
 from app.errors import Misuse
 from app.organizations.options import PLAIN, SECRETS, OrganizationOptions, check_agreement, read_options
 from app.resources import Resources
-from app.states import ExamState, Reason
+from app.states import UNDER_WAY, ExamState, Reason
 from app.store.audit import By, audit
 from app.store.base import now
 from app.store.credentials import end_credentials
@@ -23,9 +24,6 @@ from app.store.links import end_links_of
 from app.store.organizations import POLICY_FIELDS, Images, Organization, find_organization, keep_policy
 from app.store.upstreams import forget_accounts, resume
 from app.store.users import User
-
-UNDER_WAY = (ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING)
-ACCOUNTS = ("aurabox", "uploader", "dicomweb", "media")
 
 
 async def add_organization(resources: Resources, given: Mapping[str, Any], *, by: By) -> Organization:
@@ -125,7 +123,7 @@ async def remove_organization(resources: Resources, id_or_name: str, *, by: By) 
             await end_credentials(session, user)
         organization.removed_at = now()
         # nobody calls these any more, and nobody could mend them
-        await forget_accounts(session, [f"{account}:{organization.id}" for account in ACCOUNTS])
+        await forget_accounts(session, [kind.of(organization.id) for kind in OF_ORGANIZATIONS])
         organization.aurabox_key_sealed = None
         organization.service_key_sealed = None
         organization.dicomweb_token_sealed = None
@@ -178,8 +176,8 @@ async def _flush_name(session: AsyncSession, organization: Organization) -> None
 
 
 async def _lift_pauses(session: AsyncSession, organization: Organization) -> None:
-    for account in ACCOUNTS:
-        await resume(session, f"{account}:{organization.id}")
+    for kind in OF_ORGANIZATIONS:
+        await resume(session, kind.of(organization.id))
     paused = in_lock_order(
         Exam.organization_id == organization.id,
         Exam.state == ExamState.WAITING,

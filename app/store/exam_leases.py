@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Subquery, and_, case, exists, func, or_, s
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.states import ExamState, Step
+from app.states import LEASABLE, LEASED, ExamState, Step
 from app.store.base import in_seconds, now
 from app.store.exams import Exam
 from app.store.organizations import Organization
@@ -18,7 +18,7 @@ SUSPECT_PATIENCE_SECONDS = 60.0
 DUE = and_(
     Exam.due_at <= now(),
     or_(
-        Exam.state.in_((ExamState.QUEUED, ExamState.WAITING)),
+        Exam.state.in_(LEASABLE),
         # delivered, with its receipt still to be reported to Clarius
         and_(Exam.state == ExamState.DELIVERED, Exam.step == Step.REPORT),
     ),
@@ -153,7 +153,7 @@ async def expired_leases(session: AsyncSession, *, limit: int) -> Sequence[Exam]
     return (
         await session.scalars(
             select(Exam)
-            .where(Exam.lease_until < now(), Exam.state.in_((ExamState.RUNNING, ExamState.DELIVERED)))
+            .where(Exam.lease_until < now(), Exam.state.in_(LEASED))
             .limit(limit)
             .with_for_update(skip_locked=True)
         )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import case, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.states import STAGED_STEPS, ExamState, Step
+from app.states import LEASABLE, STAGED_STEPS, Step
 from app.store.base import now
 from app.store.captures import Capture
 from app.store.exams import Exam, in_lock_order
@@ -14,9 +14,7 @@ from app.store.exams import Exam, in_lock_order
 async def staging_hosts(session: AsyncSession) -> Sequence[str]:
     """Hosts whose local staging folders hold bytes of exams under way."""
     hosts = await session.scalars(
-        select(Exam.staging_host)
-        .where(Exam.staging_host.is_not(None), Exam.state.in_((ExamState.QUEUED, ExamState.WAITING)))
-        .distinct()
+        select(Exam.staging_host).where(Exam.staging_host.is_not(None), Exam.state.in_(LEASABLE)).distinct()
     )
     return [host for host in hosts if host]
 
@@ -26,7 +24,7 @@ async def forget_staging(session: AsyncSession, host: str) -> None:
 
     Their captures count as not downloaded: a host that comes back, or had the exam before, may hold older files.
     """
-    waiting = in_lock_order(Exam.staging_host == host, Exam.state.in_((ExamState.QUEUED, ExamState.WAITING)))
+    waiting = in_lock_order(Exam.staging_host == host, Exam.state.in_(LEASABLE))
     staged = Exam.step.in_(STAGED_STEPS)
     moved = (
         update(Exam)

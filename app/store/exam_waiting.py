@@ -7,10 +7,11 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.states import ExamState, Reason, Step
+from app.accounts import read_account
+from app.states import FOLLOWS_LINK, UNDER_WAY, ExamState, Reason, Step
 from app.store.base import now
 from app.store.exam_events import ExamEvent
-from app.store.exams import UNDER_WAY, Exam, in_lock_order
+from app.store.exams import Exam, in_lock_order
 
 EXPIRED = "expired"
 """Error code of a claim that waited too long for a link."""
@@ -69,7 +70,7 @@ async def count_unsettled(session: AsyncSession, *, up_to: int) -> int:
         select(Exam.id)
         .where(
             Exam.verified_at.is_(None),
-            Exam.state.in_((ExamState.QUEUED, ExamState.WAITING, ExamState.RUNNING)),
+            Exam.state.in_(UNDER_WAY),
         )
         .limit(up_to)
     ).subquery()
@@ -79,10 +80,10 @@ async def count_unsettled(session: AsyncSession, *, up_to: int) -> int:
 async def wake_account(session: AsyncSession, account: str) -> None:
     """Exams that waited for this account are due now; those of other accounts stay as they are."""
     waiting = Exam.reason.in_((Reason.PAUSED, Reason.THROTTLED))
-    organization = account.partition(":")[2]
+    organization_id = read_account(account).organization_id
     whose = (
-        Exam.organization_id == UUID(organization)
-        if organization
+        Exam.organization_id == organization_id
+        if organization_id is not None
         else Exam.step.in_((Step.VERIFY, Step.FETCH, Step.DOWNLOAD, Step.REPORT))
     )
     paused = in_lock_order(Exam.state == ExamState.WAITING, waiting, whose)
@@ -94,7 +95,7 @@ def _of_customer(customer_hash: bytes, organization_id: UUID) -> ColumnElement[b
     return and_(
         Exam.customer_hash == customer_hash,
         Exam.organization_id == organization_id,
-        Exam.state.in_(UNDER_WAY),
+        Exam.state.in_(FOLLOWS_LINK),
     )
 
 
@@ -113,7 +114,7 @@ async def count_customers(
         .where(
             Exam.customer_hash.in_(hashes),
             Exam.organization_id.is_not(None),
-            Exam.state.in_(UNDER_WAY),
+            Exam.state.in_(FOLLOWS_LINK),
         )
         .group_by(Exam.customer_hash, Exam.organization_id)
     )

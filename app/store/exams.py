@@ -29,9 +29,6 @@ from app.store.base import Base, Constant, Leased, clock, now
 from app.store.claims import end_claims
 from app.store.exam_events import record_event
 
-# not over: what a link that moves takes along, leaves held, or cancels
-UNDER_WAY = (ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING, ExamState.REVIEW)
-
 
 class Exam(Leased, Base):
     """One exam request (`request_uuid`); two requests of one `exam_uuid` meet in one study."""

@@ -13,13 +13,11 @@ from sqlalchemy import ColumnElement, and_, func, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.states import ExamState
+from app.states import LEASED
 from app.store.base import Base, in_seconds
 from app.store.creates import Create
 from app.store.exams import Exam
 from app.store.links import Link
-
-HELD_STATES = (ExamState.RUNNING, ExamState.DELIVERED)
 
 
 class HoldKind(IntEnum):
@@ -52,7 +50,7 @@ def is_held(kind: HoldKind, row_id: UUID, epoch: int) -> ColumnElement[bool]:
     place = PLACES[kind]
     held = and_(place.row_id == row_id, place.epoch == epoch, place.until.is_not(None))
     # a person may have cancelled it, and what came of it may be written already
-    return and_(held, Exam.state.in_(HELD_STATES)) if kind is HoldKind.EXAM else held
+    return and_(held, Exam.state.in_(LEASED)) if kind is HoldKind.EXAM else held
 
 
 async def renew_hold(

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.states import ExamState
+from app.states import UNDER_WAY
 from app.store.captures import INCOMPLETE, Capture
 from app.store.exams import Exam
 from app.store.filings import Filing
@@ -21,7 +21,6 @@ from app.store.organizations import Images, Organization, Policy
 
 NONE_WANTED = "images are not sent, by the organisation's policy"
 NAMED_REASONS = 5
-UNDER_WAY = frozenset({ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING})
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.states import ExamState, Step
+from app.states import UNDER_WAY, ExamState, Step
 from app.store.base import Base, Constant, now
 from app.store.captures import INCOMPLETE, Capture
 from app.store.exams import Exam
@@ -249,7 +249,7 @@ async def take_turn(session: AsyncSession, exam: Exam) -> bool:
                 Exam.id == study.turn_exam_id,
                 Exam.study_id == study.id,
                 Exam.step.in_((Step.CONVERT, Step.SEND)),
-                Exam.state.in_((ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING)),
+                Exam.state.in_(UNDER_WAY),
             )
         )
         if busy is not None:

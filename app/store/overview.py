@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import read_account
 from app.states import UNREADABLE, ExamState, Reason
 from app.store.alerts import Alert, alerts_in_force
 from app.store.base import in_seconds, now
@@ -77,10 +78,10 @@ class Overview:
 
     def name_of(self, account: str) -> str:
         """An account in words: `aurabox · Harbour Clinic`."""
-        service, _, organization = account.partition(":")
-        if not organization:
-            return service
-        return f"{service} · {self.organizations.get(UUID(organization), organization)}"
+        kind, organization_id = read_account(account)
+        if organization_id is None:
+            return kind
+        return f"{kind} · {self.organizations.get(organization_id, str(organization_id))}"
 
 
 async def read_overview(session: AsyncSession) -> Overview:

@@ -18,7 +18,7 @@ from app.config.settings import Settings
 from app.errors import UpstreamError
 from app.infrastructure.mail import MailFailed, alert_mail, send_mail
 from app.resources import Resources
-from app.states import ExamState
+from app.states import states_with
 from app.store.alerts import Alert, alerts_in_force, untold_alerts
 from app.store.base import clock
 from app.store.overview import Overview, read_overview
@@ -31,7 +31,7 @@ BREAKER_SECONDS = 120.0
 TOLD_AT_ONCE = 50
 # whoever is told has this long to take it: the row is locked meanwhile, and the database ends what idles for long
 TELL_SECONDS = 10.0
-STUCK = (ExamState.FAILED, ExamState.REVIEW, ExamState.UNVERIFIED)
+ALARMING = states_with(lambda traits: traits.alarms)
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +69,7 @@ def conditions(seen: Overview, settings: Settings) -> dict[str, str]:
     if _reconcile_late(seen, settings):
         found["reconcile_late"] = "Clarius's list of exams has not been read for too long"
     # one condition for all of them: that there are some; how many changes all the time
-    if sum(seen.states.get(state, 0) for state in STUCK) > seen.expired:
+    if sum(seen.states.get(state, 0) for state in ALARMING) > seen.expired:
         found["exams_stuck"] = "exams have failed or need a person's decision"
     if seen.unreadable:
         found["unreadable"] = "exams wait for values that no sealing key opens (SONOBRIDGE_SECRET_KEYS)"

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.accounts import AccountKind
 from app.clients.clarius.client import API_PATH, ClariusClient
 from app.clients.http import Answer, Call
 from app.clients.record import join
@@ -85,24 +86,14 @@ async def check_organization(resources: Resources, organization: Organization) -
     async def aurabox(_: Resources) -> Check:
         # opened before the account is entered: a key that is missing here is no reason to pause it for everybody
         client = resources.aurabox(organization)
-        async with asking(resources, f"aurabox:{organization.id}"):
+        async with asking(resources, AccountKind.AURABOX.of(organization.id)):
             async for _patient in client.patients(per_page=1):
                 break
         return Check(f"aurabox of {organization.name}", ok=True, detail="the key is accepted")
 
     async def transport(_: Resources) -> Check:
-        name = f"images of {organization.name}"
-        if organization.images == Images.UPLOADER:
-            uploader = resources.uploader(organization)
-            async with asking(resources, f"uploader:{organization.id}"):
-                lift = await uploader.lift()
-            return Check(name, ok=True, detail=f"uploader, bucket {lift.bucket}")
-        if organization.images == Images.DICOMWEB:
-            dicomweb = resources.dicomweb(organization)
-            async with asking(resources, f"dicomweb:{organization.id}"):
-                await dicomweb.check()
-            return Check(name, ok=True, detail="the DICOMweb service answers")
-        return Check(name, ok=True, detail="none: patients, cases and studies only")
+        told = await TRANSPORT_LOOKS[Images(organization.images)](resources, organization)
+        return Check(f"images of {organization.name}", ok=True, detail=told)
 
     remedy = NEW_KEY.format(repr(organization.name))
     return [
@@ -114,6 +105,31 @@ async def check_organization(resources: Resources, organization: Organization) -
             remedy="Check --images and its address and secrets with: sonobridge org show",
         ),
     ]
+
+
+async def _look_at_uploader(resources: Resources, organization: Organization) -> str:
+    uploader = resources.uploader(organization)
+    async with asking(resources, AccountKind.UPLOADER.of(organization.id)):
+        lift = await uploader.lift()
+    return f"uploader, bucket {lift.bucket}"
+
+
+async def _look_at_dicomweb(resources: Resources, organization: Organization) -> str:
+    dicomweb = resources.dicomweb(organization)
+    async with asking(resources, AccountKind.DICOMWEB.of(organization.id)):
+        await dicomweb.check()
+    return "the DICOMweb service answers"
+
+
+async def _look_at_nothing(_resources: Resources, _organization: Organization) -> str:
+    return "none: patients, cases and studies only"
+
+
+TRANSPORT_LOOKS: dict[Images, Callable[[Resources, Organization], Awaitable[str]]] = {
+    Images.UPLOADER: _look_at_uploader,
+    Images.DICOMWEB: _look_at_dicomweb,
+    Images.NONE: _look_at_nothing,
+}
 
 
 async def _guarded(
@@ -233,7 +249,7 @@ async def _clarius(resources: Resources) -> list[Check]:
     """One call (C6) tells three things: whether the key works, what is registered, and what the time is there."""
     try:
         clarius = await resources.clarius()
-        async with asking(resources, "clarius"):
+        async with asking(resources, AccountKind.CLARIUS):
             answer = await _ask_settings(resources, clarius)
         registered = answer.object()
     except SonobridgeError as error:
@@ -253,10 +269,10 @@ async def _ask_settings(resources: Resources, clarius: ClariusClient) -> Answer:
     return await resources.http.request(
         Call(
             upstream="clarius",
-            operation="C6",
+            operation="read settings",
             method="GET",
             url=join(resources.settings.clarius_base_url, f"{API_PATH}/services/settings/"),
-            account="clarius",
+            account=AccountKind.CLARIUS,
             credentials=clarius.credentials,
         )
     )

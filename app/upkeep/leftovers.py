@@ -10,10 +10,11 @@ from uuid import UUID
 import structlog
 from sqlalchemy import select
 
+from app.accounts import AccountKind
 from app.errors import GiveUp, SonobridgeError
 from app.faultpoints import fault_point
 from app.resources import Resources
-from app.states import ExamState
+from app.states import TRAITS, UNDER_WAY, ExamState
 from app.store.exams import Exam
 from app.store.instances import end_upload
 from app.store.organizations import Organization
@@ -25,11 +26,6 @@ log = structlog.get_logger(__name__)
 
 UPLOADS_A_ROUND = 50
 TIDY_SECONDS = 60.0
-
-# in these states an exam goes on with what it began
-UNDER_WAY = (ExamState.QUEUED, ExamState.RUNNING, ExamState.WAITING)
-# in these states an exam needs nothing of what is staged, and if a person takes it up again it is downloaded anew
-STAGES_NOTHING = frozenset({ExamState.CANCELLED, ExamState.GONE, ExamState.UNVERIFIED})
 
 
 async def close_uploads_when_due(resources: Resources) -> None:
@@ -64,7 +60,7 @@ async def _close(resources: Resources, upload: Upload, exam: Exam) -> None:
 
 async def _tell(resources: Resources, upload: Upload, exam: Exam, organization: Organization) -> None:
     client = resources.uploader(organization)
-    async with calling(resources, f"uploader:{organization.id}"):
+    async with calling(resources, AccountKind.UPLOADER.of(organization.id)):
         fault_point("close:before_end_upload")
         if exam.state == ExamState.CANCELLED:
             await client.cancel(upload.upload_id)
@@ -89,7 +85,7 @@ async def tidy_staging_when_due(resources: Resources) -> None:
         states: Mapping[UUID, str] = {row.id: row.state for row in rows}
     keeps = resources.settings.capture_retention_hours > 0
     for exam_id, state in states.items():
-        if state in STAGES_NOTHING or (state == ExamState.DELIVERED and not keeps):
+        if not TRAITS[ExamState(state)].staged or (state == ExamState.DELIVERED and not keeps):
             await resources.staging.discard(exam_id)
         elif state == ExamState.DELIVERED and resources.staging.shared:
             await resources.staging.discard_local(exam_id)

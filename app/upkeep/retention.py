@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import ColumnElement, CursorResult, and_, case, delete, func, or_, select, update
 
 from app.resources import Resources
-from app.states import FINAL, ExamState
+from app.states import FINAL, ExamState, Keep, states_with
 from app.store.audit import SYSTEM, AuditEvent, By, audit
 from app.store.base import in_seconds, now
 from app.store.captures import Capture
@@ -32,11 +32,6 @@ LINES_AT_ONCE = 10_000
 CLAIM_DAYS = 14
 CLAIMS_AT_ONCE = 5000
 
-# what is over for good: nobody will ask for the bytes again
-OVER = (ExamState.DELIVERED, ExamState.CANCELLED, ExamState.GONE)
-
-# what may be tried again, for a while
-GIVEN_UP = (ExamState.FAILED, ExamState.UNVERIFIED)
 DECIDABLE = "The exam data and captures were deleted after their time: try again, so that they are read anew."
 
 Progress = Callable[[int, int], None]
@@ -127,16 +122,16 @@ async def _exams_with_files(resources: Resources) -> Sequence[UUID]:
         Exam.due_at.is_(None),
         or_(
             and_(
-                Exam.state.in_(OVER),
+                Exam.state.in_(_kept(Keep.OVER)),
                 func.coalesce(Exam.delivered_at, Exam.updated_at)
                 <= in_seconds(-settings.capture_retention_hours * HOUR_SECONDS),
             ),
             and_(
-                Exam.state.in_(GIVEN_UP),
+                Exam.state.in_(_kept(Keep.GIVEN_UP)),
                 Exam.updated_at <= in_seconds(-settings.exam_retention_days * DAY_SECONDS),
             ),
             and_(
-                Exam.state == ExamState.REVIEW,
+                Exam.state.in_(_kept(Keep.REVIEW)),
                 Exam.updated_at <= in_seconds(-settings.review_retention_days * DAY_SECONDS),
             ),
         ),
@@ -168,6 +163,10 @@ async def _exams_with_files(resources: Resources) -> Sequence[UUID]:
         return due
 
 
+def _kept(keep: Keep) -> tuple[ExamState, ...]:
+    return states_with(lambda traits: traits.keep is keep)
+
+
 async def _exam_data(resources: Resources, purged: Purged, *, dry_run: bool) -> None:
     """What Clarius said of the patient, and what an upstream said to it. A later retry reads it from Clarius again."""
     kept_seconds = resources.settings.exam_retention_days * DAY_SECONDS
@@ -187,7 +186,7 @@ async def _exam_data(resources: Resources, purged: Purged, *, dry_run: bool) -> 
         ),
         Exam.state.in_(FINAL),
         # a decision without data is none
-        or_(Exam.state != ExamState.REVIEW, Exam.updated_at < in_seconds(-review_seconds)),
+        or_(Exam.state.not_in(_kept(Keep.REVIEW)), Exam.updated_at < in_seconds(-review_seconds)),
     )
     if dry_run:
         async with resources.sessions() as session:
@@ -200,7 +199,7 @@ async def _exam_data(resources: Resources, purged: Purged, *, dry_run: bool) -> 
 
 async def _forget_some(resources: Resources, due: tuple[ColumnElement[bool], ...]) -> int:
     """Delete the exam data of a batch, in a transaction of its own; how many."""
-    in_review = Exam.state == ExamState.REVIEW
+    in_review = Exam.state.in_(_kept(Keep.REVIEW))
     async with resources.sessions.begin() as session:
         gone = (
             await session.scalars(

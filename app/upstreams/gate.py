@@ -9,6 +9,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import AccountKind, read_account
 from app.config.sealing import CannotUnseal
 from app.errors import (
     RETRY_AFTER_CAP_SECONDS,
@@ -45,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 THROTTLE_BASE_SECONDS = 5.0
 # of these a person's call uses the same key as everybody's work, whatever stands in the person's own environment
-KEY_IN_THE_DATABASE = ("aurabox:", "dicomweb:")
+KEY_IN_THE_DATABASE = (AccountKind.AURABOX, AccountKind.DICOMWEB)
 # recurring work waits no longer for a neutral call
 PROBE_LIMIT_SECONDS = 10.0
 UNAUTHORIZED = 401
@@ -213,7 +214,7 @@ async def _refusal(
             account=account,
             code=f"{error.upstream}_{kind}",
         )
-    if by_hand and not account.startswith(KEY_IN_THE_DATABASE):
+    if by_hand and read_account(account).kind not in KEY_IN_THE_DATABASE:
         return error
     if standing is Standing.UNKNOWN and error.status == FORBIDDEN:
         async with resources.sessions.begin() as session:

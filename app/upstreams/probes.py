@@ -7,10 +7,12 @@ the credentials: C6 at Clarius, C17 at its Research API, A1 with one row, the up
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from typing import assert_never
 from uuid import UUID
 
 import structlog
 
+from app.accounts import AccountKind, read_account
 from app.clients.clarius import login
 from app.config.sealing import CannotUnseal
 from app.errors import Misuse, NotThere, Rejected, RenewCredentials, SonobridgeError
@@ -19,8 +21,6 @@ from app.resources import Resources
 from app.store.organizations import Organization
 
 log = structlog.get_logger(__name__)
-
-WITH_CREDENTIALS = frozenset({"clarius", "clarius-research", "aurabox", "uploader", "dicomweb"})
 
 
 class Standing(StrEnum):
@@ -34,7 +34,7 @@ class Standing(StrEnum):
 
 def can_be_asked(account: str) -> bool:
     """Whether the account has credentials of its own, and thus a neutral call (`media:…` has neither)."""
-    return account.partition(":")[0] in WITH_CREDENTIALS
+    return read_account(account).kind is not AccountKind.MEDIA
 
 
 async def ask_account(resources: Resources, account: str) -> Standing:
@@ -62,25 +62,33 @@ async def probing() -> AsyncIterator[None]:
 
 
 async def _ask(resources: Resources, account: str) -> None:
-    kind, _, organization_id = account.partition(":")
-    if kind == "clarius":
-        clarius = await resources.clarius()
-        await clarius.settings()
-        return
-    if kind == "clarius-research":
-        await _sign_in(resources)
-        return
+    kind, organization_id = read_account(account)
+    match kind:
+        case AccountKind.CLARIUS:
+            clarius = await resources.clarius()
+            await clarius.settings()
+        case AccountKind.RESEARCH:
+            await _sign_in(resources)
+        case AccountKind.AURABOX:
+            organization = await _organization(resources, organization_id)
+            async for _patient in resources.aurabox(organization).patients(per_page=1):
+                break
+        case AccountKind.UPLOADER:
+            await resources.uploader(await _organization(resources, organization_id)).lift()
+        case AccountKind.DICOMWEB:
+            await resources.dicomweb(await _organization(resources, organization_id)).check()
+        case AccountKind.MEDIA:
+            raise Misuse("there are no credentials to ask about", code="no_credentials")
+        case _:
+            assert_never(kind)
+
+
+async def _organization(resources: Resources, organization_id: UUID | None) -> Organization:
     async with resources.sessions() as session:
-        organization = await session.get(Organization, UUID(organization_id))
+        organization = await session.get(Organization, organization_id) if organization_id else None
     if organization is None or organization.removed_at is not None:
         raise Misuse("there is no such organisation any more", code="no_such_organization")
-    if kind == "aurabox":
-        async for _patient in resources.aurabox(organization).patients(per_page=1):
-            break
-    elif kind == "uploader":
-        await resources.uploader(organization).lift()
-    else:
-        await resources.dicomweb(organization).check()
+    return organization
 
 
 async def _sign_in(resources: Resources) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from app.states import ExamState, LinkState, Reason, Step
 
-EXAM_WORDS: dict[str, tuple[str, str, str]] = {
+EXAM_WORDS: dict[ExamState, tuple[str, str, str]] = {
     ExamState.QUEUED: ("under way", "In the queue", "It is next in line and needs nothing from you."),
     ExamState.RUNNING: ("under way", "On its way", "It is being worked on right now."),
     ExamState.WAITING: ("under way", "Waiting", "It goes on by itself."),
@@ -29,7 +29,22 @@ EXAM_WORDS: dict[str, tuple[str, str, str]] = {
     ),
 }
 
-WAITING_WORDS: dict[str, str] = {
+# what administrators read instead, because they can do something about it; None: the same
+ADMIN_WORDS: dict[ExamState, str | None] = {
+    ExamState.QUEUED: None,
+    ExamState.RUNNING: None,
+    ExamState.WAITING: None,
+    ExamState.DELIVERED: None,
+    ExamState.REVIEW: "It waits for a decision of yours.",
+    ExamState.UNVERIFIED: (
+        "Clarius does not list this request. Try again to ask anew, or release it if you vouch for it."
+    ),
+    ExamState.FAILED: "Something stands in its way. Once that is put right, try it again.",
+    ExamState.CANCELLED: "A person stopped it. Trying again takes that back.",
+    ExamState.GONE: "It was deleted in Clarius before it could be fetched.",
+}
+
+WAITING_WORDS: dict[Reason, str] = {
     Reason.LINK: "It waits until its Clarius account is linked.",
     Reason.RETRY: "Something did not answer. It is tried again by itself.",
     Reason.THROTTLED: "It was asked to slow down, and goes on by itself.",
@@ -37,7 +52,7 @@ WAITING_WORDS: dict[str, str] = {
     Reason.SETTLING: "It makes sure that nothing is created twice, then goes on by itself.",
 }
 
-STEP_WORDS: dict[str, str] = {
+STEP_WORDS: dict[Step, str] = {
     Step.VERIFY: "asking Clarius about it",
     Step.FETCH: "reading the exam",
     Step.DOWNLOAD: "fetching the images",
@@ -49,7 +64,7 @@ STEP_WORDS: dict[str, str] = {
     Step.REPORT: "sending a receipt to Clarius",
 }
 
-LINK_WORDS: dict[str, tuple[str, str, str]] = {
+LINK_WORDS: dict[LinkState, tuple[str, str, str]] = {
     LinkState.PENDING: ("under way", "Waiting for Clarius", "Clarius has not confirmed it yet."),
     LinkState.CONFIRMED: ("done", "Linked", "New exams go to Aurabox by themselves."),
     LinkState.REFUSED: ("stopped", "Refused by Clarius", "Start again from Clarius."),
@@ -64,14 +79,22 @@ def exam_words(
 
     `images` as the admin API has them: a delivered exam's explanation says of them what is known, and no more.
     """
-    tone, label, text = EXAM_WORDS.get(state, ("under way", state, ""))
-    if state == ExamState.WAITING:
-        text = WAITING_WORDS.get(reason or "", text)
-    if state == ExamState.RUNNING and step in STEP_WORDS:
-        text = f"Now {STEP_WORDS[step]}."
+    tone, label, text = EXAM_WORDS[ExamState(state)]
+    if state == ExamState.WAITING and reason is not None:
+        text = WAITING_WORDS[Reason(reason)]
+    if state == ExamState.RUNNING:
+        text = f"Now {STEP_WORDS[Step(step)]}."
     if state == ExamState.DELIVERED and images is not None:
         text = f"{text} {image_words(images)}"
     return tone, label, text
+
+
+def exam_words_for_admins(
+    state: str, step: str, reason: str | None, images: Mapping[str, Any] | None = None
+) -> tuple[str, str, str]:
+    """The same, to those who can do something about it."""
+    tone, label, text = exam_words(state, step, reason, images)
+    return tone, label, ADMIN_WORDS[ExamState(state)] or text
 
 
 def image_words(images: Mapping[str, Any]) -> str:
@@ -88,7 +111,7 @@ def image_words(images: Mapping[str, Any]) -> str:
 
 def link_words(state: str) -> tuple[str, str, str]:
     """(tone, label, explanation) of a link."""
-    return LINK_WORDS.get(state, ("under way", state, ""))
+    return LINK_WORDS[LinkState(state)]
 
 
 BROWSERS = (

@@ -37,7 +37,7 @@ def test_reconcile_takes_in_what_no_notification_told(
 def test_reconcile_that_fails_is_one_line(bridge: Cli, sandbox: Sandbox) -> None:
     done = bridge("reconcile", CLARIUS_API_KEY="wrong-key")
     assert done.status == 1
-    assert "C1" in done.err
+    assert "list exams" in done.err
     assert "wrong-key" not in done.err
 
 

@@ -18,6 +18,7 @@ from app.errors import (
     TryLater,
     UpstreamError,
 )
+from tests.clients.names import NAMES
 from tests.clients.peer import Reply, json_reply
 
 KEY = "invented-aurabox-key"
@@ -76,9 +77,12 @@ async def ask(http, peer, recorded, operation):
 
 
 @pytest.mark.parametrize("operation", CALLS)
-async def test_each_call_is_made_as_recorded_and_keeps_unknown_fields(http, peer, recorded, operation):
+async def test_each_call_is_made_as_recorded_and_keeps_unknown_fields(
+    http, peer, recorded, observed, operation
+):
     exchange, result = await ask(http, peer, recorded, operation)
     exchange.check(peer)
+    assert {seen.operation for seen in observed} == {NAMES[operation]}
     assert len(peer.seen) == 1
     headers = peer.seen[0].headers
     assert (headers["authorization"], headers["accept"]) == (f"Bearer {KEY}", "application/json")
@@ -188,7 +192,7 @@ async def test_a_422_keeps_laravels_field_errors_without_what_was_sent(http, pee
     assert "jones" not in caught.value.words.lower()
     assert "The given data was invalid" in caught.value.words
     assert str(caught.value) == (
-        "A2: aurabox answered 422 (date_of_birth is not a date in the range that is taken; given_names is too long)"
+        "create patient: Aurabox answered 422 (date_of_birth is not a date in the range that is taken; given_names is too long)"
     )
 
 
@@ -314,7 +318,7 @@ async def test_one_odd_entry_of_a_list_is_left_out_and_counted(http, peer, caplo
     peer.answer(json_reply({"data": [{"id": "one"}, {"id": None}, "no entry", {"id": "two"}]}))
     found = await CALLS[operation](client(http, peer.url))
     assert [one.id for one in found] == ["one", "two"]
-    assert f"{operation}: 2 of 4 entries could not be read" in caplog.text
+    assert f"{NAMES[operation]}: 2 of 4 entries could not be read" in caplog.text
 
 
 async def test_ids_from_outside_are_one_quoted_segment(http, peer):

@@ -35,6 +35,7 @@ from tests.clients.clarius_calls import (
     research,
     service,
 )
+from tests.clients.names import NAMES
 from tests.clients.peer import Reply, json_reply
 
 READS = {"C1", "C2", "C4", "C6", "C8", "C9", "C12", "C13", "C14", "C17", "C18", "C19"}
@@ -54,6 +55,14 @@ async def test_each_call_is_made_as_recorded(http, peer, recorded, operation):
     assert len(peer.seen) == 1
     expected = f"Token {RESEARCH_TOKEN}" if operation in RESEARCH else f"Service-API-Key {KEY}"
     assert peer.seen[0].headers["authorization"] == expected
+
+
+@pytest.mark.parametrize("operation", EVERY)
+async def test_errors_and_metrics_say_what_a_call_is_called(http, peer, observed, operation):
+    peer.answer(json_reply({}, status=404))
+    with pytest.raises(UpstreamError, match=f"^{NAMES[operation]}: Clarius answered 404"):
+        await make(http, peer.url, operation)
+    assert {seen.operation for seen in observed} == {NAMES[operation]}
 
 
 @pytest.mark.parametrize("operation", [name for name in EVERY if name not in ("C18", "C19")])
@@ -327,7 +336,7 @@ async def test_one_odd_entry_of_a_list_is_left_out_and_counted(http, peer, recor
     odd = [{"event": None, "uuid": None}, good, "canary"]
     peer.answer(json_reply({**answer, "results": odd} if isinstance(answer, dict) else odd))
     assert len(await make(http, peer.url, operation)) == 1
-    assert f"{operation}: 2 of 3 entries could not be read" in caplog.text
+    assert f"{NAMES[operation]}: 2 of 3 entries could not be read" in caplog.text
     assert "canary" not in caplog.text
 
 

@@ -45,7 +45,7 @@ async def samples(settings: Settings) -> dict[str, set[str]]:
     attempts.labels(step="verify", error="TryLater").inc()
     transferred.labels(direction="in").inc(5)
     http_requests.labels(area="api", method="GET", status="200").observe(0.1)
-    upstream_calls.labels(upstream="clarius", operation="C1", outcome="200").observe(0.1)
+    upstream_calls.labels(upstream="clarius", operation="list exams", outcome="200").observe(0.1)
     async with open_resources(settings) as resources:
         async with resources.sessions.begin() as session:
             await refuse(session, "clarius", why="invented", probe_seconds=60)

@@ -325,6 +325,7 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     exam_view.describe_exam: (Sends(_describe_one),),
     exam_view.describe_exams: (Sends(_describe),),
     exams.move: (Sends(_move),),
+    exams.wanted_exam: (Sends(lambda s, w: exams.wanted_exam(s, w.exams[1])),),
     exams.find_exam: (
         Sends(lambda s, w: exams.find_exam(s, w.exams[1])),
         Sends(lambda s, w: exams.find_exam(s, w.exams[1], lock=True)),

@@ -28,6 +28,7 @@ FLOORS: dict[str, int] = {
     "app.embedded": 1,
     "app.observing": 1,
     "app.errors": 1,
+    "app.accounts": 1,
     "app.faultpoints": 1,
     "app": 0,
 }

@@ -76,24 +76,26 @@ class AuraboxClient:
         params = _list_params(
             search=search, per_page=per_page, sort=sort, direction=direction, archived=archived
         )
-        return Listing(self._http, self._call("A1", "GET", "patients", params=params), Patient)
+        return Listing(self._http, self._call("list patients", "GET", "patients", params=params), Patient)
 
     async def create_patient(self, fields: PatientFields) -> Patient:
         """A2: a new patient. `Rejected` with `fields` when a value is refused; `LookFirst` when it may exist."""
-        return _single(await self._ask("A2", "POST", "patients", json=fields.body()), Patient)
+        return _single(await self._ask("create patient", "POST", "patients", json=fields.body()), Patient)
 
     async def patient(self, patient_id: str) -> Patient:
         """A3: one patient."""
-        return _single(await self._ask("A3", "GET", f"patients/{segment(patient_id)}"), Patient)
+        return _single(await self._ask("read patient", "GET", f"patients/{segment(patient_id)}"), Patient)
 
     async def update_patient(self, patient_id: str, fields: PatientFields) -> Patient:
         """A4: change a patient; only the fields that are set."""
-        answer = await self._ask("A4", "PUT", f"patients/{segment(patient_id)}", json=fields.body())
+        answer = await self._ask(
+            "replace patient", "PUT", f"patients/{segment(patient_id)}", json=fields.body()
+        )
         return _single(answer, Patient)
 
     async def delete_patient(self, patient_id: str) -> None:
         """A5: delete a patient."""
-        await self._ask("A5", "DELETE", f"patients/{segment(patient_id)}")
+        await self._ask("delete patient", "DELETE", f"patients/{segment(patient_id)}")
 
     def cases(
         self,
@@ -108,43 +110,51 @@ class AuraboxClient:
         params = _list_params(
             search=search, per_page=per_page, sort=sort, direction=direction, archived=archived
         )
-        return Listing(self._http, self._call("A6", "GET", "cases", params=params), Case)
+        return Listing(self._http, self._call("list cases", "GET", "cases", params=params), Case)
 
     async def create_case(self, fields: CaseFields) -> Case:
         """A7: a new case. `Rejected` with `fields` when a value is refused; `LookFirst` when it may exist."""
-        return _single(await self._ask("A7", "POST", "cases", json=fields.body()), Case)
+        return _single(await self._ask("create case", "POST", "cases", json=fields.body()), Case)
 
     async def case(self, case_id: str) -> Case:
         """A8: one case."""
-        return _single(await self._ask("A8", "GET", f"cases/{segment(case_id)}"), Case)
+        return _single(await self._ask("read case", "GET", f"cases/{segment(case_id)}"), Case)
 
     async def update_case(self, case_id: str, fields: CaseFields) -> Case:
         """A9: change a case; only the fields that are set."""
-        return _single(await self._ask("A9", "PUT", f"cases/{segment(case_id)}", json=fields.body()), Case)
+        return _single(
+            await self._ask("replace case", "PUT", f"cases/{segment(case_id)}", json=fields.body()), Case
+        )
 
     async def delete_case(self, case_id: str) -> None:
         """A10: delete a case."""
-        await self._ask("A10", "DELETE", f"cases/{segment(case_id)}")
+        await self._ask("delete case", "DELETE", f"cases/{segment(case_id)}")
 
     def studies(self, patient_id: str) -> Listing[Study]:
         """A11: the studies of a patient or case; no order can be asked for."""
-        return Listing(self._http, self._call("A11", "GET", f"patients/{segment(patient_id)}/studies"), Study)
+        return Listing(
+            self._http, self._call("list studies", "GET", f"patients/{segment(patient_id)}/studies"), Study
+        )
 
     async def create_study(self, patient_id: str, fields: Mapping[str, Any]) -> Study:
         """A12: a new study under a patient or case; the field names are each team's own."""
-        answer = await self._ask("A12", "POST", f"patients/{segment(patient_id)}/studies", json=dict(fields))
+        answer = await self._ask(
+            "create study", "POST", f"patients/{segment(patient_id)}/studies", json=dict(fields)
+        )
         return _single(answer, Study)
 
     async def study(self, patient_id: str, study_id: str) -> Study:
         """A13: one study."""
         path = f"patients/{segment(patient_id)}/studies/{segment(study_id)}"
-        return _single(await self._ask("A13", "GET", path), Study)
+        return _single(await self._ask("read study", "GET", path), Study)
 
     async def update_study(self, patient_id: str, study_id: str, fields: Mapping[str, Any]) -> Study:
         """A14: change a study."""
         path = f"patients/{segment(patient_id)}/studies/{segment(study_id)}"
-        return _single(await self._ask("A14", "PUT", path, json=dict(fields)), Study)
+        return _single(await self._ask("replace study", "PUT", path, json=dict(fields)), Study)
 
     async def delete_study(self, patient_id: str, study_id: str) -> None:
         """A15: delete a study."""
-        await self._ask("A15", "DELETE", f"patients/{segment(patient_id)}/studies/{segment(study_id)}")
+        await self._ask(
+            "delete study", "DELETE", f"patients/{segment(patient_id)}/studies/{segment(study_id)}"
+        )

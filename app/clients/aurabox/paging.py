@@ -102,7 +102,7 @@ class Listing(Generic[T]):
             before = set(seen)
         call = self.call
         raise TryLater(
-            f"{call.operation}: the list of {call.upstream} changes while it is read",
+            f"{call.operation}: the list of {call.host} changes while it is read",
             upstream=call.upstream,
             account=call.account,
             code=f"{call.upstream}_list_changes",

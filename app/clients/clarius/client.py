@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
+from app.accounts import AccountKind
 from app.clients.clarius.models import (
     Annotation,
     ApiKey,
@@ -40,7 +41,7 @@ class ClariusClient:
         *,
         base_url: str,
         api_key: SecretStr | Callable[[], SecretStr],
-        account: str = "clarius",
+        account: str = AccountKind.CLARIUS,
     ) -> None:
         self._http = http
         self._base_url = base_url
@@ -74,7 +75,7 @@ class ClariusClient:
         params: dict[str, str | int] = {"limit": limit, "offset": offset}
         if customer_id is not None:
             params["customer_id"] = customer_id
-        call = self._call("C1", "GET", "exams/accessible/", params=params)
+        call = self._call("list exams", "GET", "exams/accessible/", params=params)
         async for items in result_pages(self._http, call):
             yield read_listed(ExamNotice, items, call)
 
@@ -90,7 +91,7 @@ class ClariusClient:
         """C2: the exam data at the URL that Clarius gave. `NotThere` when it is gone; `BadAnswer` unless an object."""
         call = Call(
             upstream="clarius",
-            operation="C2",
+            operation="read exam data",
             method="GET",
             url=download_url,
             account=self._account,
@@ -100,11 +101,13 @@ class ClariusClient:
 
     async def confirm_customer(self, token: str) -> None:
         """C3: tell Clarius that the token is linked. `NotThere` when there is no such customer."""
-        await self._ask("C3", "POST", "services/customer-confirmations/", json={"token": token})
+        await self._ask("confirm customer", "POST", "services/customer-confirmations/", json={"token": token})
 
     async def confirmed_tokens(self, *, limit: int = TOKENS_PER_PAGE) -> AsyncIterator[str]:
         """C4: the tokens of all confirmed users."""
-        call = self._call("C4", "GET", "services/confirmed-tokens/", params={"limit": limit, "offset": 0})
+        call = self._call(
+            "list confirmed tokens", "GET", "services/confirmed-tokens/", params={"limit": limit, "offset": 0}
+        )
         async for items in result_pages(self._http, call):
             for item in items:
                 if isinstance(item, str) and item:
@@ -115,7 +118,7 @@ class ClariusClient:
     ) -> None:
         """C5: put a report file onto the exam of a request; `name` is shown to the user."""
         await self._ask(
-            "C5",
+            "upload report",
             "POST",
             f"services/requests/{segment(request_uuid)}/reports/",
             data={"name": name},
@@ -124,7 +127,7 @@ class ClariusClient:
 
     async def settings(self) -> ServiceSettings:
         """C6: the URLs that are registered."""
-        answer = await self._ask("C6", "GET", "services/settings/")
+        answer = await self._ask("read settings", "GET", "services/settings/")
         return read_record(ServiceSettings, answer.object(), answer.call)
 
     async def update_settings(
@@ -133,7 +136,7 @@ class ClariusClient:
         """C7: change the URLs: None leaves one as it is, "" clears it. Gives what is registered afterwards."""
         wanted = {"notification_url": notification_url, "token_transfer_url": token_transfer_url}
         body = {name: url for name, url in wanted.items() if url is not None}
-        await self._ask("C7", "PATCH", "services/settings/", json=body)
+        await self._ask("change settings", "PATCH", "services/settings/", json=body)
         # What C7 answers is not documented, so the truth is read back.
         return await self.settings()
 
@@ -142,7 +145,10 @@ class ClariusClient:
     ) -> AsyncIterator[NotificationRecord]:
         """C8: Clarius's log of its webhook calls, of the last 14 days."""
         call = self._call(
-            "C8", "GET", "services/notifications/records/", params={"limit": limit, "offset": 0}
+            "list notifications",
+            "GET",
+            "services/notifications/records/",
+            params={"limit": limit, "offset": 0},
         )
         async for items in result_pages(self._http, call):
             for record in read_listed(NotificationRecord, items, call):
@@ -150,40 +156,43 @@ class ClariusClient:
 
     async def api_keys(self) -> list[ApiKey]:
         """C9: the API keys, without their secrets."""
-        answer = await self._ask("C9", "GET", "services/api-keys/")
+        answer = await self._ask("list API keys", "GET", "services/api-keys/")
         return read_listed(ApiKey, answer.array(), answer.call)
 
     async def create_api_key(self, name: str) -> NewApiKey:
         """C10: a new API key; its secret is never shown again. `LookFirst` when it may exist without us knowing it."""
-        answer = await self._ask("C10", "POST", "services/api-keys/", json={"name": name})
+        answer = await self._ask("create API key", "POST", "services/api-keys/", json={"name": name})
         return read_record(NewApiKey, answer.object(), answer.call)
 
     async def revoke_api_key(self, prefix: str) -> None:
         """C11: revoke a key; Clarius refuses that for the key in use (`Rejected`)."""
         await self._ask(
-            "C11", "DELETE", f"services/api-keys/{segment(prefix)}/", forbidden_is_credentials=False
+            "revoke API key",
+            "DELETE",
+            f"services/api-keys/{segment(prefix)}/",
+            forbidden_is_credentials=False,
         )
 
     async def applications(self) -> list[Application]:
         """C12: the exam applications on Clarius Cloud."""
-        answer = await self._ask("C12", "GET", "exams/applications/")
+        answer = await self._ask("list applications", "GET", "exams/applications/")
         return read_listed(Application, answer.array(), answer.call)
 
     async def customised_applications(self) -> list[CustomisedApplication]:
         """C13: the applications that we customised."""
-        answer = await self._ask("C13", "GET", "services/applications/")
+        answer = await self._ask("list annotated applications", "GET", "services/applications/")
         return read_listed(CustomisedApplication, answer.array(), answer.call)
 
     async def customised_application(self, uuid: UUID | str) -> CustomisedApplication:
         """C14: one application with our annotations; `NotThere` when we have none for it."""
-        answer = await self._ask("C14", "GET", f"services/applications/{segment(uuid)}/")
+        answer = await self._ask("read annotations", "GET", f"services/applications/{segment(uuid)}/")
         return read_record(CustomisedApplication, answer.object(), answer.call)
 
     async def customise_application(self, uuid: UUID | str, annotations: Sequence[Annotation]) -> None:
         """C15: replace our annotations for an application."""
         body = {"annotations": [item.model_dump(mode="json") for item in annotations]}
-        await self._ask("C15", "PUT", f"services/applications/{segment(uuid)}/", json=body)
+        await self._ask("replace annotations", "PUT", f"services/applications/{segment(uuid)}/", json=body)
 
     async def remove_customisation(self, uuid: UUID | str) -> None:
         """C16: remove our annotations for an application."""
-        await self._ask("C16", "DELETE", f"services/applications/{segment(uuid)}/")
+        await self._ask("remove annotations", "DELETE", f"services/applications/{segment(uuid)}/")

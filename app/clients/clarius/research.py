@@ -6,13 +6,12 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
+from app.accounts import AccountKind
 from app.clients.clarius.client import API_PATH
 from app.clients.clarius.models import RawCapture
 from app.clients.http import Answer, Call, Credentials, Http
 from app.clients.record import join, read_listed, segment
 from app.errors import Forbidden, Rejected, RenewCredentials, StillProcessing
-
-ACCOUNT = "clarius-research"
 
 Syntax = Literal["jpeg lossless nonheirarchical process 14", "jpeg ls lossless"]  # spelled as Clarius does
 Demographic = Literal[
@@ -58,10 +57,10 @@ async def login(http: Http, *, base_url: str, username: str, password: SecretStr
     """C17: a token for the Research API; `RenewCredentials` when the name or the password is wrong."""
     call = Call(
         upstream="clarius",
-        operation="C17",
+        operation="sign in for research",
         method="POST",
         url=join(base_url, f"{API_PATH}/token-auth/"),
-        account=ACCOUNT,
+        account=AccountKind.RESEARCH,
         credentials=Credentials(base_url, {}),
         effect=False,
         json={"username": username, "password": password.get_secret_value()},
@@ -72,7 +71,10 @@ async def login(http: Http, *, base_url: str, username: str, password: SecretStr
         if error.status != 400:
             raise
         raise RenewCredentials(
-            "C17: Clarius refused the name or the password", upstream="clarius", status=400, account=ACCOUNT
+            "sign in for research: Clarius refused the name or the password",
+            upstream="clarius",
+            status=400,
+            account=AccountKind.RESEARCH,
         ) from None
     token = answer.object().get("token")
     if not isinstance(token, str) or not token:
@@ -94,7 +96,7 @@ class ClariusResearchClient:
             operation=operation,
             method=method,
             url=join(self._base_url, f"{API_PATH}/{path}"),
-            account=ACCOUNT,
+            account=AccountKind.RESEARCH,
             credentials=Credentials(
                 self._base_url, {"Authorization": f"Token {self._token.get_secret_value()}"}
             ),
@@ -113,7 +115,7 @@ class ClariusResearchClient:
                     status=403,
                     said=error.said,
                     fields=error.fields,
-                    account=ACCOUNT,
+                    account=AccountKind.RESEARCH,
                 ) from None
             # C19 answers 400 for wrong parameters too, and then names them.
             if error.status != 400 or error.fields:
@@ -122,18 +124,18 @@ class ClariusResearchClient:
                 f"{operation}: Clarius is still processing the exam",
                 upstream="clarius",
                 status=400,
-                account=ACCOUNT,
+                account=AccountKind.RESEARCH,
             ) from None
 
     async def raw_data(self, exam_id: UUID | str) -> list[RawCapture]:
         """C18: raw data of each capture; the links live 7 days. `StillProcessing`, `NotThere`, `Forbidden` (403)."""
-        answer = await self._ask("C18", "GET", f"exams/rawdata/{segment(exam_id)}")
+        answer = await self._ask("read raw data", "GET", f"exams/rawdata/{segment(exam_id)}")
         return read_listed(RawCapture, answer.array(), answer.call)
 
     async def dicom(self, exam_id: UUID | str, options: DicomOptions | None = None) -> str:
         """C19: the URL (7 days) of the exam as DICOM. `StillProcessing`, `NotThere`, `Forbidden` (403), `Rejected` (parameters)."""
         body = (options or DicomOptions()).body()
-        answer = await self._ask("C19", "POST", f"exams/dicom/{segment(exam_id)}", json=body)
+        answer = await self._ask("request DICOM", "POST", f"exams/dicom/{segment(exam_id)}", json=body)
         url = answer.object().get("download_url")
         if not isinstance(url, str) or not url:
             raise answer.call.undocumented("the answer holds no download URL", status=answer.status)

@@ -19,6 +19,16 @@ LEAST_BYTES_PER_SECOND = 10 * 1024
 PACE_WINDOW_SECONDS = 30.0
 
 
+HOSTS: dict[Upstream, str] = {
+    "clarius": "Clarius",
+    "aurabox": "Aurabox",
+    "dicomweb": "the DICOMweb server",
+    "media": "the media host",
+    "oidc": "the identity provider",
+    "alert": "the alert address",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Bounds of one exchange: seconds for each phase and in all, decoded bytes, and bytes a second at least."""
@@ -56,7 +66,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call. `operation` is its row in docs/vendors.md (`C3`, `A11`) and what metrics and errors name.
+    """One call. `operation` is its name in docs/vendors.md (`upload report`): metrics, errors and traces say it.
 
     `effect`: whether it changes something outside, so that a lost answer is ambiguous; by default every method
     but GET, HEAD and OPTIONS does. `pinned`: refused unless the URL is on the credentials' origin. `accept`:
@@ -82,6 +92,11 @@ class Call:
     forbidden_is_credentials: bool = True
     media: bool = False
     limits: Limits = API_LIMITS
+
+    @property
+    def host(self) -> str:
+        """The other side, in words for an error."""
+        return HOSTS[self.upstream]
 
     @property
     def has_effect(self) -> bool:

@@ -157,7 +157,7 @@ def error_for_status(
         fields, frozenset(value.strip().lower() for value in _leaves([call.json, call.data, call.params]))
     )
     return _kind_for_status(call, status)(
-        f"{call.operation}: {call.upstream} answered {status}" + (f" ({told})" if told else ""),
+        f"{call.operation}: {call.host} answered {status}" + (f" ({told})" if told else ""),
         upstream=call.upstream,
         status=status,
         said=redact(message, call),
@@ -201,12 +201,12 @@ def error_for_transport(call: Call, error: httpx.HTTPError | TimeoutError) -> Up
     timed_out = isinstance(error, httpx.TimeoutException | TimeoutError)
     fault = _certificate_fault(error)
     if fault is not None:
-        line = f"{call.operation}: the certificate of {call.upstream} {fault}"
+        line = f"{call.operation}: the certificate of {call.host} {fault}"
         return TryLater(
             line, upstream=call.upstream, account=call.account, code=f"{call.upstream}_certificate"
         )
     what = "could not connect" if nothing_sent else "took too long" if timed_out else "was cut"
-    line = f"{call.operation}: {call.upstream} {what}"
+    line = f"{call.operation}: {call.host} {what}"
     if call.has_effect and not nothing_sent:
         return LookFirst(line, upstream=call.upstream, account=call.account)
     code = f"{call.upstream}_timeout" if timed_out else None

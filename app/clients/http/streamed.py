@@ -59,7 +59,7 @@ class Streamed:
             raise call.undocumented("the answer's content encoding is wrong", status=self.status) from None
         except TooSlow:
             raise TryLater(
-                f"{call.operation}: {call.upstream} sends too slowly",
+                f"{call.operation}: {call.host} sends too slowly",
                 upstream=call.upstream,
                 account=call.account,
                 code=f"{call.upstream}_too_slow",

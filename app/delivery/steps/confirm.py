@@ -5,14 +5,15 @@ counted where they can be: by an image server's list, or by the number that a st
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from app.accounts import AccountKind
 from app.clients.aurabox import Study as RemoteStudy
-from app.delivery.counting import count_in
-from app.delivery.filing import Plan, plan_of
+from app.delivery.counting import Counted
+from app.delivery.filing import plan_of
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.remote import study_missed, study_seen
+from app.delivery.transports.table import transport_of
 from app.delivery.work import Work
 from app.errors import NotThere, TryLater
 from app.states import Step
@@ -29,7 +30,6 @@ from app.store.instances import (
     mark_gone,
     mark_seen,
 )
-from app.store.organizations import Images
 from app.store.studies import Study
 from app.store.subjects import Subject
 
@@ -37,15 +37,6 @@ from app.store.subjects import Subject
 LOOKS_TO_GIVE_UP = 6
 NAMED_CAPTURES = 20
 NOT_LISTED = "images_not_listed"
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What a count came to: `missing` images in all; `suspects` are those that may be among them."""
-
-    seen: Sequence[Instance]
-    missing: int
-    suspects: Sequence[Instance]
 
 
 async def confirm(work: Work) -> Outcome:
@@ -62,14 +53,15 @@ async def confirm(work: Work) -> Outcome:
         # vouched for at this step: an exam released for another reason has nothing missing accepted
         accepted = await was_recorded(session, exam.id, step=Step.CONFIRM, event="released")
     try:
-        async with work.effect("confirm:read_back", f"aurabox:{plan.organization.id}"):
+        async with work.effect("confirm:read_back", AccountKind.AURABOX.of(plan.organization.id)):
             shown = await work.resources.aurabox(plan.organization).study(subject.remote_id, study.remote_id)
     except NotThere:
         return await study_missed(work, study)
     await study_seen(work, study)
     if not accepted:
         _refuse_another_uid(work, study, shown)
-    counted = await _count(work, plan, study, shown, sent)
+    transport = transport_of(plan.policy)
+    counted = await transport.count(work, plan, study, shown, sent) if transport is not None else None
     unseen = 0
     if counted is not None:
         again, unseen = await _note_count(work, counted, accepted=accepted)
@@ -86,25 +78,6 @@ def _refuse_another_uid(work: Work, study: Study, shown: RemoteStudy) -> None:
     uid: Any = shown.fields.get(name) if name else None
     if uid is not None and uid != study.study_instance_uid:
         raise NeedsPerson("the study in Aurabox carries another UID than ours", code="study_uid_differs")
-
-
-async def _count(
-    work: Work, plan: Plan, study: Study, shown: RemoteStudy, sent: Sequence[Instance]
-) -> Counted | None:
-    """What is there of all that was sent for the study; None where nothing can be counted."""
-    if plan.policy.images == Images.DICOMWEB:
-        async with work.effect("confirm:search_instances", f"dicomweb:{plan.organization.id}"):
-            listed = await work.resources.dicomweb(plan.organization).instance_uids(study.study_instance_uid)
-        missing = [one for one in sent if one.sop_instance_uid not in listed]
-        return Counted(
-            [one for one in sent if one.sop_instance_uid in listed], missing=len(missing), suspects=missing
-        )
-    held = count_in(work, shown.fields)
-    if plan.policy.images != Images.UPLOADER or held is None:
-        return None
-    if held >= len(sent):
-        return Counted(sent, missing=0, suspects=())
-    return Counted((), missing=len(sent) - held, suspects=sent)
 
 
 async def _note_count(work: Work, counted: Counted, *, accepted: bool) -> tuple[int, int]:

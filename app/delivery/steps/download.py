@@ -13,6 +13,7 @@ from uuid import UUID
 
 import structlog
 
+from app.accounts import AccountKind
 from app.clients.http import parse_url, same_origin
 from app.clients.media import Downloaded, discard, download, partial
 from app.config.settings import Settings
@@ -181,7 +182,7 @@ async def _read(work: Work, exam: Exam, dest: Path, url: str) -> Downloaded:
     clarius = await work.resources.clarius()
     ours = same_origin(parse_url(url), parse_url(clarius.credentials.base))
     # also on Clarius's own origin: one organisation's broken captures say nothing of the others' exams
-    account = f"media:{exam.organization_id}"
+    account = AccountKind.MEDIA.of(exam.organization_id)
     async with work.effect("download:read_capture", account):
         return await download(
             work.resources.http,
@@ -191,7 +192,7 @@ async def _read(work: Work, exam: Exam, dest: Path, url: str) -> Downloaded:
             resume=partial(dest),
             credentials=clarius.credentials,
             # but a key that is refused there is Clarius's
-            account="clarius" if ours else account,
+            account=AccountKind.CLARIUS if ours else account,
         )
 
 

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import AccountKind
 from app.clients.clarius import ExamData
 from app.delivery.capture_list import keep_bundle, keep_captures
 from app.delivery.filing import PATIENT_CHANGED, WRONG_ANSWER, file, identity_hash, policy_of
@@ -51,7 +52,7 @@ async def store_exam_data(work: Work, exam: Exam) -> int:
         raise RuntimeError("an exam past verify has a download URL")
     _refuse_foreign_url(exam)
     try:
-        async with work.effect("fetch:read_exam_data", "clarius"):
+        async with work.effect("fetch:read_exam_data", AccountKind.CLARIUS):
             clarius = await work.resources.clarius()
             data = await clarius.exam_data(exam.download_url)
     except WrongShape as error:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import AccountKind
 from app.delivery.filing import PATIENT_CHANGED, Plan, plan_of
 from app.delivery.identity import Wanted, day_of, facts_of, known_subject, wanted_by
 from app.delivery.mapping import PatientPlan, differs, merged
@@ -97,7 +98,7 @@ async def _update_patient(work: Work, wanted: Wanted, subject: Subject) -> None:
         )
     # a correction of what is not there any more would be lost
     subject = await subject_stands(work, wanted.plan, subject)
-    async with work.effect("match:update_patient", f"aurabox:{wanted.plan.organization.id}"):
+    async with work.effect("match:update_patient", AccountKind.AURABOX.of(wanted.plan.organization.id)):
         await work.resources.aurabox(wanted.plan.organization).update_patient(
             subject.remote_id, patient_fields(plan)
         )

@@ -4,6 +4,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import AccountKind
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.work import Work
 from app.errors import GiveUp, LookFirst, SlowDown, TryLater
@@ -63,7 +64,7 @@ async def _upload(work: Work, request_uuid: str, receipt: Receipt) -> None:
     content = render_receipt(receipt)
     await _note(work, SENDING)
     try:
-        async with work.effect("report:upload_receipt", "clarius"):
+        async with work.effect("report:upload_receipt", AccountKind.CLARIUS):
             clarius = await work.resources.clarius()
             await clarius.upload_report(
                 request_uuid,

@@ -5,8 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.delivery.filing import Plan, plan_of
 from app.delivery.outcome import Done, Outcome, another_turn
 from app.delivery.remote import study_stands
-from app.delivery.transports.dicomweb import send_by_dicomweb
-from app.delivery.transports.uploader import end_begun_uploads, send_by_uploader
+from app.delivery.transports.table import end_other_transports, transport_of
 from app.delivery.work import Work
 from app.errors import GiveUp
 from app.states import Step
@@ -19,7 +18,6 @@ from app.store.instances import (
     instances_by_capture,
     take_turn,
 )
-from app.store.organizations import Images
 from app.store.studies import Study
 from app.store.subjects import Subject
 
@@ -32,18 +30,16 @@ async def send(work: Work) -> Outcome:
     """
     async with work.tx() as (session, exam):
         plan = await plan_of(session, exam)
-        if plan.policy.images == Images.NONE:
+        transport = transport_of(plan.policy)
+        if transport is None:
             return Done("this organisation takes no images any more")
         if not await take_turn(session, exam):
             return another_turn()
         if await _unmade(session, exam):
             return Done("images are to be made again", to=Step.CONVERT)
     try:
-        if plan.policy.images == Images.UPLOADER:
-            accepted = await send_by_uploader(work, plan)
-        else:
-            await end_begun_uploads(work, plan)
-            accepted = await send_by_dicomweb(work, plan)
+        await end_other_transports(work, plan)
+        accepted = await transport.send(work, plan)
     except GiveUp:
         # refused, it may be, for want of what they belong to
         if not await _study_is_there(work, plan):

@@ -9,9 +9,11 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import AccountKind
 from app.clients.aurabox import Study as RemoteStudy
 from app.delivery.create import Creation, Made, create_once
 from app.delivery.filing import REFILE, Plan, plan_of
+from app.delivery.mapping import study_description
 from app.delivery.outcome import Done, NeedsPerson, Outcome, listed_but_absent
 from app.delivery.remote import study_stands, subject_stands
 from app.delivery.work import Work
@@ -28,7 +30,6 @@ from app.store.organizations import CaptureSource, IdentityPolicy, Images, Polic
 from app.store.studies import Study, studies_of_exam
 from app.store.subjects import Mode, Subject
 
-DESCRIPTION = "Ultrasound"
 MODALITY = "US"
 SOURCE = "clarius"
 
@@ -116,7 +117,7 @@ def _creation(
     replaces: Study | None,
 ) -> Creation:
     organization = plan.organization
-    account = f"aurabox:{organization.id}"
+    account = AccountKind.AURABOX.of(organization.id)
     names = work.resources.settings.aurabox_study_fields
     sent = {names[ours]: value for ours, value in fields.items() if names.get(ours) and value is not None}
 
@@ -204,7 +205,7 @@ def study_fields(
     return {
         "study_instance_uid": study_uid(filed_as, deidentify_key=key),
         "accession_number": accession_number(filed_as, deidentify_key=key),
-        "description": DESCRIPTION,
+        "description": study_description(),
         "modality": MODALITY,
         "study_date": studied_at(exam, policy).date().isoformat(),
         "number_of_images": images,

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts import AccountKind
 from app.clients.clarius import ExamNotice
 from app.config.sealing import CannotUnseal
 from app.config.settings import Settings
@@ -19,7 +20,7 @@ from app.delivery.holds import Hold
 from app.delivery.outcome import Done, Outcome, Rest, Wait
 from app.delivery.work import Work
 from app.errors import Blame
-from app.states import ExamState, Reason
+from app.states import LEASABLE, ExamState, Reason
 from app.store.base import clock
 from app.store.claims import Claim, open_claims
 from app.store.exam_events import record_event
@@ -150,7 +151,7 @@ async def _read_list(work: Work, link: Link) -> dict[UUID, ExamNotice]:
             )
         )
     found: dict[UUID, ExamNotice] = {}
-    async with work.effect("verify:poll", "clarius"):
+    async with work.effect("verify:poll", AccountKind.CLARIUS):
         clarius = await work.resources.clarius()
         pages = 0
         async for page in clarius.accessible_exam_pages(customer_id=customer_id):
@@ -193,7 +194,7 @@ async def _apply(work: Work, customer: bytes, listed: Mapping[UUID, ExamNotice],
                     download_url=notice.download_url,
                     submitted_at=notice.submitted_at,
                 )
-                if exam.id != work.exam_id and exam.state in {ExamState.QUEUED, ExamState.WAITING}:
+                if exam.id != work.exam_id and exam.state in LEASABLE:
                     exam.due_at = at
                     ring.append((exam.id, exam.lease_epoch))
                 continue

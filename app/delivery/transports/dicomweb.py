@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 import structlog
 
+from app.accounts import AccountKind
+from app.clients.aurabox import Study as RemoteStudy
 from app.clients.dicomweb import Instance as File
 from app.clients.dicomweb import batches
+from app.delivery.counting import Counted
 from app.delivery.filing import Plan
 from app.delivery.staged import staged_files
 from app.delivery.work import Work
@@ -44,7 +47,7 @@ async def send_by_dicomweb(work: Work, plan: Plan) -> int | None:
     rows = {instance.sop_instance_uid: instance for instance, _ in files}
     refused: dict[str, int | None] = {}
     for batch in batches([File(path, instance.sop_instance_uid) for instance, path in files]):
-        async with work.effect("send:store_instances", f"dicomweb:{plan.organization.id}"):
+        async with work.effect("send:store_instances", AccountKind.DICOMWEB.of(plan.organization.id)):
             outcome = await client.store(study.study_instance_uid, batch)
         await _record(work, [rows[uid] for uid in outcome.stored])
         refused |= dict(outcome.failed)
@@ -58,6 +61,17 @@ async def send_by_dicomweb(work: Work, plan: Plan) -> int | None:
             )
         await _give_up(work, [rows[uid] for uid in refused])
     return len(images) - len(refused)
+
+
+async def count_by_dicomweb(
+    work: Work, plan: Plan, study: Study, _shown: RemoteStudy, sent: Sequence[Instance]
+) -> Counted:
+    """By the image server's own list."""
+    async with work.effect("confirm:search_instances", AccountKind.DICOMWEB.of(plan.organization.id)):
+        listed = await work.resources.dicomweb(plan.organization).instance_uids(study.study_instance_uid)
+    missing = [instance for instance in sent if instance.sop_instance_uid not in listed]
+    seen = [instance for instance in sent if instance.sop_instance_uid in listed]
+    return Counted(seen, missing=len(missing), suspects=missing)
 
 
 async def _record(work: Work, stored: Sequence[Instance]) -> None:

@@ -10,12 +10,15 @@ from typing import NoReturn
 
 import structlog
 
+from app.accounts import AccountKind
+from app.clients.aurabox import Study as RemoteStudy
 from app.clients.aurabox.uploader import StudySummary, UploaderClient
 from app.clients.tus import Hooks, Target, send_file
 from app.delivery.archive import Staged, discard_archive, stage_archive
-from app.delivery.counting import images_held
+from app.delivery.counting import Counted, count_in, images_held
 from app.delivery.filing import Plan
-from app.delivery.steps.study import DESCRIPTION, studied_at
+from app.delivery.mapping import study_description
+from app.delivery.steps.study import studied_at
 from app.delivery.work import Work
 from app.errors import GiveUp, NotThere, SonobridgeError, TryLater
 from app.observing.metrics import transferred
@@ -87,6 +90,18 @@ async def send_by_uploader(work: Work, plan: Plan) -> int | None:
     return accepted
 
 
+async def count_by_uploader(
+    work: Work, _plan: Plan, _study: Study, shown: RemoteStudy, sent: Sequence[Instance]
+) -> Counted | None:
+    """By the number that the study shows of itself, where it shows one; which images are missing it does not tell."""
+    held = count_in(work, shown.fields)
+    if held is None:
+        return None
+    if held >= len(sent):
+        return Counted(sent, missing=0, suspects=())
+    return Counted((), missing=len(sent) - held, suspects=sent)
+
+
 async def end_begun_uploads(work: Work, plan: Plan) -> None:
     """The organisation has another transport by now: uploads of this exam that were begun come to nothing."""
     async with work.tx() as (session, _):
@@ -117,7 +132,7 @@ async def _next(work: Work, plan: Plan) -> Sending | None:
         study=study,
         subject=subject,
         client=work.resources.uploader(plan.organization),
-        account=f"uploader:{plan.organization.id}",
+        account=AccountKind.UPLOADER.of(plan.organization.id),
     )
 
 
@@ -209,7 +224,7 @@ def _summary(exam: Exam, sending: Sending) -> StudySummary:
         study_uid=sending.study.study_instance_uid,
         study_date=f"{at:%Y%m%d}",
         study_time=f"{at:%H%M%S}",
-        study_description=DESCRIPTION,
+        study_description=study_description(),
         institution_name=plan.organization.name if identified else "",
         series_count=len(series),
         images=len(images),

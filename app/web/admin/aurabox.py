@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import ValidationError
 
+from app.accounts import AccountKind
 from app.clients.aurabox import AuraboxClient, CaseFields, PatientFields
 from app.errors import Misuse, SonobridgeError
 from app.organizations.changes import wanted_organization
@@ -75,7 +76,7 @@ async def create(
     """Make a patient or a case; a mistake keeps what was typed."""
     row = await _organization(resources, organization, kind)
     try:
-        async with asking(resources, f"aurabox:{row.id}"):
+        async with asking(resources, AccountKind.AURABOX.of(row.id)):
             made = await _create(resources.aurabox(row), kind, _fields(form, kind))
     except SonobridgeError as error:
         return await _list(request, resources, row, kind, by=by, form=form, problem=explained(error))
@@ -111,7 +112,7 @@ async def change(
     """Change it; a mistake keeps what was typed."""
     row = await _organization(resources, organization, kind)
     try:
-        async with asking(resources, f"aurabox:{row.id}"):
+        async with asking(resources, AccountKind.AURABOX.of(row.id)):
             await _update(resources.aurabox(row), kind, person_id, _fields(form, kind))
     except SonobridgeError as error:
         return await _one(
@@ -135,7 +136,7 @@ async def delete(
     back = f"/admin/aurabox/{row.id}/{kind}"
 
     async def doing() -> None:
-        async with asking(resources, f"aurabox:{row.id}"):
+        async with asking(resources, AccountKind.AURABOX.of(row.id)):
             client = resources.aurabox(row)
             await (client.delete_patient if kind == "patients" else client.delete_case)(person_id)
 
@@ -157,7 +158,7 @@ async def _list(  # noqa: PLR0913 - all are named
     done: str | None = None,
 ) -> Response:
     async def read() -> list[Any]:
-        async with asking(resources, f"aurabox:{row.id}"):
+        async with asking(resources, AccountKind.AURABOX.of(row.id)):
             client = resources.aurabox(row)
             listed: AsyncIterable[Any] = (
                 client.patients(search=q or None) if kind == "patients" else client.cases(search=q or None)
@@ -189,7 +190,7 @@ async def _one(  # noqa: PLR0913 - all are named
     done: str | None = None,
 ) -> Response:
     async def read() -> tuple[Any, list[Any]]:
-        async with asking(resources, f"aurabox:{row.id}"):
+        async with asking(resources, AccountKind.AURABOX.of(row.id)):
             client = resources.aurabox(row)
             found = await (client.patient(person_id) if kind == "patients" else client.case(person_id))
             return found, await first(client.studies(person_id), SHOWN)

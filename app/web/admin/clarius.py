@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.accounts import AccountKind
 from app.clients.clarius import Annotation
 from app.consoles import clarius as clarius_admin
 from app.consoles.clarius import describe_key, describe_pair, describe_receipt
@@ -206,7 +207,7 @@ async def _settings(request: Request, resources: Resources, **more: Any) -> Resp
 
 
 async def _applications(resources: Resources) -> tuple[list[Any], dict[UUID, Any]]:
-    async with asking(resources, "clarius"):
+    async with asking(resources, AccountKind.CLARIUS):
         clarius = await resources.clarius()
         every = await clarius.applications()
         ours = await clarius.customised_applications()
@@ -216,7 +217,7 @@ async def _applications(resources: Resources) -> tuple[list[Any], dict[UUID, Any
 async def _annotations(resources: Resources, application: UUID) -> list[Annotation]:
     """C14; none when we have none for it."""
     try:
-        async with asking(resources, "clarius"):
+        async with asking(resources, AccountKind.CLARIUS):
             return (await (await resources.clarius()).customised_application(application)).annotations
     except NotThere:
         return []

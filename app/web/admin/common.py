@@ -8,13 +8,12 @@ from fastapi.responses import Response
 
 from app.errors import Misuse, SonobridgeError, UpstreamError
 from app.people.sessions import Person
-from app.states import ExamState
 from app.store.audit import By
 from app.store.users import Role
 from app.upstreams.gate import Held
 from app.web.browser import VisitorDep, require_role
 from app.web.rendering import PageError, render
-from app.web.words import STEP_WORDS, WAITING_WORDS, exam_words, link_words
+from app.web.words import STEP_WORDS, WAITING_WORDS, exam_words_for_admins, link_words
 
 T = TypeVar("T")
 
@@ -57,7 +56,7 @@ def admin_page(
 def words() -> dict[str, Any]:
     """How states are called and coloured."""
     return {
-        "exam_words": words_of_exam,
+        "exam_words": exam_words_for_admins,
         "link_words": link_words,
         "tones": TONES,
         "waiting_words": WAITING_WORDS,
@@ -65,23 +64,6 @@ def words() -> dict[str, Any]:
         "size": size,
         "span": span,
     }
-
-
-ADMIN_TEXTS = {
-    ExamState.REVIEW: "It waits for a decision of yours.",
-    ExamState.FAILED: "Something stands in its way. Once that is put right, try it again.",
-    ExamState.UNVERIFIED: "Clarius does not list this request. Try again to ask anew, or release it if you vouch for it.",
-    ExamState.GONE: "It was deleted in Clarius before it could be fetched.",
-    ExamState.CANCELLED: "A person stopped it. Trying again takes that back.",
-}
-
-
-def words_of_exam(
-    state: str, step: str, reason: str | None, images: Mapping[str, Any] | None = None
-) -> tuple[str, str, str]:
-    """(tone, label, explanation) of an exam, to those who can do something about it."""
-    tone, label, text = exam_words(state, step, reason, images)
-    return tone, label, ADMIN_TEXTS.get(ExamState(state), text)
 
 
 def size(count: int | None) -> str:

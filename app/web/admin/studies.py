@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.accounts import AccountKind
 from app.errors import Misuse
 from app.organizations.changes import wanted_organization
 from app.resources import Resources
@@ -63,7 +64,7 @@ async def study(
     row, back = await _place(resources, organization, kind, person_id)
 
     async def read() -> Any:
-        async with asking(resources, f"aurabox:{row.id}"):
+        async with asking(resources, AccountKind.AURABOX.of(row.id)):
             return await resources.aurabox(row).study(person_id, study_id)
 
     found = await attempt(read(), back=back)
@@ -93,7 +94,7 @@ async def create(
 
     async def doing() -> str:
         fields = read_lines(form.get("fields", ""))
-        async with asking(resources, f"aurabox:{row.id}"):
+        async with asking(resources, AccountKind.AURABOX.of(row.id)):
             return (await resources.aurabox(row).create_study(person_id, fields)).id
 
     made = await attempt(doing(), back=back)
@@ -117,7 +118,7 @@ async def change(
 
     async def doing() -> None:
         fields = {} if deleting else read_lines(form.get("fields", ""))
-        async with asking(resources, f"aurabox:{row.id}"):
+        async with asking(resources, AccountKind.AURABOX.of(row.id)):
             client = resources.aurabox(row)
             if deleting:
                 await client.delete_study(person_id, study_id)

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
+from app.accounts import AccountKind
 from app.clients.clarius import Annotation
 from app.consoles import clarius as clarius_admin
 from app.consoles.clarius import describe_key, describe_pair, describe_receipt
@@ -46,7 +47,7 @@ def _by(caller: Caller) -> By:
 
 @router.get("/settings", responses=problems(upstream=True))
 async def read_settings(resources: ResourcesDep, _: CallerDep) -> ClariusSettingsBody:
-    """The two URLs registered at Clarius (C6). A webhook secret in them is shown as `…`."""
+    """The two URLs registered at Clarius. A webhook secret in them is shown as `…`."""
     return ClariusSettingsBody(**(await registered_urls(resources)).shown())
 
 
@@ -54,7 +55,7 @@ async def read_settings(resources: ResourcesDep, _: CallerDep) -> ClariusSetting
 async def change_settings(
     resources: ResourcesDep, caller: CallerDep, body: ClariusSettingsChange
 ) -> ClariusSettingsBody:
-    """Register other URLs (C7); the answer is what Clarius has afterwards."""
+    """Register other URLs; the answer is what Clarius has afterwards."""
     if body.notification_url is None and body.token_transfer_url is None:
         raise Misuse("nothing to change was given")
     changed = await register(
@@ -68,7 +69,7 @@ async def change_settings(
 
 @router.post("/register", responses=problems(writes=True, upstream=True))
 async def register_bridge(resources: ResourcesDep, caller: CallerDep) -> RegisterResult:
-    """Register this bridge's own two URLs (C7) and check that they are what is served."""
+    """Register this bridge's own two URLs and check that they are what is served."""
     registered = await register_ours(resources, by=caller.by)
     return RegisterResult(**registered.shown(), matches=registered == our_urls(resources.settings))
 
@@ -77,7 +78,7 @@ async def register_bridge(resources: ResourcesDep, caller: CallerDep) -> Registe
 async def records(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> RecordPage:
-    """Clarius's records of its webhook calls (C8), each beside our own receipt, the newest first."""
+    """Clarius's records of its webhook calls, each beside our own receipt, the newest first."""
     skip = read_cursor(cursor, int) if cursor else None
     start = min(skip[0], clarius_admin.MOST_RECORDS) if skip else 0
     found = await clarius_admin.read_records(resources, skip=start, limit=limit + 1)
@@ -94,7 +95,7 @@ async def records(
 async def confirmed_tokens(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> ConfirmedTokenPage:
-    """The customers that Clarius holds as confirmed (C4) beside our links, differences first."""
+    """The customers that Clarius holds as confirmed beside our links, differences first."""
     pairs = await clarius_admin.compare_tokens(resources)
     page, following = slice_page(sorted(pairs, key=_pair_place), key=_pair_place, limit=limit, cursor=cursor)
     return ConfirmedTokenPage.model_validate(
@@ -110,7 +111,7 @@ def _pair_place(pair: clarius_admin.TokenPair) -> str:
 async def api_keys(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> ApiKeyPage:
-    """The API keys at Clarius (C9), without their secrets; `in_use` marks ours."""
+    """The API keys at Clarius, without their secrets; `in_use` marks ours."""
     keys, used = await clarius_admin.list_keys(resources)
     page, following = slice_page(
         sorted(keys, key=lambda key: key.prefix), key=lambda key: key.prefix, limit=limit, cursor=cursor
@@ -122,7 +123,7 @@ async def api_keys(
 
 @router.post("/api-keys", status_code=201, responses=problems(writes=True, upstream=True))
 async def create_api_key(resources: ResourcesDep, caller: CallerDep, body: ApiKeyCreate) -> NewApiKeyItem:
-    """Make an API key at Clarius (C10) beside the one in use. Its secret is in this answer and nowhere else."""
+    """Make an API key at Clarius beside the one in use. Its secret is in this answer and nowhere else."""
     made = await clarius_admin.create_key(resources, body.name, by=_by(caller))
     return NewApiKeyItem(
         prefix=made.prefix, name=made.name, created_at=made.created, key=made.key.get_secret_value()
@@ -144,7 +145,7 @@ async def rotate(resources: ResourcesDep, caller: CallerDep) -> ApiKeyItem:
 async def revoke_api_key(
     resources: ResourcesDep, caller: CallerDep, prefix: Annotated[str, Path(min_length=1, max_length=100)]
 ) -> Response:
-    """Revoke an API key (C11); Clarius refuses that for the one in use."""
+    """Revoke an API key; Clarius refuses that for the one in use."""
     await clarius_admin.revoke_key(resources, prefix, by=_by(caller))
     return Response(status_code=204)
 
@@ -153,8 +154,8 @@ async def revoke_api_key(
 async def applications(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> ApplicationPage:
-    """All exam applications on Clarius Cloud (C12)."""
-    async with asking(resources, "clarius"):
+    """All exam applications on Clarius Cloud."""
+    async with asking(resources, AccountKind.CLARIUS):
         found = await (await resources.clarius()).applications()
     page, following = slice_page(
         sorted(found, key=lambda one: str(one.uuid)),
@@ -171,8 +172,8 @@ async def applications(
 async def customised(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> CustomisedPage:
-    """The applications that we customised (C13)."""
-    async with asking(resources, "clarius"):
+    """The applications that we customised."""
+    async with asking(resources, AccountKind.CLARIUS):
         found = await (await resources.clarius()).customised_applications()
     page, following = slice_page(
         sorted(found, key=lambda one: str(one.uuid)),
@@ -187,8 +188,8 @@ async def customised(
 
 @router.get("/applications/{application}", responses=problems(NO_APPLICATION, upstream=True))
 async def show_application(resources: ResourcesDep, _: CallerDep, application: UUID) -> CustomisedItem:
-    """One application with our annotations (C14)."""
-    async with asking(resources, "clarius"):
+    """One application with our annotations."""
+    async with asking(resources, AccountKind.CLARIUS):
         found = await (await resources.clarius()).customised_application(application)
     return CustomisedItem.model_validate(found.model_dump())
 
@@ -197,7 +198,7 @@ async def show_application(resources: ResourcesDep, _: CallerDep, application: U
 async def set_application(
     resources: ResourcesDep, caller: CallerDep, application: UUID, body: AnnotationsBody
 ) -> CustomisedItem:
-    """Replace our annotations of an application (C15)."""
+    """Replace our annotations of an application."""
     annotations = [Annotation.model_validate(one.model_dump()) for one in body.annotations]
     await clarius_admin.set_annotations(resources, application, annotations, by=_by(caller))
     return await show_application(resources, caller, application)
@@ -209,6 +210,6 @@ async def set_application(
     responses=problems(NO_APPLICATION, writes=True, upstream=True),
 )
 async def remove_application(resources: ResourcesDep, caller: CallerDep, application: UUID) -> Response:
-    """Remove our annotations of an application (C16)."""
+    """Remove our annotations of an application."""
     await clarius_admin.remove_annotations(resources, application, by=_by(caller))
     return Response(status_code=204)

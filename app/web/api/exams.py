@@ -199,7 +199,7 @@ async def report(
     name: Annotated[str, Form(min_length=1, max_length=200, description="Shown to the user at Clarius.")],
     file: Annotated[UploadFile, File(description="The report, at most 32 MiB.")],
 ) -> ReportReceipt:
-    """Upload a report of your own onto the exam at Clarius (C5)."""
+    """Upload a report of your own onto the exam at Clarius."""
     content = await file.read()
     await send_report(resources, request_uuid, name=name, file=file, content=content, by=caller.by)
     return ReportReceipt(request_uuid=request_uuid, name=name, bytes=len(content))

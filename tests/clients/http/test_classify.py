@@ -47,7 +47,9 @@ def test_no_retry_after():
 
 
 def error(body, status=422, **more):
-    call = Call(upstream="aurabox", operation="A2", method="POST", url="https://x.example/", **more)
+    call = Call(
+        upstream="aurabox", operation="create patient", method="POST", url="https://x.example/", **more
+    )
     return error_for_status(call, status, headers={}, body=body, now=NOW)
 
 
@@ -102,14 +104,14 @@ def test_a_remark_on_a_field_is_told_in_words_of_ours(text: str, told: str) -> N
     found = error(
         json.dumps({"message": "The data of Lí was invalid.", "errors": {"patient.dob": [text]}}).encode()
     )
-    assert str(found) == f"A2: aurabox answered 422 (patient.dob {told})"
+    assert str(found) == f"create patient: Aurabox answered 422 (patient.dob {told})"
     assert text in found.words
 
 
 @pytest.mark.parametrize("name", ["Anna Lí", "anna", "patient.anna", "x" * 61, "1985-06-14", ""])
 def test_what_may_be_a_value_is_no_name_of_a_field(name: str) -> None:
     found = error(json.dumps({"errors": {name: ["is required"]}}).encode(), json={"given_names": "Anna"})
-    assert str(found) == "A2: aurabox answered 422 (another field is required)"
+    assert str(found) == "create patient: Aurabox answered 422 (another field is required)"
 
 
 def test_many_fields_are_counted() -> None:
@@ -121,13 +123,13 @@ def test_many_fields_are_counted() -> None:
 
 @pytest.mark.parametrize("body", [b"<html>Jessica</html>", b"\xff", b"[" * 50_000])
 def test_what_is_not_json_is_not_repeated(body):
-    assert str(error(body)) == "A2: aurabox answered 422"
+    assert str(error(body)) == "create patient: Aurabox answered 422"
 
 
 def test_redaction_is_blind_to_case_and_cuts_every_sent_value():
     call = Call(
         upstream="aurabox",
-        operation="A2",
+        operation="create patient",
         method="POST",
         url="https://x.example/",
         json={"given_names": "Ada Quill", "address": {"city": "Invented"}, "tags": ["Alpha"]},

@@ -65,7 +65,7 @@ async def test_the_name_of_the_url_is_asked_for_and_verified(secure_peer, certif
 async def test_a_certificate_of_another_name_is_refused(secure_peer, certificate):
     tls = ssl.create_default_context(cafile=certificate[1])
     async with open_http(secure_peer, "other.example.org", tls) as http:
-        with pytest.raises(TryLater, match="certificate of media is another host's") as caught:
+        with pytest.raises(TryLater, match="certificate of the media host is another host's") as caught:
             await http.request(get(secure_peer, "other.example.org"))
     assert caught.value.code == "media_certificate"
     assert secure_peer.seen == []
@@ -83,7 +83,7 @@ async def test_an_expired_certificate_is_called_so(tmp_path):
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(both)
     async with running_peer(server) as peer, open_http(peer, NAME, tls_context(alone)) as http:
-        with pytest.raises(TryLater, match="certificate of media has expired"):
+        with pytest.raises(TryLater, match="certificate of the media host has expired"):
             await http.request(get(peer, NAME))
 
 
