@@ -1,5 +1,6 @@
 """Tables beside an enum answer for every member of it: whoever adds one and forgets a table fails here."""
 
+from enum import StrEnum
 from typing import get_args
 from uuid import UUID
 
@@ -11,12 +12,12 @@ from app.delivery.pipeline import STEPS
 from app.delivery.transports.table import TRANSPORTS
 from app.errors import Upstream
 from app.inbox import gaps
+from app.organizations.options import OPTIONS
 from app.states import MOVES, TRAITS, ExamState, LinkState, Reason, Step
 from app.store.holds import PLACES, HoldKind
 from app.store.organizations import Images
 from app.upkeep.doctor import TRANSPORT_LOOKS
 from app.web import words
-from app.web.admin.choices import CHOICES
 from app.web.admin.overview import SHOWN_STATES
 
 CLINIC = UUID("00000000-0000-4000-8000-000000000001")
@@ -32,7 +33,7 @@ CLINIC = UUID("00000000-0000-4000-8000-000000000001")
         (PLACES, HoldKind),
         (TRANSPORTS, Images),
         (TRANSPORT_LOOKS, Images),
-        *(([choice.value for choice in choices], type(choices[0].value)) for choices in CHOICES.values()),
+        *((option.asked.choices, option.type) for option in OPTIONS if issubclass(option.type, StrEnum)),
         (SHOWN_STATES, ExamState),
         (words.EXAM_WORDS, ExamState),
         (words.ADMIN_WORDS, ExamState),

@@ -1,6 +1,8 @@
 """`sonobridge org …`: organisations, the policy by which their exams are filed, and whether their keys work."""
 
-from typing import Annotated, Any
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -8,6 +10,7 @@ from app.cli.output import Json, show_json, show_one, show_table
 from app.cli.running import FAILED, by_user, run
 from app.cli.secret_input import Wanted, read_secrets
 from app.errors import Misuse
+from app.organizations.asking import Kind, Option
 from app.organizations.changes import (
     add_organization,
     describe_organization,
@@ -15,159 +18,91 @@ from app.organizations.changes import (
     set_organization,
     wanted_organization,
 )
+from app.organizations.options import OPTIONS
 from app.resources import Resources
-from app.store.organizations import (
-    Animals,
-    BurnedIn,
-    CaptureSource,
-    Corrections,
-    IdentityPolicy,
-    Images,
-    Incomplete,
-    MatchExisting,
-    Video,
-    list_organizations,
-)
+from app.store.organizations import Organization, list_organizations
 from app.upkeep.doctor import Check, check_organization
 
 app = typer.Typer(no_args_is_help=True, help="Organisations: whose exams go to which Aurabox team, and how.")
 
 Org = Annotated[str, typer.Argument(metavar="ID|NAME", help="The organisation.", show_default=False)]
-KeyStdin = Annotated[
-    bool,
-    typer.Option(
-        "--aurabox-key-stdin", help="Read the team's Aurabox API key from standard input (else AURABOX_KEY)."
-    ),
-]
-AuraboxUrl = Annotated[str | None, typer.Option(metavar="URL", help="Its Aurabox, if not AURABOX_BASE_URL.")]
-IdentityOption = Annotated[
-    IdentityPolicy | None, typer.Option(help="Whether patients are named in Aurabox. [identified]")
-]
-IncompleteOption = Annotated[
-    Incomplete | None,
-    typer.Option(help="A human who can't be a patient becomes a case, or is held for review. [case]"),
-]
-AnimalsOption = Annotated[Animals | None, typer.Option(help="How animals are filed. [case]")]
-MatchOption = Annotated[
-    MatchExisting | None, typer.Option(help="Adopt a patient that Aurabox already has. [exact]")
-]
-BirthDate = Annotated[
-    bool | None,
-    typer.Option("--keep-birth-date/--no-keep-birth-date", help="Keep it when de-identified. [no]"),
-]
-SourceOption = Annotated[CaptureSource | None, typer.Option(help="Where images come from. [captures]")]
-ImagesOption = Annotated[
-    Images | None, typer.Option(help="How images go. [uploader when AURA_APP_ID is set, else none]")
-]
-VideoOption = Annotated[Video | None, typer.Option(help="What clips become. [cine]")]
-BurnedInOption = Annotated[
-    BurnedIn | None,
-    typer.Option(help="Whether names are burned into the pixels; needed for de-identified images. [unknown]"),
-]
-MaskOption = Annotated[
-    list[str] | None,
-    typer.Option("--mask", metavar="X,Y,W,H", help="A rectangle to blank, in pixels; may be repeated."),
-]
-DicomwebUrl = Annotated[
-    str | None, typer.Option(metavar="URL", help="DICOMweb service for --images dicomweb.")
-]
-DicomwebUser = Annotated[
-    str | None, typer.Option(metavar="USER", help="Makes the DICOMweb token a basic password.")
-]
-DicomwebStdin = Annotated[
-    bool,
-    typer.Option("--dicomweb-token-stdin", help="Read the DICOMweb token from stdin (else DICOMWEB_TOKEN)."),
-]
-ServiceStdin = Annotated[
-    bool,
-    typer.Option(
-        "--service-key-stdin", help="Read the team's service key from stdin (else AURABOX_SERVICE_KEY)."
-    ),
-]
-Report = Annotated[
-    bool | None, typer.Option("--report/--no-report", help="Put a receipt onto the Clarius exam. [no]")
-]
-Zone = Annotated[str | None, typer.Option(metavar="ZONE", help="Time zone of study dates. [UTC]")]
-CorrectionsOption = Annotated[
-    Corrections | None,
-    typer.Option(
-        help="What becomes of a known patient's details that a later exam spells otherwise. [review]"
-    ),
-]
-Concurrency = Annotated[
-    int | None, typer.Option(metavar="N", help="How many of its exams run at one time. [8]")
-]
 
 
-def _secrets(*, key: bool, dicomweb: bool, service: bool) -> dict[str, str]:
-    return read_secrets(
-        [
-            Wanted("aurabox_key", "AURABOX_KEY", key),
-            Wanted("dicomweb_token", "DICOMWEB_TOKEN", dicomweb),
-            Wanted("service_key", "AURABOX_SERVICE_KEY", service),
-        ]
+def _stdin(option: Option) -> str:
+    return f"{option.name}_stdin"
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    """An option as the command takes it: None, or an empty list, when it was not said."""
+    asked, flag = option.asked, option.name.replace("_", "-")
+    name, declared, kind, unsaid = option.name, [], option.type | None, None
+    told = asked.help
+    if option.kind is Kind.SECRET:
+        name, kind, unsaid = _stdin(option), bool, False
+        declared = [f"--{flag}-stdin"]
+        told = f"{asked.help} Read from standard input (else {asked.variable})."
+    elif option.kind is Kind.LIST:
+        declared, kind = [f"--{asked.each}"], list[str] | None
+    elif option.kind is Kind.FLAG:
+        declared = [f"--{flag}/--no-{flag}"]
+    usual = asked.usual or ("no" if option.default is False else option.default)
+    if usual:
+        told = f"{told} [{usual}]"
+    given = typer.Option(*declared, metavar=asked.metavar, help=told)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=unsaid, annotation=Annotated[kind, given]
     )
 
 
-def _said(**options: Any) -> dict[str, Any]:
-    """What was given: an option that was not said is None, and leaves the default or what is stored."""
-    return {name: value for name, value in options.items() if value is not None and value != []}
+C = TypeVar("C", bound=Callable[..., None])
+
+
+def _takes_options(command: C) -> C:
+    """Give a command that takes `**said` a parameter for each option of an organisation."""
+    own = [
+        parameter
+        for parameter in inspect.signature(command).parameters.values()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    named = {parameter.name for parameter in own}
+    *before, last = own
+    options = [_parameter(option) for option in OPTIONS if option.name not in named]
+    setattr(command, "__signature__", inspect.Signature([*before, *options, last]))  # noqa: B010 - not mypy's to know
+    return command
+
+
+def _read(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said; what was not keeps its default, or what is stored."""
+    wanted = [
+        Wanted(option.name, option.asked.variable or "", bool(said.get(_stdin(option))))
+        for option in OPTIONS
+        if option.kind is Kind.SECRET
+    ]
+    plain = {
+        option.name: said[option.name]
+        for option in OPTIONS
+        if option.kind is not Kind.SECRET and said.get(option.name) not in (None, [])
+    }
+    return plain | read_secrets(wanted)
 
 
 @app.command("add")
+@_takes_options
 def add(
     *,
     name: Annotated[str, typer.Option(metavar="NAME", help="What people call it.", show_default=False)],
-    aurabox_key_stdin: KeyStdin = False,
-    aurabox_url: AuraboxUrl = None,
-    identity: IdentityOption = None,
-    incomplete: IncompleteOption = None,
-    animals: AnimalsOption = None,
-    match_existing: MatchOption = None,
-    keep_birth_date: BirthDate = None,
-    source: SourceOption = None,
-    images: ImagesOption = None,
-    video: VideoOption = None,
-    burned_in: BurnedInOption = None,
-    mask: MaskOption = None,
-    dicomweb_url: DicomwebUrl = None,
-    dicomweb_user: DicomwebUser = None,
-    dicomweb_token_stdin: DicomwebStdin = False,
-    service_key_stdin: ServiceStdin = False,
-    report: Report = None,
-    timezone: Zone = None,
-    corrections: CorrectionsOption = None,
-    concurrency: Concurrency = None,
     as_json: Json = False,
+    **said: Any,
 ) -> None:
     """Add an organisation. Several secrets on standard input are one per line: Aurabox key, DICOMweb token, service key.
 
     Example: sonobridge org add --name "Harbour Clinic" --aurabox-key-stdin --timezone Australia/Melbourne < key.txt
     """
-    given = _said(
-        name=name,
-        aurabox_url=aurabox_url,
-        identity=identity,
-        incomplete=incomplete,
-        animals=animals,
-        match_existing=match_existing,
-        keep_birth_date=keep_birth_date,
-        source=source,
-        images=images,
-        video=video,
-        burned_in=burned_in,
-        masks=mask,
-        dicomweb_url=dicomweb_url,
-        dicomweb_user=dicomweb_user,
-        report=report,
-        timezone=timezone,
-        corrections=corrections,
-        concurrency=concurrency,
-    ) | _secrets(key=aurabox_key_stdin, dicomweb=dicomweb_token_stdin, service=service_key_stdin)
+    given = _read(said | {"name": name})
     if "aurabox_key" not in given:
         raise Misuse("aurabox_key: give it on standard input (--aurabox-key-stdin) or in AURABOX_KEY")
-    made = run(lambda resources: add_organization(resources, given, by=by_user()))
-    show_one(describe_organization(made), as_json=as_json, said=f"Added {made.name} ({made.id}).")
+    added = run(lambda resources: add_organization(resources, given, by=by_user()))
+    _show(added, as_json=as_json, said=f"Added {added.name} ({added.id}).")
 
 
 @app.command("list")
@@ -179,16 +114,16 @@ def list_(as_json: Json = False) -> None:
 
     async def read(resources: Resources) -> list[dict[str, Any]]:
         async with resources.sessions() as session:
-            return [describe_organization(one) for one in await list_organizations(session)]
+            return [describe_organization(row).model_dump() for row in await list_organizations(session)]
 
-    found = run(read)
+    rows = run(read)
     if as_json:
-        show_json(found)
+        show_json(rows)
         return
     columns = ("id", "name", "identity", "images", "source", "timezone", "created_at")
     show_table(
         columns,
-        [[one[column] for column in columns] for one in found],
+        [[row[column] for column in columns] for row in rows],
         nothing="There are no organisations; `sonobridge org add --help` shows how to add one.",
     )
 
@@ -200,66 +135,26 @@ def show(organization: Org, as_json: Json = False) -> None:
     Example: sonobridge org show "Harbour Clinic"
     """
 
-    async def read(resources: Resources) -> dict[str, Any]:
+    async def read(resources: Resources) -> Organization:
         async with resources.sessions() as session:
-            return describe_organization(await wanted_organization(session, organization))
+            return await wanted_organization(session, organization)
 
-    show_one(run(read), as_json=as_json)
+    _show(run(read), as_json=as_json)
 
 
 @app.command("set")
-def set_(
-    *,
-    organization: Org,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Another name.")] = None,
-    aurabox_key_stdin: KeyStdin = False,
-    aurabox_url: AuraboxUrl = None,
-    identity: IdentityOption = None,
-    incomplete: IncompleteOption = None,
-    animals: AnimalsOption = None,
-    match_existing: MatchOption = None,
-    keep_birth_date: BirthDate = None,
-    source: SourceOption = None,
-    images: ImagesOption = None,
-    video: VideoOption = None,
-    burned_in: BurnedInOption = None,
-    mask: MaskOption = None,
-    dicomweb_url: DicomwebUrl = None,
-    dicomweb_user: DicomwebUser = None,
-    dicomweb_token_stdin: DicomwebStdin = False,
-    service_key_stdin: ServiceStdin = False,
-    report: Report = None,
-    timezone: Zone = None,
-    corrections: CorrectionsOption = None,
-    concurrency: Concurrency = None,
-    as_json: Json = False,
-) -> None:
+@_takes_options
+def set_(*, organization: Org, as_json: Json = False, **said: Any) -> None:
     """Change what is said and leave the rest. New credentials resume an account that was paused, at once.
 
     Example: sonobridge org set "Harbour Clinic" --images dicomweb --dicomweb-url https://pacs.example/dicom-web
     """
-    given = _said(
-        name=name,
-        aurabox_url=aurabox_url,
-        identity=identity,
-        incomplete=incomplete,
-        animals=animals,
-        match_existing=match_existing,
-        keep_birth_date=keep_birth_date,
-        source=source,
-        images=images,
-        video=video,
-        burned_in=burned_in,
-        masks=mask,
-        dicomweb_url=dicomweb_url,
-        dicomweb_user=dicomweb_user,
-        report=report,
-        timezone=timezone,
-        corrections=corrections,
-        concurrency=concurrency,
-    ) | _secrets(key=aurabox_key_stdin, dicomweb=dicomweb_token_stdin, service=service_key_stdin)
-    changed = run(lambda resources: set_organization(resources, organization, given, by=by_user()))
-    show_one(describe_organization(changed), as_json=as_json, said=f"Changed {changed.name}.")
+    changed = run(lambda resources: set_organization(resources, organization, _read(said), by=by_user()))
+    _show(changed, as_json=as_json, said=f"Changed {changed.name}.")
+
+
+def _show(organization: Organization, *, as_json: bool, said: str | None = None) -> None:
+    show_one(describe_organization(organization).model_dump(), as_json=as_json, said=said)
 
 
 @app.command("test")

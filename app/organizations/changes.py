@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts import OF_ORGANIZATIONS
 from app.config.sealing import new_lookup_key
 from app.errors import Misuse
-from app.organizations.options import PLAIN, SECRETS, OrganizationOptions, check_agreement, read_options
+from app.organizations.agreement import check_agreement
+from app.organizations.options import PLAIN, SECRETS, OrganizationItem, OrganizationOptions, read_options
 from app.resources import Resources
 from app.states import UNDER_WAY, ExamState, Reason
 from app.store.audit import By, audit
@@ -144,12 +145,11 @@ async def wanted_organization(session: AsyncSession, id_or_name: str, *, lock: b
     return organization
 
 
-def describe_organization(organization: Organization) -> dict[str, Any]:
-    """An organisation as commands and the admin API show it: secrets only as `has_…`."""
-    shown: dict[str, Any] = {"id": str(organization.id)}
-    shown |= {field: getattr(organization, field) for field in PLAIN}
-    shown |= {f"has_{field}": getattr(organization, f"{field}_sealed") is not None for field in SECRETS}
-    return shown | {"policy_version": organization.policy_version, "created_at": organization.created_at}
+def describe_organization(organization: Organization) -> OrganizationItem:
+    """An organisation as commands, the admin API and pages show it."""
+    has = {f"has_{name}": getattr(organization, f"{name}_sealed") is not None for name in SECRETS}
+    columns = ("id", *PLAIN, "policy_version", "created_at")
+    return OrganizationItem.model_validate(has | {name: getattr(organization, name) for name in columns})
 
 
 def _policy_of(organization: Organization) -> dict[str, Any]:

@@ -1,19 +1,28 @@
-"""What may be said of an organisation, and which of it goes together; must not read or write anything.
+"""An organisation's options, once: from here come commands, the admin API's bodies, the form, and what is shown.
 
-The names are those of the command's options in snake_case, and those of the admin API's bodies.
+Must not read or write anything. The stored columns are in `app.store.organizations`; adding one is in CONTRIBUTING.md.
 """
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 
 from app.config import rules
-from app.config.settings import Settings
 from app.errors import Misuse
+from app.organizations.asking import Asked, Section, read_option
 from app.store.organizations import (
     Animals,
     BurnedIn,
@@ -23,7 +32,6 @@ from app.store.organizations import (
     Images,
     Incomplete,
     MatchExisting,
-    Organization,
     Video,
 )
 
@@ -92,36 +100,291 @@ Rectangle = Annotated[
 ]
 
 
-class OrganizationOptions(BaseModel):
+class OrganizationFields(BaseModel):
+    """All that is said of an organisation and may be shown; its defaults are those of the stored columns."""
+
+    name: Annotated[
+        str,
+        AfterValidator(organization_name),
+        Asked(help="What people call it.", section=Section.BASICS, label="Name", metavar="NAME"),
+    ] = ""
+    aurabox_url: Annotated[
+        Url | None,
+        Asked(
+            help="Its Aurabox, if not AURABOX_BASE_URL.",
+            section=Section.BASICS,
+            label="Aurabox address",
+            hint="Empty: the one this bridge is set up with.",
+            metavar="URL",
+        ),
+    ] = None
+    identity: Annotated[
+        IdentityPolicy,
+        Asked(
+            help="Whether patients are named in Aurabox.",
+            section=Section.POLICY,
+            label="Are patients named in Aurabox?",
+            choices={
+                IdentityPolicy.IDENTIFIED: (
+                    "Yes, by name",
+                    "Patients are created with name, date of birth and sex.",
+                ),
+                IdentityPolicy.DEIDENTIFIED: (
+                    "No, de-identified",
+                    "Every exam becomes a case under a stable pseudonym. No Clarius identifier leaves this bridge.",
+                ),
+            },
+        ),
+    ] = IdentityPolicy.IDENTIFIED
+    incomplete: Annotated[
+        Incomplete,
+        Asked(
+            help="A human who can't be a patient becomes a case, or is held for review.",
+            section=Section.POLICY,
+            label="What if a person's details are incomplete?",
+            choices={
+                Incomplete.CASE: ("File as a case", "A case labelled with the Clarius identifier."),
+                Incomplete.HOLD: ("Hold for review", "The exam waits until somebody decides."),
+            },
+        ),
+    ] = Incomplete.CASE
+    animals: Annotated[
+        Animals,
+        Asked(
+            help="How animals are filed.",
+            section=Section.POLICY,
+            label="How are animals filed?",
+            choices={
+                Animals.CASE: ("As a case", "Labelled with the animal's name, species and identifier."),
+                Animals.PATIENT: ("As a patient", "Given name: the animal's. Family name: the owner's."),
+            },
+        ),
+    ] = Animals.CASE
+    match_existing: Annotated[
+        MatchExisting,
+        Asked(
+            help="Adopt a patient that Aurabox already has.",
+            section=Section.POLICY,
+            label="Are patients that Aurabox already has adopted?",
+            choices={
+                MatchExisting.EXACT: (
+                    "Yes, on an exact match",
+                    "One active patient with the same names, date of birth and sex is used. Several go to review.",
+                ),
+                MatchExisting.NEVER: ("Never", "The first exam of a person always creates a patient."),
+            },
+        ),
+    ] = MatchExisting.EXACT
+    keep_birth_date: Annotated[
+        bool,
+        Asked(
+            help="Keep the date of birth when de-identified.",
+            section=Section.POLICY,
+            label="Keep the date of birth when de-identified",
+        ),
+    ] = False
+    source: Annotated[
+        CaptureSource,
+        Asked(
+            help="Where images come from.",
+            section=Section.POLICY,
+            label="Where do the images come from?",
+            choices={
+                CaptureSource.CAPTURES: (
+                    "Captures",
+                    "The stills and clips that Clarius sends, made into DICOM here.",
+                ),
+                CaptureSource.CLARIUS_DICOM: (
+                    "Clarius's own DICOM",
+                    "Needs Clarius's Research bundle and its sign-in on this bridge.",
+                ),
+            },
+        ),
+    ] = CaptureSource.CAPTURES
+    images: Annotated[
+        Images,
+        Asked(
+            help="How images go.",
+            section=Section.POLICY,
+            label="How do images go to Aurabox?",
+            choices={
+                Images.UPLOADER: (
+                    "Aurabox uploader",
+                    "Needs AURA_APP_ID and AURA_APP_SECRET on this bridge.",
+                ),
+                Images.DICOMWEB: ("DICOMweb", "To the address below, by STOW-RS."),
+                Images.NONE: (
+                    "Not at all",
+                    "Patients, cases and studies only; captures can be downloaded here for a while.",
+                ),
+            },
+            usual="uploader when AURA_APP_ID is set, else none",
+        ),
+    ] = Images.NONE
+    video: Annotated[
+        Video,
+        Asked(
+            help="What clips become.",
+            section=Section.POLICY,
+            label="What do clips become?",
+            choices={
+                Video.CINE: ("Cine loops", "Multi-frame images that every DICOM viewer shows."),
+                Video.H264: ("H.264 video", "Smaller, but not every viewer plays it."),
+            },
+        ),
+    ] = Video.CINE
+    burned_in: Annotated[
+        BurnedIn,
+        Asked(
+            help="Whether names are burned into the pixels; needed for de-identified images.",
+            section=Section.POLICY,
+            label="Does Clarius write names into the pictures?",
+            choices={
+                BurnedIn.NO: ("No", "Pictures are sent as they are."),
+                BurnedIn.MASK: (
+                    "Yes, blank these parts",
+                    "The rectangles below are blanked in every picture.",
+                ),
+                BurnedIn.UNKNOWN: (
+                    "Not known",
+                    "De-identified exams with images go to review; identified ones are sent and marked so.",
+                ),
+            },
+        ),
+    ] = BurnedIn.UNKNOWN
+    masks: Annotated[
+        list[Rectangle],
+        Field(max_length=MOST_MASKS),
+        Asked(
+            help="A rectangle to blank, in pixels; may be repeated.",
+            section=Section.POLICY,
+            label="Rectangles to blank",
+            hint="One a line, in pixels: X,Y,W,H – such as 0,0,640,48.",
+            metavar="X,Y,W,H",
+            each="mask",
+        ),
+    ] = []
+    dicomweb_url: Annotated[
+        Url | None,
+        Asked(
+            help="DICOMweb service for --images dicomweb.",
+            section=Section.TRANSPORT,
+            label="DICOMweb address",
+            metavar="URL",
+        ),
+    ] = None
+    dicomweb_user: Annotated[
+        Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^:\s]+$")] | None,
+        Asked(
+            help="Makes the DICOMweb token a basic password.",
+            section=Section.TRANSPORT,
+            label="DICOMweb user",
+            hint="With a user, the token below is their password.",
+            metavar="USER",
+        ),
+    ] = None
+    report: Annotated[
+        bool,
+        Asked(
+            help="Put a receipt onto the Clarius exam.",
+            section=Section.POLICY,
+            label="Put a receipt onto the Clarius exam after delivery",
+            hint="One page: when, how many images, the study. No patient data.",
+        ),
+    ] = False
+    timezone: Annotated[
+        str,
+        AfterValidator(time_zone),
+        Asked(
+            help="Time zone of study dates.",
+            section=Section.BASICS,
+            label="Time zone",
+            hint="Study dates are in it. Such as Australia/Melbourne.",
+            metavar="ZONE",
+        ),
+    ] = "UTC"
+    corrections: Annotated[
+        Corrections,
+        Asked(
+            help="What becomes of a known patient's details that a later exam spells otherwise.",
+            section=Section.POLICY,
+            label="What if a later exam corrects a patient's details?",
+            choices={
+                Corrections.REVIEW: ("Ask", "The exam waits until somebody says which details are right."),
+                Corrections.UPDATE: ("Update the patient", "The patient's details are changed in Aurabox."),
+            },
+        ),
+    ] = Corrections.REVIEW
+    concurrency: Annotated[
+        int,
+        Field(ge=1, le=200),
+        Asked(
+            help="How many of its exams run at one time.",
+            section=Section.BASICS,
+            label="Exams at one time",
+            hint="How many of its exams may be worked on side by side.",
+            metavar="N",
+        ),
+    ] = 8
+
+
+class OrganizationOptions(OrganizationFields):
     """What was said of an organisation; what was not said is not in `model_fields_set`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    name: Annotated[str, AfterValidator(organization_name)] = ""
-    aurabox_key: Secret | None = None
-    aurabox_url: Url | None = None
-    identity: IdentityPolicy = IdentityPolicy.IDENTIFIED
-    incomplete: Incomplete = Incomplete.CASE
-    animals: Animals = Animals.CASE
-    match_existing: MatchExisting = MatchExisting.EXACT
-    keep_birth_date: bool = False
-    source: CaptureSource = CaptureSource.CAPTURES
-    images: Images = Images.NONE
-    video: Video = Video.CINE
-    burned_in: BurnedIn = BurnedIn.UNKNOWN
-    masks: Annotated[list[Rectangle], Field(max_length=MOST_MASKS)] = []
-    dicomweb_url: Url | None = None
-    dicomweb_user: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^:\s]+$")] | None = None
-    dicomweb_token: Secret | None = None
-    service_key: Secret | None = None
-    report: bool = False
-    timezone: Annotated[str, AfterValidator(time_zone)] = "UTC"
-    corrections: Corrections = Corrections.REVIEW
-    concurrency: Annotated[int, Field(ge=1, le=200)] = 8
+    aurabox_key: Annotated[
+        Secret | None,
+        Asked(
+            help="The API key of its Aurabox team.",
+            section=Section.BASICS,
+            label="Aurabox API key",
+            hint="From the settings of the Aurabox team.",
+            variable="AURABOX_KEY",
+        ),
+    ] = None
+    dicomweb_token: Annotated[
+        Secret | None,
+        Asked(
+            help="The DICOMweb token.",
+            section=Section.TRANSPORT,
+            label="DICOMweb token",
+            hint="Bearer token or password.",
+            variable="DICOMWEB_TOKEN",
+        ),
+    ] = None
+    service_key: Annotated[
+        Secret | None,
+        Asked(
+            help="The team's service key.",
+            section=Section.TRANSPORT,
+            label="Service API key",
+            hint="For the Aurabox uploader. Empty: the Aurabox key serves.",
+            variable="AURABOX_SERVICE_KEY",
+        ),
+    ] = None
 
 
-SECRETS = ("aurabox_key", "service_key", "dicomweb_token")
-PLAIN = tuple(name for name in OrganizationOptions.model_fields if name not in SECRETS)
+class _Identified(BaseModel):
+    id: UUID
+
+
+class OrganizationItem(OrganizationFields, _Identified):
+    """An organisation and its policy; secrets only as `has_…`."""
+
+    policy_version: int
+    has_aurabox_key: bool
+    has_service_key: bool
+    has_dicomweb_token: bool
+    created_at: datetime
+
+
+PLAIN = tuple(OrganizationFields.model_fields)
+SECRETS = tuple(name for name in OrganizationOptions.model_fields if name not in PLAIN)
+DEFAULTS: Mapping[str, Any] = OrganizationFields().model_dump()
+
+
+OPTIONS = tuple(read_option(name, info) for name, info in OrganizationOptions.model_fields.items())
 
 
 def read_options(given: Mapping[str, Any]) -> OrganizationOptions:
@@ -130,57 +393,8 @@ def read_options(given: Mapping[str, Any]) -> OrganizationOptions:
         return OrganizationOptions.model_validate(dict(given))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
+        option = ".".join(str(part) for part in first["loc"])
         text = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         if first["type"] == "extra_forbidden":
             text = "is not an option of an organisation"
-        raise Misuse(f"{field}: {text}") from None
-
-
-def check_agreement(organization: Organization, said: frozenset[str], settings: Settings) -> None:
-    """Raise Misuse when the options of an organisation, as it would be, do not go together.
-
-    `said` are the options given now.
-    """
-    images = organization.images != Images.NONE
-    if (
-        organization.identity == IdentityPolicy.DEIDENTIFIED
-        and images
-        and not _burned_in_known(organization, said)
-    ):
-        raise Misuse(
-            "burned_in: say no, mask or unknown when de-identified images are sent "
-            "(unknown sends every exam with images to review)"
-        )
-    if organization.burned_in == BurnedIn.MASK and not organization.masks:
-        raise Misuse("masks: burned_in mask needs at least one rectangle X,Y,W,H")
-    if "masks" in said and organization.masks and organization.burned_in != BurnedIn.MASK:
-        raise Misuse("masks: rectangles are only blanked with burned_in mask")
-    if organization.images == Images.DICOMWEB and not organization.dicomweb_url:
-        raise Misuse("dicomweb_url: images dicomweb needs the address of the DICOMweb service")
-    if organization.dicomweb_user and not organization.dicomweb_token_sealed:
-        raise Misuse("dicomweb_token: dicomweb_user needs a token, which is then its password")
-    if "images" in said and organization.images == Images.UPLOADER and settings.aura_app_id is None:
-        raise Misuse("images: uploader needs AURA_APP_ID and AURA_APP_SECRET to be set")
-    for field in ("aurabox_url", "dicomweb_url"):
-        check_address(field, getattr(organization, field), settings)
-
-
-def _burned_in_known(organization: Organization, said: frozenset[str]) -> bool:
-    asked = said & {"identity", "images", "burned_in"}
-    return not asked or "burned_in" in said or organization.burned_in != BurnedIn.UNKNOWN
-
-
-def check_address(field: str, url: str | None, settings: Settings) -> None:
-    """Raise Misuse for an upstream that the egress rules would refuse in production."""
-    if (
-        url is None
-        or not settings.is_production
-        or rules.is_allowed_upstream(url, settings.allowed_upstreams)
-    ):
-        return
-    parts = rules.url_parts(url)
-    if parts.scheme != "https":
-        raise Misuse(f"{field}: must begin with https://, or its host be in SONOBRIDGE_ALLOWED_UPSTREAMS")
-    if rules.is_private_literal(parts.hostname or ""):
-        raise Misuse(f"{field}: is a private address, which SONOBRIDGE_ALLOWED_UPSTREAMS does not name")
+        raise Misuse(f"{option}: {text}") from None

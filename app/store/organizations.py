@@ -97,21 +97,7 @@ class PolicyFields:
     corrections: Mapped[str] = mapped_column(default=Corrections.REVIEW, server_default="review")
 
 
-POLICY_FIELDS = (
-    "identity",
-    "incomplete",
-    "animals",
-    "match_existing",
-    "keep_birth_date",
-    "source",
-    "images",
-    "video",
-    "burned_in",
-    "masks",
-    "report",
-    "timezone",
-    "corrections",
-)
+POLICY_FIELDS = tuple(PolicyFields.__annotations__)
 
 
 class Policy(PolicyFields, Base):

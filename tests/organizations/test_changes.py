@@ -16,14 +16,14 @@ from app.organizations.changes import (
     remove_organization,
     set_organization,
 )
-from app.organizations.options import read_options
+from app.organizations.options import DEFAULTS, read_options
 from app.people.users import add_user, enable_user
 from app.resources import Resources, open_resources
 from app.states import LinkState
 from app.store.audit import AuditEvent, By
 from app.store.exams import Exam
 from app.store.links import Link
-from app.store.organizations import Organization, find_organization, list_organizations
+from app.store.organizations import POLICY_FIELDS, Organization, find_organization, list_organizations
 from app.store.upstreams import refuse, upstream
 from app.store.users import find_user
 
@@ -34,7 +34,7 @@ BASE: dict[str, Any] = {"name": "Valley Clinic", "aurabox_key": KEY}
 async def test_the_defaults_are_those_of_the_command(
     resources: Resources, organization: Organization
 ) -> None:
-    shown = describe_organization(organization)
+    shown = describe_organization(organization).model_dump()
     wanted = {
         "name": "Harbour Clinic",
         "aurabox_url": None,
@@ -252,3 +252,11 @@ async def test_an_organisation_with_exams_under_way_is_not_removed(
     with pytest.raises(Misuse) as refused:
         await remove_organization(resources, "Harbour Clinic", by=By("test"))
     assert "1 exams" in str(refused.value)
+
+
+def test_an_option_that_nobody_said_is_what_its_column_has():
+    columns = Organization.__table__.columns
+    for name in POLICY_FIELDS:
+        default = columns[name].default
+        stored = default.arg(None) if default.is_callable else default.arg
+        assert stored == DEFAULTS[name], name

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.errors import Misuse
+from app.organizations.asking import Kind, Option, Section
 from app.organizations.changes import (
     add_organization,
     describe_organization,
@@ -14,35 +15,21 @@ from app.organizations.changes import (
     set_organization,
     wanted_organization,
 )
-from app.organizations.options import SECRETS
+from app.organizations.options import DEFAULTS, OPTIONS, SECRETS
 from app.resources import Resources
-from app.store.organizations import Organization, list_organizations
+from app.store.organizations import Images, Organization, list_organizations
 from app.upkeep.doctor import check_organization
-from app.web.admin.choices import CHOICES, QUESTIONS, TEXTS
 from app.web.admin.common import AdminDep, ByDep, admin_page, attempt, sentence
 from app.web.browser import CheckedForm
 from app.web.dependencies import ResourcesDep
 from app.web.rendering import see_other
 
 BACK = "/admin/organizations"
-FLAGS = ("keep_birth_date", "report")
 DONE = {
     "added": "The organisation was added. Test its connections, then invite its people.",
     "changed": "The changes are saved.",
     "removed": "The organisation was removed.",
 }
-EMPTY: dict[str, Any] = {
-    "name": "",
-    "aurabox_url": None,
-    "masks": [],
-    "dicomweb_url": None,
-    "dicomweb_user": None,
-    "timezone": "UTC",
-    "concurrency": 8,
-    "keep_birth_date": False,
-    "report": False,
-}
-
 router = APIRouter(include_in_schema=False)
 
 
@@ -50,7 +37,7 @@ router = APIRouter(include_in_schema=False)
 async def organizations(request: Request, resources: ResourcesDep, _: AdminDep, done: str = "") -> Response:
     """The list."""
     async with resources.sessions() as session:
-        rows = [describe_organization(one) for one in await list_organizations(session)]
+        rows = [describe_organization(row) for row in await list_organizations(session)]
     context = {"rows": rows, "done": DONE.get(done)}
     return admin_page(request, "organizations.html", context, tab="organizations")
 
@@ -58,9 +45,8 @@ async def organizations(request: Request, resources: ResourcesDep, _: AdminDep, 
 @router.get("/admin/organizations/new")
 async def new(request: Request, resources: ResourcesDep, _: AdminDep) -> Response:
     """The form for a new one."""
-    usual = EMPTY | {name: choices[0].value for name, choices in CHOICES.items()}
-    usual["images"] = "uploader" if resources.settings.aura_app_id else "none"
-    return _editor(request, usual | {"burned_in": "unknown"}, row=None)
+    images = Images.UPLOADER if resources.settings.aura_app_id else Images.NONE
+    return _editor(request, {**DEFAULTS, "images": images}, row=None)
 
 
 @router.post("/admin/organizations/new")
@@ -79,7 +65,7 @@ async def show(
 ) -> Response:
     """One organisation and its form."""
     row = await attempt(_wanted(resources, organization), back=BACK)
-    return _editor(request, describe_organization(row), row=row, done=DONE.get(done))
+    return _editor(request, describe_organization(row).model_dump(), row=row, done=DONE.get(done))
 
 
 @router.post("/admin/organizations/{organization}")
@@ -95,7 +81,7 @@ async def change(
     try:
         await set_organization(resources, str(row.id), said(form, new=False), by=by)
     except Misuse as error:
-        shown = describe_organization(row) | typed(form)
+        shown = describe_organization(row).model_dump() | typed(form)
         return _editor(request, shown, row=row, problem=sentence(error.message))
     return see_other(f"{BACK}/{row.id}?done=changed")
 
@@ -111,7 +97,7 @@ async def test(
     """Try the connections to Aurabox and to the image transport; nothing is changed there."""
     row = await attempt(_wanted(resources, organization), back=BACK)
     checks = await check_organization(resources, row)
-    return _editor(request, describe_organization(row), row=row, checks=checks)
+    return _editor(request, describe_organization(row).model_dump(), row=row, checks=checks)
 
 
 @router.post("/admin/organizations/{organization}/remove")
@@ -125,30 +111,34 @@ async def remove(resources: ResourcesDep, by: ByDep, _form: CheckedForm, organiz
 
 
 def said(form: Mapping[str, str], *, new: bool) -> dict[str, Any]:
-    """The form as options: a choice that was made, a flag that was ticked; empty keys say nothing."""
-    given: dict[str, Any] = {name: form[name] for name in CHOICES if form.get(name)}
-    given |= {name: form.get(name) == "on" for name in FLAGS}
-    given["name"] = form.get("name", "")
-    given["timezone"] = form.get("timezone", "").strip() or "UTC"
-    given["concurrency"] = form.get("concurrency", "").strip() or 8
-    masks = [line.strip() for line in form.get("masks", "").splitlines() if line.strip()]
-    if masks or not new:
-        given["masks"] = masks
-    for name in ("aurabox_url", "dicomweb_url", "dicomweb_user"):
-        value = form.get(name, "").strip()
-        if value or not new:
-            given[name] = value or None
-    for name in SECRETS:
-        if form.get(name, "").strip():
-            given[name] = form[name].strip()
-    return given
+    """The form as options: a key left empty and a choice not made say nothing, nor does what a new one leaves empty."""
+    options: dict[str, Any] = {}
+    for option in OPTIONS:
+        value = _typed(option, form)
+        if option.kind in {Kind.SECRET, Kind.CHOICE} and not value:
+            continue
+        if value or value is False:
+            options[option.name] = value
+        elif option.name == "name":
+            options["name"] = ""
+        elif not new:
+            # emptied: as if it had never been said
+            options[option.name] = option.default
+    return options
 
 
 def typed(form: Mapping[str, str]) -> dict[str, Any]:
     """What was typed, to be shown again; keys are not."""
-    again = {name: form.get(name, "") for name in (*CHOICES, "name", *TEXTS)}
-    masks = [line.strip() for line in form.get("masks", "").splitlines() if line.strip()]
-    return again | {name: form.get(name) == "on" for name in FLAGS} | {"masks": masks}
+    return {option.name: _typed(option, form) for option in OPTIONS if option.kind is not Kind.SECRET}
+
+
+def _typed(option: Option, form: Mapping[str, str]) -> Any:
+    value = form.get(option.name, "").strip()
+    if option.kind is Kind.FLAG:
+        return value == "on"
+    if option.kind is Kind.LIST:
+        return [line.strip() for line in value.splitlines() if line.strip()]
+    return value
 
 
 async def _wanted(resources: Resources, organization: str) -> Organization:
@@ -164,16 +154,25 @@ def _editor(
     problem: str | None = None,
     **more: Any,
 ) -> Response:
-    masks = [mask if isinstance(mask, str) else ",".join(map(str, mask)) for mask in shown.get("masks") or []]
     context = {
         "row": row,
-        "shown": dict(shown) | {"masks": "\n".join(masks)},
-        "choices": CHOICES,
-        "questions": QUESTIONS,
-        "texts": TEXTS,
+        "shown": {option.name: _in_form(option, shown.get(option.name)) for option in OPTIONS}
+        | {f"has_{name}": shown.get(f"has_{name}") for name in SECRETS},
+        "sections": [(section, _of(section)) for section in Section],
         "checks": None,
         "problem": problem,
     }
     return admin_page(
         request, "organization.html", context | more, tab="organizations", status=422 if problem else 200
     )
+
+
+def _of(section: Section) -> list[Option]:
+    return [option for option in OPTIONS if option.asked.section is section]
+
+
+def _in_form(option: Option, value: Any) -> Any:
+    """A value as its field shows it: a list one a line, a rectangle as it is typed."""
+    if option.kind is not Kind.LIST:
+        return "" if value is None else value
+    return "\n".join(item if isinstance(item, str) else ",".join(map(str, item)) for item in value or [])

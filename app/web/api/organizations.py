@@ -10,6 +10,7 @@ from app.organizations.changes import (
     set_organization,
     wanted_organization,
 )
+from app.organizations.options import OrganizationItem
 from app.store.organizations import list_organizations
 from app.upkeep.doctor import check_organization
 from app.web.api.documents import problems
@@ -19,7 +20,6 @@ from app.web.api.shapes import (
     CheckResult,
     OrganizationChange,
     OrganizationCreate,
-    OrganizationItem,
     OrganizationPage,
 )
 from app.web.dependencies import ResourcesDep
@@ -40,25 +40,21 @@ async def all_organizations(
     page, following = slice_page(
         rows, key=lambda one: f"{one.name.lower()}\x01{one.id}", limit=limit, cursor=cursor
     )
-    return OrganizationPage.model_validate(
-        {"items": [describe_organization(one) for one in page], "next_cursor": following}
-    )
+    return OrganizationPage(items=[describe_organization(row) for row in page], next_cursor=following)
 
 
 @router.post("/organizations", status_code=201, responses=problems(TAKEN, writes=True))
 async def create(resources: ResourcesDep, caller: CallerDep, body: OrganizationCreate) -> OrganizationItem:
     """Make an organisation over an Aurabox team."""
     made = await add_organization(resources, body.model_dump(exclude_unset=True), by=caller.by)
-    return OrganizationItem.model_validate(describe_organization(made))
+    return describe_organization(made)
 
 
 @router.get("/organizations/{organization}", responses=problems(NO_SUCH))
 async def show(resources: ResourcesDep, _: CallerDep, organization: str) -> OrganizationItem:
     """One organisation, by id or name."""
     async with resources.sessions() as session:
-        return OrganizationItem.model_validate(
-            describe_organization(await wanted_organization(session, organization))
-        )
+        return describe_organization(await wanted_organization(session, organization))
 
 
 @router.patch("/organizations/{organization}", responses=problems({**NO_SUCH, **TAKEN}, writes=True))
@@ -72,7 +68,7 @@ async def change(
         body.model_dump(exclude_unset=True),
         by=caller.by,
     )
-    return OrganizationItem.model_validate(describe_organization(changed))
+    return describe_organization(changed)
 
 
 @router.delete(

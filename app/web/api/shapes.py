@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from app.delivery.decisions import Choice
 from app.linking.links import UnderWay
-from app.organizations.options import OrganizationOptions
+from app.organizations.options import OrganizationItem, OrganizationOptions
 from app.states import ExamState, LinkState, Reason, Source, Step
 from app.store.tokens import Scope
 from app.store.users import Role
@@ -275,35 +275,6 @@ class OrganizationChange(OrganizationOptions):
         hide_input_in_errors=True,
         json_schema_extra={"minProperties": 1, "example": {"incomplete": "hold"}},
     )
-
-
-class OrganizationItem(BaseModel):
-    """An organisation and its policy; secrets only as `has_…`."""
-
-    id: UUID
-    name: str
-    aurabox_url: str | None
-    identity: str
-    incomplete: str
-    animals: str
-    match_existing: str
-    keep_birth_date: bool
-    source: str
-    images: str
-    video: str
-    burned_in: str
-    masks: list[list[int]]
-    dicomweb_url: str | None
-    dicomweb_user: str | None
-    report: bool
-    timezone: str
-    corrections: str
-    policy_version: int
-    concurrency: int
-    has_aurabox_key: bool
-    has_service_key: bool
-    has_dicomweb_token: bool
-    created_at: datetime
 
 
 class OrganizationPage(BaseModel):
