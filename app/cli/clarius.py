@@ -11,7 +11,7 @@ from app.cli import clarius_applications, clarius_research
 from app.cli.output import Json, progress_bar, show_json, show_one, show_table
 from app.cli.running import FAILED, by_user, run
 from app.consoles import clarius as clarius_admin
-from app.consoles.clarius import describe_key, describe_pair, describe_receipt
+from app.consoles.clarius import describe_key, describe_pair, describe_record
 from app.consoles.clarius_keys import rotate_key
 from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import Misuse
@@ -99,7 +99,7 @@ def records(limit: Limit = 100, as_json: Json = False) -> None:
 
     async def read(resources: Resources) -> list[dict[str, Any]]:
         found = await clarius_admin.read_records(resources, skip=0, limit=limit)
-        return [describe_receipt(one) for one in found]
+        return [describe_record(record).model_dump() for record in found]
 
     columns = ("sent_at", "request_uuid", "status", "error", "known")
     _show_list(run(read), *columns, as_json=as_json, nothing="Clarius has no records.")
@@ -113,7 +113,7 @@ def tokens(as_json: Json = False) -> None:
     """
 
     async def read(resources: Resources) -> list[dict[str, Any]]:
-        return [describe_pair(one) for one in await clarius_admin.compare_tokens(resources)]
+        return [describe_pair(pair).model_dump() for pair in await clarius_admin.compare_tokens(resources)]
 
     columns = ("customer_hint", "organization", "at_clarius", "link_id", "difference")
     _show_list(run(read), *columns, as_json=as_json, nothing="There are none on either side.")
@@ -192,7 +192,7 @@ def list_keys(as_json: Json = False) -> None:
 
     async def read(resources: Resources) -> list[dict[str, Any]]:
         found, used = await clarius_admin.list_keys(resources)
-        return [describe_key(one, used) for one in found]
+        return [describe_key(key, used).model_dump() for key in found]
 
     columns = ("prefix", "name", "created_at", "in_use")
     _show_list(run(read), *columns, as_json=as_json, nothing="There are no keys.")

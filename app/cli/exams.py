@@ -10,7 +10,6 @@ import typer
 from app.cli.output import Json, as_text, progress_bar, show_fields, show_json, show_one, show_table
 from app.cli.running import by_user, run
 from app.delivery.actions import CANCEL, RELEASE, RETRY, Act, Bulk, Progress, act_on, act_on_matching, decide
-from app.delivery.decisions import Choice
 from app.delivery.possible import OpenWay, acts_of, open_ways, show_exam, show_exams
 from app.errors import Misuse
 from app.inbox.imports import import_exam
@@ -18,6 +17,7 @@ from app.resources import Resources
 from app.states import ExamState, Reason, Step
 from app.store.exam_search import USUAL, ExamFilter, find_exams, read_filter
 from app.store.exams import Exam, wanted_exam
+from app.store.filings import Choice
 
 app = typer.Typer(no_args_is_help=True, help="Exams: where each stands, and putting it right.")
 
@@ -69,7 +69,10 @@ def list_(
                 session, state=state, step=step, reason=reason, organization=organization, q=q, since=since
             )
             page, following = await find_exams(session, wanted, limit=limit, cursor=cursor)
-            return {"items": await show_exams(session, page), "next_cursor": following}
+            return {
+                "items": [exam.model_dump() for exam in await show_exams(session, page)],
+                "next_cursor": following,
+            }
 
     found = run(read)
     if as_json:
@@ -103,7 +106,7 @@ def show(request_uuid: One, as_json: Json = False) -> None:
     async def read(resources: Resources) -> tuple[dict[str, Any], Mapping[str, str]]:
         async with resources.sessions() as session:
             exam = await wanted_exam(session, request_uuid)
-            return await show_exam(session, exam), acts_of(exam)
+            return (await show_exam(session, exam)).model_dump(), acts_of(exam)
 
     exam, acts = run(read)
     if as_json:
@@ -319,7 +322,7 @@ def _act(given: _Given, act: Act, word: str, *, as_json: bool) -> None:
 async def _shown(resources: Resources, acting: Awaitable[Exam]) -> dict[str, Any]:
     exam = await acting
     async with resources.sessions() as session:
-        return await show_exam(session, exam)
+        return (await show_exam(session, exam)).model_dump()
 
 
 def _show_moved(exam: dict[str, Any], *, as_json: bool) -> None:

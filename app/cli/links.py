@@ -29,12 +29,12 @@ LinkId = Annotated[UUID, typer.Argument(metavar="ID", help="The link's id.", sho
 
 
 async def _all(resources: Resources) -> list[dict[str, Any]]:
-    return await describe_links(resources, await list_links(resources))
+    return [link.model_dump() for link in await describe_links(resources, await list_links(resources))]
 
 
 async def _one(resources: Resources, link_id: UUID) -> dict[str, Any]:
     for one in await _all(resources):
-        if one["id"] == str(link_id):
+        if one["id"] == link_id:
             return one
     raise Misuse("there is no such link", code="no_such_link")
 

@@ -1,7 +1,6 @@
 """`sonobridge token …`: tokens of the admin API."""
 
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
@@ -42,7 +41,7 @@ def list_(as_json: Json = False) -> None:
     """
 
     async def read(resources: Resources) -> list[dict[str, Any]]:
-        return [describe_token(one) for one in await list_tokens(resources)]
+        return [describe_token(token).model_dump() for token in await list_tokens(resources)]
 
     found = run(read)
     if as_json:
@@ -67,7 +66,7 @@ def revoke(
     async def act(resources: Resources) -> dict[str, Any]:
         for one in await list_tokens(resources):
             if token in {str(one.id), one.name}:
-                return describe_token(await revoke_token(resources, UUID(str(one.id)), by=by_user()))
+                return describe_token(await revoke_token(resources, one.id, by=by_user())).model_dump()
         raise Misuse("there is no token with this id or name", code="no_such_token")
 
     done = run(act)

@@ -34,7 +34,7 @@ def gaps(as_json: Json = False) -> None:
     Example: sonobridge gaps
     """
     with progress_bar("Comparing with Clarius"):
-        found = run(find_gaps)
+        found = [gap.model_dump() for gap in run(find_gaps)]
     if as_json:
         show_json(found)
         return

@@ -36,7 +36,7 @@ async def _described(resources: Resources, user: User) -> dict[str, Any]:
     """Read again: what the database itself filled in (times) is not known before."""
     async with resources.sessions() as session:
         row = await session.get_one(User, user.id)
-        return describe_user(row, await session.get_one(Organization, row.organization_id))
+        return describe_user(row, await session.get_one(Organization, row.organization_id)).model_dump()
 
 
 @app.command("add")
@@ -94,7 +94,10 @@ def list_(as_json: Json = False) -> None:
     """
 
     async def read(resources: Resources) -> list[dict[str, Any]]:
-        return [describe_user(user, organization) for user, organization in await list_users(resources)]
+        return [
+            describe_user(user, organization).model_dump()
+            for user, organization in await list_users(resources)
+        ]
 
     found = run(read)
     if as_json:

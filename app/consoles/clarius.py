@@ -8,24 +8,56 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Literal
 from uuid import UUID
 
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts import AccountKind
 from app.clients.clarius import Annotation, ApiKey, NewApiKey, NotificationRecord
 from app.resources import Resources
-from app.states import LinkState
+from app.states import ExamState, LinkState
 from app.store.audit import By, audit
 from app.store.exams import Exam, wanted_exam
 from app.store.links import Link, hint_of
-from app.store.organizations import Organization
+from app.store.organizations import Organization, OrganizationRef
 from app.upstreams.gate import asking
 
 # Clarius keeps 14 days of records; more than this is not shown
 MOST_RECORDS = 10_000
+
+
+class RecordItem(BaseModel):
+    """One webhook call that Clarius made, beside what we know of it. `known`: we hold the request."""
+
+    logged_at: datetime | None = Field(examples=["2026-11-21T23:03:00Z"])
+    sent_at: datetime | None = Field(examples=["2026-11-21T23:03:00Z"])
+    request_uuid: UUID | None = Field(examples=["7b0f3b0e-8a53-4c53-9d0e-3f1b9c1d2e4f"])
+    status: int | None = Field(examples=[202])
+    error: str | None
+    known: bool = Field(examples=[True])
+    state: ExamState | None = Field(examples=["delivered"])
+
+
+class ConfirmedTokenItem(BaseModel):
+    """A token that Clarius holds as confirmed, or that we do. `difference` says which of us does not."""
+
+    customer_hint: str = Field(examples=["apMY"])
+    link_id: UUID | None = Field(examples=["0e8c0f0a-5f0b-4e0d-8e43-1f8f5b2b7c11"])
+    organization: OrganizationRef | None
+    at_clarius: bool = Field(examples=[True])
+    difference: Literal["no_link", "not_at_clarius"] | None
+
+
+class ApiKeyItem(BaseModel):
+    """An API key at Clarius, without its secret."""
+
+    prefix: str = Field(examples=["a1b2c3d4"])
+    name: str = Field(examples=["Sonobridge 2026-11-21"])
+    created_at: datetime | None = Field(examples=["2026-11-21T23:03:00Z"])
+    in_use: bool = Field(examples=[True])
 
 
 @dataclass(frozen=True)
@@ -206,9 +238,9 @@ async def _audit(
         await audit(session, by=by, action=action, subject=subject, detail=detail)
 
 
-def describe_receipt(receipt: RecordBesideExam) -> dict[str, Any]:
+def describe_record(receipt: RecordBesideExam) -> RecordItem:
     """A record as commands, pages and the admin API show it: no token, no URL."""
-    return {
+    shown = {
         "logged_at": receipt.record.logged_at,
         "sent_at": receipt.record.event.sent_at,
         "request_uuid": receipt.request_uuid,
@@ -217,21 +249,21 @@ def describe_receipt(receipt: RecordBesideExam) -> dict[str, Any]:
         "known": receipt.exam is not None,
         "state": receipt.exam.state if receipt.exam is not None else None,
     }
+    return RecordItem.model_validate(shown)
 
 
-def describe_pair(pair: TokenPair) -> dict[str, Any]:
+def describe_pair(pair: TokenPair) -> ConfirmedTokenItem:
     """A token pair as commands, pages and the admin API show it."""
-    owner = pair.organization
-    return {
+    shown = {
         "customer_hint": pair.customer_hint,
         "link_id": pair.link.id if pair.link is not None else None,
-        "organization": {"id": str(owner.id), "name": owner.name} if owner is not None else None,
+        "organization": pair.organization,
         "at_clarius": pair.at_clarius,
         "difference": pair.difference,
     }
+    return ConfirmedTokenItem.model_validate(shown)
 
 
-def describe_key(key: ApiKey, used: str | None) -> dict[str, Any]:
+def describe_key(key: ApiKey, used: str | None) -> ApiKeyItem:
     """An API key as commands, pages and the admin API show it."""
-    created: datetime | None = key.created
-    return {"prefix": key.prefix, "name": key.name, "created_at": created, "in_use": key.prefix == used}
+    return ApiKeyItem(prefix=key.prefix, name=key.name, created_at=key.created, in_use=key.prefix == used)

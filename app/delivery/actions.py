@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.delivery.decisions import LABELS, MENDED, RELEASES, Choice, apply_choice, ways_of
+from app.delivery.decisions import LABELS, MENDED, RELEASES, apply_choice, ways_of
 from app.errors import Misuse
 from app.resources import Resources
 from app.states import RESTING, STAGED_STEPS, ExamState, Reason, Step, states_with
@@ -20,7 +20,7 @@ from app.store.captures import Capture
 from app.store.claims import Claim
 from app.store.exam_search import MOST, ExamFilter, count_exams, find_exams
 from app.store.exams import Exam, StaleMove, cancel, move, wanted_exam
-from app.store.filings import filing_of
+from app.store.filings import Choice, filing_of
 from app.store.instances import forget_parts
 from app.store.organizations import Organization
 

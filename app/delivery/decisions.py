@@ -6,7 +6,6 @@ nothing outside, and the exam goes on from the step that the decision concerns.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -26,22 +25,10 @@ from app.errors import Misuse
 from app.resources import Resources
 from app.states import ExamState, Step, earlier
 from app.store.exams import Exam, StaleMove
-from app.store.filings import filing_of
+from app.store.filings import Choice, filing_of
 from app.store.organizations import Organization
 from app.store.studies import studies_of_exam
 from app.store.subjects import Mode, Subject
-
-
-class Choice(StrEnum):
-    """A person's word, as `exam decide` and the admin API take it."""
-
-    SEPARATE = "separate"
-    SAME = "same"
-    AS_CASE = "as-case"
-    REFILE = "refile"
-    UPDATE_PATIENT = "update-patient"
-    WITHOUT_CAPTURES = "without-captures"
-
 
 LABELS: Mapping[Choice, str] = {
     Choice.SEPARATE: "keep separate",

@@ -5,17 +5,17 @@ The admin pages, the admin API and `exam show` say the same words, because they 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.delivery.actions import CAPTURES_MISSING
-from app.delivery.decisions import MENDED, OF_THE_LINK, RELEASES, Choice, Way, needs_data, ways_of
+from app.delivery.decisions import MENDED, OF_THE_LINK, RELEASES, Way, needs_data, ways_of
 from app.states import RESTING, ExamState, may_move
-from app.store.exam_view import describe_exams
+from app.store.exam_view import ExamItem, WayItem, describe_exams
 from app.store.exams import Exam
+from app.store.filings import Choice
 from app.store.links import confirmed_links
 from app.store.organizations import Organization
 from app.store.subjects import Subject
@@ -40,23 +40,24 @@ class OpenWay:
     subjects: tuple[str, ...] = ()
 
 
-async def show_exam(session: AsyncSession, exam: Exam) -> dict[str, Any]:
+async def show_exam(session: AsyncSession, exam: Exam) -> ExamItem:
     """One exam with what can be done about it; holds no patient data."""
     return (await show_exams(session, [exam]))[0]
 
 
-async def show_exams(session: AsyncSession, exams: Sequence[Exam]) -> list[dict[str, Any]]:
+async def show_exams(session: AsyncSession, exams: Sequence[Exam]) -> list[ExamItem]:
     """Exams in the given order, with a fixed number of queries however many they are."""
     ways = await open_ways(session, exams)
     return [
-        shown
-        | {
-            "ways": [
-                {"decision": way.choice, "says": way.says, "subjects": list(way.subjects)}
-                for way in ways[exam.id]
-            ],
-            "mend": mend_of(exam, ways[exam.id]),
-        }
+        shown.model_copy(
+            update={
+                "ways": [
+                    WayItem(decision=way.choice, says=way.says, subjects=list(way.subjects))
+                    for way in ways[exam.id]
+                ],
+                "mend": mend_of(exam, ways[exam.id]),
+            }
+        )
         for exam, shown in zip(exams, await describe_exams(session, exams), strict=True)
     ]
 

@@ -6,9 +6,9 @@ Compares and reports; what is missing is taken in by reconcile, or by a person's
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 
 from app.accounts import AccountKind
@@ -17,7 +17,7 @@ from app.errors import SonobridgeError
 from app.resources import Resources
 from app.states import ENDS_BY_ITSELF, UNDER_WAY, ExamState, Reason
 from app.store.exams import Exam
-from app.store.organizations import Organization
+from app.store.organizations import Organization, OrganizationRef
 from app.store.runs import begin_run, end_run, try_again
 from app.upstreams.gate import calling
 
@@ -51,6 +51,16 @@ WAITING_WORDS: dict[Reason, str] = {
 }
 
 
+class GapItem(BaseModel):
+    """An exam that Clarius sent and Aurabox does not have."""
+
+    request_uuid: UUID | None = Field(examples=["7b0f3b0e-8a53-4c53-9d0e-3f1b9c1d2e4f"])
+    exam_uuid: UUID | None = Field(examples=["0d1c9c1e-33a0-4f1f-8f0a-2a9f7f1f6a10"])
+    organization: OrganizationRef | None
+    submitted_at: datetime | None = Field(examples=["2026-11-21T23:03:00Z"])
+    reason: str = Field(examples=["waiting for a link of its Clarius account"])
+
+
 @dataclass(frozen=True)
 class Sent:
     """What Clarius says that it sent."""
@@ -60,7 +70,7 @@ class Sent:
     submitted_at: datetime | None
 
 
-async def find_gaps_when_due(resources: Resources) -> list[dict[str, Any]] | None:
+async def find_gaps_when_due(resources: Resources) -> list[GapItem] | None:
     """Once a day, whoever looks first; None when it is not time."""
     async with resources.sessions.begin() as session:
         if not await begin_run(session, RUN_NAME, every=DAY_SECONDS):
@@ -73,8 +83,8 @@ async def find_gaps_when_due(resources: Resources) -> list[dict[str, Any]] | Non
         raise
 
 
-async def find_gaps(resources: Resources) -> list[dict[str, Any]]:
-    """The list now, the oldest first: `{request_uuid, exam_uuid, organization, submitted_at, reason}`.
+async def find_gaps(resources: Resources) -> list[GapItem]:
+    """The list now, the oldest first.
 
     Its length without what is simply under way is recorded as run `gaps`. Raises from the error tree.
     """
@@ -92,7 +102,7 @@ async def find_gaps(resources: Resources) -> list[dict[str, Any]]:
         for uuid, one in sent.items()
         if uuid in rows or uuid not in known
     ]
-    gaps.sort(key=lambda gap: (str(gap["submitted_at"] or ""), str(gap["request_uuid"])))
+    gaps.sort(key=lambda gap: (str(gap.submitted_at or ""), str(gap.request_uuid)))
     standing = sum(1 for uuid in sent if uuid not in known or (uuid in rows and not _goes_on(rows[uuid][0])))
     async with resources.sessions.begin() as session:
         await end_run(session, RUN_NAME, result={"gaps": standing, "sent": len(sent)})
@@ -154,14 +164,15 @@ def _goes_on(exam: Exam) -> bool:
     return exam.state in UNDER_WAY and (exam.state != ExamState.WAITING or exam.reason in ENDS_BY_ITSELF)
 
 
-def _gap(sent: Sent, exam: Exam | None, organization: Organization | None) -> dict[str, Any]:
-    return {
-        "request_uuid": str(sent.request_uuid),
-        "exam_uuid": str(sent.exam_uuid) if sent.exam_uuid else None,
-        "organization": {"id": str(organization.id), "name": organization.name} if organization else None,
+def _gap(sent: Sent, exam: Exam | None, organization: Organization | None) -> GapItem:
+    shown = {
+        "request_uuid": sent.request_uuid,
+        "exam_uuid": sent.exam_uuid,
+        "organization": organization,
         "submitted_at": sent.submitted_at,
         "reason": _reason(exam) if exam is not None else NOT_HERE,
     }
+    return GapItem.model_validate(shown)
 
 
 def _reason(exam: Exam) -> str:

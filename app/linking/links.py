@@ -6,10 +6,11 @@ Clarius is not asked here: that is a step under a lease (`app.linking.confirm`).
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,12 +26,30 @@ from app.store.exam_waiting import count_customer, count_customers, wake_custome
 from app.store.exams import cancel
 from app.store.linked_exams import RING_LIMIT, queue_linked, queue_rest
 from app.store.links import IN_FORCE, Link, hint_of, link_in_force
-from app.store.organizations import Organization, hold_organization
+from app.store.organizations import Organization, OrganizationRef, hold_organization
 from app.store.pending_connects import keep_pending_connect
 from app.store.users import User
 
 COUNTED_AT_ONCE = 1000
 TOKEN_SHAPE = re.compile(r"[A-Za-z0-9._~-]{16,255}")
+
+
+class LinkItem(BaseModel):
+    """A link; `customer_hint` are the last four characters of the Clarius token."""
+
+    id: UUID = Field(examples=["0e8c0f0a-5f0b-4e0d-8e43-1f8f5b2b7c11"])
+    organization: OrganizationRef
+    user: str | None = Field(examples=["ana.novak@example.org"])
+    customer_hint: str = Field(examples=["apMY"])
+    state: LinkState = Field(examples=["confirmed"])
+    created_at: datetime
+    confirmed_at: datetime | None = Field(examples=["2026-11-21T23:03:00Z"])
+    error: str | None
+    exams_under_way: int = Field(
+        0,
+        description="Exams of the account that are not delivered yet: what a move would hold, refile or cancel.",
+        examples=[2],
+    )
 
 
 class UnderWay(StrEnum):
@@ -288,24 +307,28 @@ async def list_links(
 
 async def describe_links(
     resources: Resources, rows: Sequence[tuple[Link, Organization, User | None]]
-) -> list[dict[str, Any]]:
+) -> list[LinkItem]:
     """Links as `list_links` gives them, each with how many exams of its account are under way."""
     counts = await count_under_way(resources, [row[0] for row in rows])
-    return [describe_link(*row) | {"exams_under_way": counts[row[0].id]} for row in rows]
+    return [describe_link(*row, exams_under_way=counts[row[0].id]) for row in rows]
 
 
-def describe_link(link: Link, organization: Organization, user: User | None) -> dict[str, Any]:
+def describe_link(
+    link: Link, organization: Organization, user: User | None, *, exams_under_way: int = 0
+) -> LinkItem:
     """A link as commands and the admin API show it."""
-    return {
-        "id": str(link.id),
-        "organization": {"id": str(organization.id), "name": organization.name},
+    shown = {
+        "id": link.id,
+        "organization": organization,
         "user": user.email if user is not None else None,
         "customer_hint": link.customer_hint,
         "state": link.state,
         "created_at": link.created_at,
         "confirmed_at": link.confirmed_at,
         "error": link.error,
+        "exams_under_way": exams_under_way,
     }
+    return LinkItem.model_validate(shown)
 
 
 def _end(link: Link) -> None:

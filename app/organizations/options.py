@@ -106,6 +106,7 @@ class OrganizationFields(BaseModel):
     name: Annotated[
         str,
         AfterValidator(organization_name),
+        Field(examples=["Harbour Clinic"]),
         Asked(help="What people call it.", section=Section.BASICS, label="Name", metavar="NAME"),
     ] = ""
     aurabox_url: Annotated[
@@ -295,6 +296,7 @@ class OrganizationFields(BaseModel):
     timezone: Annotated[
         str,
         AfterValidator(time_zone),
+        Field(examples=["Australia/Melbourne"]),
         Asked(
             help="Time zone of study dates.",
             section=Section.BASICS,
@@ -372,8 +374,8 @@ class _Identified(BaseModel):
 class OrganizationItem(OrganizationFields, _Identified):
     """An organisation and its policy; secrets only as `has_…`."""
 
-    policy_version: int
-    has_aurabox_key: bool
+    policy_version: int = Field(examples=[3])
+    has_aurabox_key: bool = Field(examples=[True])
     has_service_key: bool
     has_dicomweb_token: bool
     created_at: datetime

@@ -2,9 +2,10 @@
 
 import re
 import secrets
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,6 +22,18 @@ TOKEN_BYTES = 32
 TOKEN_SHAPE = re.compile(r"sbt_[A-Za-z0-9_-]{43}")
 HINT_CHARACTERS = 4
 NAME_SHAPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,99}")
+
+
+class TokenItem(BaseModel):
+    """An admin token; `hint` are the last characters of its secret."""
+
+    id: UUID = Field(examples=["2a3b4c5d-6e7f-4081-92a3-b4c5d6e7f809"])
+    name: str = Field(examples=["nightly report"])
+    scope: Scope = Field(examples=["read"])
+    hint: str = Field(examples=["x7Qa"])
+    created_by: str = Field(examples=["cli:ops"])
+    created_at: datetime
+    last_used_at: datetime | None
 
 
 async def create_token(resources: Resources, *, name: str, scope: str, by: By) -> tuple[AdminToken, str]:
@@ -148,17 +161,9 @@ def read_scope(text: str) -> Scope:
         raise Misuse("scope: must be read or write", code="bad_scope") from None
 
 
-def describe_token(token: AdminToken) -> dict[str, Any]:
+def describe_token(token: AdminToken) -> TokenItem:
     """A token as commands and the admin API show it: never its secret."""
-    return {
-        "id": str(token.id),
-        "name": token.name,
-        "scope": token.scope,
-        "hint": token.hint,
-        "created_by": token.created_by,
-        "created_at": token.created_at,
-        "last_used_at": token.last_used_at,
-    }
+    return TokenItem.model_validate(token, from_attributes=True)
 
 
 async def _flush_name(session: AsyncSession, token: AdminToken) -> None:

@@ -4,11 +4,12 @@ Called by the command line and the admin API. What people do themselves in the b
 """
 
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 
 import structlog
 from email_validator import EmailNotValidError, validate_email
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,13 +24,25 @@ from app.store.base import now
 from app.store.browser_sessions import end_browser_sessions
 from app.store.credentials import end_credentials
 from app.store.one_time_links import OneTimeLinkKind, make_one_time_link
-from app.store.organizations import Organization
+from app.store.organizations import Organization, OrganizationRef
 from app.store.users import Role, User, find_user
 
 INVITATION_SECONDS = 7 * 24 * 3600
 RESET_SECONDS = 3600
 
 log = structlog.get_logger(__name__)
+
+
+class UserItem(BaseModel):
+    """A user. `invited`: has not set a password yet."""
+
+    id: UUID = Field(examples=["1f2d3c4b-5a69-4788-9796-a5b4c3d2e1f0"])
+    email: str = Field(examples=["ana.novak@example.org"])
+    organization: OrganizationRef
+    role: Role = Field(examples=["clinician"])
+    invited: bool = Field(examples=[True])
+    disabled: bool
+    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -216,17 +229,18 @@ async def wanted_user(session: AsyncSession, email_or_id: str) -> User:
     return user
 
 
-def describe_user(user: User, organization: Organization) -> dict[str, Any]:
+def describe_user(user: User, organization: Organization) -> UserItem:
     """A user as commands and the admin API show it."""
-    return {
-        "id": str(user.id),
+    shown = {
+        "id": user.id,
         "email": user.email,
-        "organization": {"id": str(organization.id), "name": organization.name},
+        "organization": organization,
         "role": user.role,
         "invited": user.password_hash is None and user.oidc_subject is None,
         "disabled": user.disabled_at is not None,
         "created_at": user.created_at,
     }
+    return UserItem.model_validate(shown)
 
 
 async def _insert(session: AsyncSession, user: User) -> None:

@@ -2,34 +2,165 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 from uuid import UUID
 
+from pydantic import BaseModel, Field
 from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.states import ExamState
+from app.states import ExamState, Reason, Source, Step
 from app.store.captures import Capture
 from app.store.claims import Claim
 from app.store.exam_events import ExamEvent
 from app.store.exams import Exam
-from app.store.filings import Filing
+from app.store.filings import Choice, Filing
 from app.store.image_counts import ImageCounts, images_of_all
 from app.store.links import Link, confirmed_links
-from app.store.organizations import Organization
+from app.store.organizations import Organization, OrganizationRef
 from app.store.studies import Study
 from app.store.subjects import Subject
 
 Row = TypeVar("Row", Organization, Study, Subject, Link)
 
 
-async def describe_exam(session: AsyncSession, exam: Exam) -> dict[str, Any]:
+class CaptureItem(BaseModel):
+    """One capture. `bytes` and `sha256` are those of the file as Clarius served it."""
+
+    index: int
+    kind: str | None = Field(examples=["jpeg"])
+    bytes: int | None = Field(examples=[48213])
+    sha256: str | None = Field(examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"])
+    sop_instance_uid: str | None = Field(examples=["2.25.17358"])
+    already_delivered: bool
+    there: bool = Field(
+        description="Whether its images are there, as far as is known (`images`).", examples=[True]
+    )
+    problem: dict[str, str | None] | None = Field(None, description="Why this capture can't be delivered.")
+
+
+class AuraboxRef(BaseModel):
+    """Where the exam is in Aurabox."""
+
+    kind: Literal["patient", "case"] | None = Field(examples=["patient"])
+    patient_id: str | None = Field(examples=["b3f0"])
+    study_id: str | None = Field(examples=["c4a1"])
+    study_instance_uid: str | None = Field(examples=["2.25.17357"])
+
+
+class FilingItem(BaseModel):
+    """How the exam is filed: for whom, under which link and policy, as what, and who said so."""
+
+    organization: OrganizationRef | None
+    policy_version: int = Field(
+        description="The version of the organisation's policy that the exam follows.", examples=[3]
+    )
+    link: UUID | None = Field(
+        description="The link that it came by.", examples=["0e8c0f0a-5f0b-4e0d-8e43-1f8f5b2b7c11"]
+    )
+    customer_hint: str | None = Field(
+        description="The last four characters of that link's Clarius token.", examples=["apMY"]
+    )
+    kind: Literal["patient", "case"] | None = Field(
+        description="What it is filed under; null before that.", examples=["patient"]
+    )
+    mode: Literal["identified", "pseudonymous"] = Field(examples=["identified"])
+    decided_by: str = Field(description="`rules`, or the person who decided.", examples=["rules"])
+    decision: Choice | None = Field(description="What that person decided.")
+
+
+class WayItem(BaseModel):
+    """A decision that `decide` takes now, and what will happen then."""
+
+    decision: Choice
+    says: str
+    subjects: list[str] = Field(
+        description="Where it is not empty, one of these ids of Aurabox has to be named as `subject`."
+    )
+
+
+class ClaimItem(BaseModel):
+    """Who announced an exam that Clarius does not list. A release takes the first one that has an organisation."""
+
+    customer_hint: str | None = Field(description="Of the account's link; null when it is linked to nobody.")
+    organization: OrganizationRef | None = Field(description="For whom a release would file the exam.")
+    host: str
+    path: str = Field(description="Where the exam data are said to lie, without the query.")
+    names_this_request: bool = Field(description="Where it does not, a release reads nothing from there.")
+    received_at: datetime
+
+
+class ErrorItem(BaseModel):
+    """What went wrong last. `code` is stable."""
+
+    code: str
+    message: str | None
+
+
+class ImagesItem(BaseModel, from_attributes=True):
+    """How many images the exam has, and how many of them are there. That it is filed is another fact (`state`)."""
+
+    wanted: int = Field(
+        description="How many should be there; 0 when the organisation takes no images.", examples=[1]
+    )
+    accepted: int = Field(
+        description="How many the image transport has taken, now or from an earlier submission.", examples=[1]
+    )
+    seen: int | None = Field(
+        description="How many were counted there; null where nothing can be counted.", examples=[1]
+    )
+    missing: int = Field(description="How many are not there, as far as is known.")
+    why: str | None = Field(description="Why they are missing, or why none are wanted.")
+
+
+class TimelineItem(BaseModel, from_attributes=True):
+    """One line of an exam's history."""
+
+    at: datetime
+    step: str = Field(examples=["verify"])
+    event: str = Field(examples=["received"])
+    detail: str | None = Field(examples=["webhook"])
+
+
+class ExamItem(BaseModel):
+    """One exam request. Never holds patient data."""
+
+    request_uuid: UUID = Field(examples=["7b0f3b0e-8a53-4c53-9d0e-3f1b9c1d2e4f"])
+    exam_uuid: UUID = Field(examples=["0d1c9c1e-33a0-4f1f-8f0a-2a9f7f1f6a10"])
+    organization: OrganizationRef | None
+    state: ExamState = Field(examples=["delivered"])
+    step: Step = Field(examples=["confirm"])
+    reason: Reason | None
+    source: Source = Field(examples=["webhook"])
+    attempts: int
+    due_at: datetime | None
+    submitted_at: datetime | None = Field(examples=["2026-11-21T23:03:00Z"])
+    received_at: datetime
+    delivered_at: datetime | None = Field(examples=["2026-11-21T23:03:00Z"])
+    captures: list[CaptureItem]
+    images: ImagesItem
+    sent: int | None = Field(
+        None, description="Images that this submission itself handed to the image transport.", examples=[1]
+    )
+    seen: int | None = Field(None, description="Those of them that were counted there.", examples=[1])
+    report: str | None = Field(None, description="What became of the receipt at Clarius.")
+    filing: FilingItem | None = Field(None, description="Null until the exam data are known.")
+    claims: list[ClaimItem] = Field([], description="Of an unverified exam.")
+    ways: list[WayItem] = Field([], description="What can be decided now of an exam in review.")
+    mend: str | None = Field(None, description="How a review ends that no decision ends as it stands.")
+    aurabox: AuraboxRef
+    error: ErrorItem | None = Field(examples=[None])
+    timeline: list[TimelineItem]
+
+
+async def describe_exam(session: AsyncSession, exam: Exam) -> ExamItem:
     """One exam."""
     return (await describe_exams(session, [exam]))[0]
 
 
-async def describe_exams(session: AsyncSession, exams: Sequence[Exam]) -> list[dict[str, Any]]:
+async def describe_exams(session: AsyncSession, exams: Sequence[Exam]) -> list[ExamItem]:
     """Exams in the given order, with a fixed number of queries however many they are."""
     ids = [exam.id for exam in exams]
     organizations = await _by_id(session, Organization, {exam.organization_id for exam in exams})
@@ -49,33 +180,34 @@ async def describe_exams(session: AsyncSession, exams: Sequence[Exam]) -> list[d
     filings = await _filings(session, exams)
     claims = await _claims(session, [exam for exam in exams if exam.state == ExamState.UNVERIFIED])
     return [
-        {
-            "request_uuid": str(exam.request_uuid),
-            "exam_uuid": str(exam.exam_uuid),
-            "organization": _organization(organizations.get(exam.organization_id)),
-            "state": exam.state,
-            "step": exam.step,
-            "reason": exam.reason,
-            "source": exam.source,
-            "attempts": exam.attempts,
-            "due_at": exam.due_at,
-            "submitted_at": exam.submitted_at,
-            "received_at": exam.received_at,
-            "delivered_at": exam.delivered_at,
-            "captures": [_capture(capture, images[exam.id]) for capture in captures[exam.id]],
-            "images": images[exam.id].as_json(),
-            "sent": exam.sent_count,
-            "seen": exam.seen_count,
-            "report": exam.report_state,
-            "filing": filings.get(exam.id),
-            "claims": claims[exam.id],
-            "aurabox": _aurabox(subjects.get(exam.subject_id), studies.get(exam.study_id)),
-            "error": {"code": exam.error_code, "message": exam.error_message} if exam.error_code else None,
-            "timeline": [
-                {"at": event.at, "step": event.step, "event": event.event, "detail": event.detail}
-                for event in events[exam.id]
-            ],
-        }
+        ExamItem.model_validate(
+            {
+                "request_uuid": exam.request_uuid,
+                "exam_uuid": exam.exam_uuid,
+                "organization": organizations.get(exam.organization_id),
+                "state": exam.state,
+                "step": exam.step,
+                "reason": exam.reason,
+                "source": exam.source,
+                "attempts": exam.attempts,
+                "due_at": exam.due_at,
+                "submitted_at": exam.submitted_at,
+                "received_at": exam.received_at,
+                "delivered_at": exam.delivered_at,
+                "captures": [_capture(capture, images[exam.id]) for capture in captures[exam.id]],
+                "images": images[exam.id],
+                "sent": exam.sent_count,
+                "seen": exam.seen_count,
+                "report": exam.report_state,
+                "filing": filings.get(exam.id),
+                "claims": claims[exam.id],
+                "aurabox": _aurabox(subjects.get(exam.subject_id), studies.get(exam.study_id)),
+                "error": {"code": exam.error_code, "message": exam.error_message}
+                if exam.error_code
+                else None,
+                "timeline": events[exam.id],
+            }
+        )
         for exam in exams
     ]
 
@@ -85,10 +217,6 @@ async def _by_id(session: AsyncSession, model: type[Row], ids: set[UUID | None])
     if not wanted:
         return {}
     return {row.id: row for row in await session.scalars(select(model).where(model.id.in_(wanted)))}
-
-
-def _organization(organization: Organization | None) -> dict[str, Any] | None:
-    return {"id": str(organization.id), "name": organization.name} if organization is not None else None
 
 
 def _capture(capture: Capture, images: ImageCounts) -> dict[str, Any]:
@@ -131,9 +259,9 @@ def _filing(
     filing: Filing, link: Link | None, organizations: dict[UUID | None, Organization]
 ) -> dict[str, Any]:
     return {
-        "organization": _organization(organizations.get(filing.organization_id)),
+        "organization": organizations.get(filing.organization_id),
         "policy_version": filing.policy_version,
-        "link": str(link.id) if link is not None else None,
+        "link": link.id if link is not None else None,
         "customer_hint": link.customer_hint if link is not None else None,
         "kind": filing.kind,
         "mode": filing.mode,
@@ -161,7 +289,7 @@ async def _claims(session: AsyncSession, exams: Sequence[Exam]) -> dict[UUID, li
         found[row.exam_id].append(
             {
                 "customer_hint": link.customer_hint if link is not None else None,
-                "organization": _organization(organizations.get(link.organization_id)) if link else None,
+                "organization": organizations.get(link.organization_id) if link else None,
                 "host": host,
                 "path": path,
                 "names_this_request": str(requests[row.exam_id]) in path.split("/"),

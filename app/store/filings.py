@@ -1,6 +1,7 @@
 """Filings: how a submission is filed, written once and compared ever after; a new decision is a new row."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,17 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.store.base import Base, now
 
 RULES = "rules"
+
+
+class Choice(StrEnum):
+    """A person's word, as `exam decide` and the admin API take it."""
+
+    SEPARATE = "separate"
+    SAME = "same"
+    AS_CASE = "as-case"
+    REFILE = "refile"
+    UPDATE_PATIENT = "update-patient"
+    WITHOUT_CAPTURES = "without-captures"
 
 
 class Filing(Base):

@@ -48,16 +48,6 @@ class ImageCounts:
             shown.append(f"and {len(self.reasons) - NAMED_REASONS} more")
         return "; ".join(shown) or None
 
-    def as_json(self) -> dict[str, int | str | None]:
-        """As the admin API and the commands show it."""
-        return {
-            "wanted": self.wanted,
-            "accepted": self.accepted,
-            "seen": self.seen,
-            "missing": self.missing,
-            "why": self.why,
-        }
-
 
 async def images_of(session: AsyncSession, exam: Exam) -> ImageCounts:
     """Of one exam."""

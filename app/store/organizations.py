@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from pydantic import BaseModel, Field
 from sqlalchemy import ForeignKey, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -131,6 +132,13 @@ class Organization(PolicyFields, Base):
     concurrency: Mapped[int] = mapped_column(default=8, server_default="8")
     created_at: Mapped[datetime] = mapped_column(server_default=now())
     removed_at: Mapped[datetime | None]
+
+
+class OrganizationRef(BaseModel, from_attributes=True):
+    """Which organisation."""
+
+    id: UUID = Field(examples=["5a3c1f60-6f1b-4a57-9c55-0d3b1d0f7e21"])
+    name: str = Field(examples=["Harbour Clinic"])
 
 
 def keep_policy(session: AsyncSession, organization: Organization, *, by: str) -> None:

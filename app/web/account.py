@@ -120,10 +120,7 @@ async def _page(
     context: dict[str, Any] = {
         "links": [(link, user, link_words(link.state)) for link, _, user in links],
         "in_force": IN_FORCE,
-        "exams": [
-            (exam, exam_words(exam.state, exam.step, exam.reason, images[exam.id].as_json()))
-            for exam in recent
-        ],
+        "exams": [(exam, exam_words(exam.state, exam.step, exam.reason, images[exam.id])) for exam in recent],
         "sessions": sessions,
         "zone": person.organization.timezone,
         "has_password": person.user.password_hash is not None,

@@ -1,9 +1,8 @@
 """Says in a clinician's words where an exam or a link stands; no code without an explanation."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from app.states import ExamState, LinkState, Reason, Step
+from app.store.exam_view import ImagesItem
+from app.store.image_counts import ImageCounts
 
 EXAM_WORDS: dict[ExamState, tuple[str, str, str]] = {
     ExamState.QUEUED: ("under way", "In the queue", "It is next in line and needs nothing from you."),
@@ -73,11 +72,11 @@ LINK_WORDS: dict[LinkState, tuple[str, str, str]] = {
 
 
 def exam_words(
-    state: str, step: str, reason: str | None, images: Mapping[str, Any] | None = None
+    state: str, step: str, reason: str | None, images: ImageCounts | ImagesItem | None = None
 ) -> tuple[str, str, str]:
     """(tone, label, explanation) of an exam; the tone is `done`, `under way` or `stopped`.
 
-    `images` as the admin API has them: a delivered exam's explanation says of them what is known, and no more.
+    A delivered exam's explanation says of them what is known, and no more.
     """
     tone, label, text = EXAM_WORDS[ExamState(state)]
     if state == ExamState.WAITING and reason is not None:
@@ -90,18 +89,18 @@ def exam_words(
 
 
 def exam_words_for_admins(
-    state: str, step: str, reason: str | None, images: Mapping[str, Any] | None = None
+    state: str, step: str, reason: str | None, images: ImageCounts | ImagesItem | None = None
 ) -> tuple[str, str, str]:
     """The same, to those who can do something about it."""
     tone, label, text = exam_words(state, step, reason, images)
     return tone, label, ADMIN_WORDS[ExamState(state)] or text
 
 
-def image_words(images: Mapping[str, Any]) -> str:
+def image_words(images: ImageCounts | ImagesItem) -> str:
     """What is known of an exam's images, as a sentence."""
-    wanted, accepted, seen = images["wanted"], images["accepted"], images["seen"]
+    wanted, accepted, seen = images.wanted, images.accepted, images.seen
     if not wanted:
-        return "Its images are not sent there." if images["why"] else "It has no images."
+        return "Its images are not sent there." if images.why else "It has no images."
     there, verb = (accepted, "accepted") if seen is None else (seen, "counted")
     if there == wanted:
         all_of = "Its image was" if wanted == 1 else f"All {wanted} images were"

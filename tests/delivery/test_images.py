@@ -23,7 +23,7 @@ async def test_images_arrive_and_are_confirmed(settings: Settings, transport: st
         assert {one.sop_instance_uid for one in made} == {one.sop_instance_uid for one in scene.received}
         assert {one.sha256 for one in made} == {one.sha256 for one in scene.received}
         async with scene.bridge.resources.sessions() as session:
-            shown = await describe_exam(session, exam)
+            shown = (await describe_exam(session, exam)).model_dump()
         # the uploader offers nothing to count by; QIDO does
         assert (shown["sent"], shown["seen"]) == (3, 3 if transport == "dicomweb" else None)
         uids = {capture["sop_instance_uid"] for capture in shown["captures"]}

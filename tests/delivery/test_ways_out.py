@@ -13,13 +13,14 @@ from sqlalchemy import update
 from app.clients.aurabox import PatientFields
 from app.config.settings import Settings
 from app.delivery.actions import RETRY, act_on, decide
-from app.delivery.decisions import MENDED, OF_STUDIES, WAYS, Choice
+from app.delivery.decisions import MENDED, OF_STUDIES, WAYS
 from app.delivery.possible import open_ways
 from app.errors import Misuse
 from app.imaging.uids import study_uid
 from app.states import ExamState, Step
 from app.store.audit import By
 from app.store.exams import Exam
+from app.store.filings import Choice
 from sandbox import faults
 from tests.support.bridge import open_bridge, settings_for
 from tests.support.clarius import Sandbox

@@ -29,4 +29,4 @@ async def test_one_odd_record_of_clariuss_log_does_not_hide_the_gap_list(
     sent = await sandbox.submit_exam(customer=sandbox.add_customer(), captures=())
     sandbox.clarius.records.append({"logged_at": "2026-01-01T00:00:00Z", "event": None})
     gaps = await find_gaps(looking)
-    assert [(gap["request_uuid"], gap["reason"]) for gap in gaps] == [(sent.request_uuid, NOT_HERE)]
+    assert [(str(gap.request_uuid), gap.reason) for gap in gaps] == [(sent.request_uuid, NOT_HERE)]

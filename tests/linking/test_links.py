@@ -193,9 +193,9 @@ async def test_a_link_as_it_is_shown_has_no_token(
     ((link, owner, user),) = await list_links(resources, organization_id=organization.id)
     shown = describe_link(link, owner, user)
     assert token not in str(shown)
-    assert shown["customer_hint"] == token[-4:]
-    assert shown["state"] == "confirmed"
-    assert shown["organization"] == {"id": str(organization.id), "name": "Harbour Clinic"}
+    assert shown.customer_hint == token[-4:]
+    assert shown.state == "confirmed"
+    assert (shown.organization.id, shown.organization.name) == (organization.id, "Harbour Clinic")
     assert await list_links(resources, organization_id=uuid4()) == []
 
 

@@ -113,7 +113,7 @@ async def test_a_user_is_added_and_shown_without_the_password(
     await add(resources)
     ((user, owner),) = await list_users(resources)
     shown = describe_user(user, owner)
-    assert (shown["email"], shown["role"], shown["invited"], shown["disabled"]) == (
+    assert (shown.email, shown.role, shown.invited, shown.disabled) == (
         EMAIL,
         "clinician",
         False,

@@ -41,7 +41,7 @@ async def describe_all(stage: Stage) -> dict[str, dict[str, Any]]:
     """Every exam that the bridge knows, as it describes them, by request UUID."""
     async with stage.resources.sessions() as session:
         exams = (await session.scalars(select(Exam))).all()
-        return {one["request_uuid"]: one for one in await describe_exams(session, exams)}
+        return {str(exam.request_uuid): exam.model_dump() for exam in await describe_exams(session, exams)}
 
 
 async def watch(

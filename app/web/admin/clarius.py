@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from app.accounts import AccountKind
 from app.clients.clarius import Annotation
 from app.consoles import clarius as clarius_admin
-from app.consoles.clarius import describe_key, describe_pair, describe_receipt
+from app.consoles.clarius import describe_key, describe_pair, describe_record
 from app.consoles.clarius_keys import rotate_key
 from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import NotThere, SonobridgeError
@@ -101,7 +101,7 @@ async def records(request: Request, resources: ResourcesDep, _: AdminDep) -> Res
         clarius_admin.read_records(resources, skip=skip, limit=SHOWN_RECORDS + 1), back=BACK
     )
     context = {
-        "rows": [describe_receipt(one) for one in found[:SHOWN_RECORDS]],
+        "rows": [describe_record(one) for one in found[:SHOWN_RECORDS]],
         "more": f"{BACK}/records?skip={skip + SHOWN_RECORDS}" if len(found) > SHOWN_RECORDS else None,
         "section": "records",
     }

@@ -16,7 +16,7 @@ from starlette.types import Message
 
 from app.config.sealing import CannotUnseal
 from app.delivery import actions
-from app.delivery.decisions import LABELS, Choice
+from app.delivery.decisions import LABELS
 from app.delivery.filing import policy_of
 from app.delivery.identity import day_of, exam_identity, facts_of
 from app.delivery.mapping import Identity, contradicts
@@ -28,6 +28,7 @@ from app.store.audit import By, audit
 from app.store.base import clock
 from app.store.captures import captures_of
 from app.store.exams import Exam, wanted_exam
+from app.store.filings import Choice
 from app.store.subjects import Subject
 from app.web.admin.common import ByDep, admin_page, attempt, refusal
 from app.web.api.routing import MAX_REPORT_BYTES

@@ -1,44 +1,120 @@
 """Clarius over the admin API: registered URLs, records, confirmed tokens, API keys, applications."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts import AccountKind
 from app.clients.clarius import Annotation
 from app.consoles import clarius as clarius_admin
-from app.consoles.clarius import describe_key, describe_pair, describe_receipt
+from app.consoles.clarius import (
+    ApiKeyItem,
+    ConfirmedTokenItem,
+    RecordItem,
+    describe_key,
+    describe_pair,
+    describe_record,
+)
 from app.consoles.clarius_keys import rotate_key
 from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import Misuse
 from app.store.audit import By
 from app.store.cursors import read_cursor, write_cursor
 from app.upstreams.gate import asking
+from app.web.api.bodies import Body, Page
 from app.web.api.documents import problems
 from app.web.api.paging import DEFAULT, Cursor, Limit, slice_page
 from app.web.api.routing import ApiRoute, Caller, CallerDep
-from app.web.api.shapes import (
-    AnnotationsBody,
-    ApiKeyCreate,
-    ApiKeyItem,
-    ApiKeyPage,
-    ApplicationPage,
-    ClariusSettingsBody,
-    ClariusSettingsChange,
-    ConfirmedTokenPage,
-    CustomisedItem,
-    CustomisedPage,
-    NewApiKeyItem,
-    RecordPage,
-    RegisterResult,
-)
 from app.web.dependencies import ResourcesDep
 
 NO_APPLICATION = {404: "`clarius_not_found`: Clarius has no such application, or none that we customised"}
 
 router = APIRouter(route_class=ApiRoute, prefix="/clarius", tags=["clarius"])
+
+
+class ClariusSettingsBody(BaseModel):
+    """The two URLs registered at Clarius; "" when none is."""
+
+    notification_url: str = Field(examples=["https://bridge.example.org/webhooks/clarius"])
+    token_transfer_url: str = Field(examples=["https://bridge.example.org/connect/clarius/{token}"])
+
+
+class ClariusSettingsChange(Body):
+    """What to register; "" clears a URL, leaving one out keeps it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={
+            "minProperties": 1,
+            "example": {"notification_url": "https://bridge.example.org/webhooks/clarius"},
+        },
+    )
+    notification_url: Annotated[str, Field(max_length=2000)] | None = None
+    token_transfer_url: Annotated[str, Field(max_length=2000)] | None = None
+
+
+class RegisterResult(BaseModel):
+    """What is registered now, and whether it is what this bridge serves."""
+
+    notification_url: str = Field(examples=["https://bridge.example.org/webhooks/clarius"])
+    token_transfer_url: str = Field(examples=["https://bridge.example.org/connect/clarius/{token}"])
+    matches: bool = Field(examples=[True])
+
+
+class ApiKeyCreate(Body):
+    """A new key's name at Clarius."""
+
+    name: Annotated[str, Field(min_length=1, max_length=50, examples=["bridge 2026"])]
+
+
+class NewApiKeyItem(BaseModel):
+    """A key just made at Clarius; `key` is its secret and is not shown again."""
+
+    prefix: str = Field(examples=["a1b2c3d4"])
+    name: str = Field(examples=["bridge 2026"])
+    created_at: datetime | None = Field(examples=["2026-11-21T23:03:00Z"])
+    key: str = Field(examples=["a1b2c3d4.shown-once"])
+
+
+class AnnotationItem(BaseModel):
+    """A list of labels that users are offered; linked ones are combined into one label."""
+
+    title: Annotated[str, Field(max_length=200, examples=["Side"])]
+    labels: Annotated[
+        list[Annotated[str, Field(max_length=200)]], Field(max_length=200, examples=[["left", "right"]])
+    ] = []
+    linked: bool = False
+
+
+class ApplicationItem(BaseModel):
+    """An exam application on Clarius Cloud."""
+
+    uuid: UUID = Field(examples=["9f9531da-84a7-4149-8d59-c4c86c0afaa3"])
+    name: str = Field(examples=["Abdomen"])
+
+
+class CustomisedItem(ApplicationItem):
+    """An application with our annotations."""
+
+    annotations: list[AnnotationItem]
+
+
+class AnnotationsBody(Body):
+    """The annotations of one application; they replace what was there."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={
+            "example": {"annotations": [{"title": "Side", "labels": ["left", "right"], "linked": False}]}
+        },
+    )
+    annotations: Annotated[list[AnnotationItem], Field(max_length=200)]
 
 
 def _by(caller: Caller) -> By:
@@ -77,30 +153,26 @@ async def register_bridge(resources: ResourcesDep, caller: CallerDep) -> Registe
 @router.get("/records", responses=problems(upstream=True))
 async def records(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
-) -> RecordPage:
+) -> Page[RecordItem]:
     """Clarius's records of its webhook calls, each beside our own receipt, the newest first."""
     skip = read_cursor(cursor, int) if cursor else None
     start = min(skip[0], clarius_admin.MOST_RECORDS) if skip else 0
     found = await clarius_admin.read_records(resources, skip=start, limit=limit + 1)
     page = found[:limit]
-    return RecordPage.model_validate(
-        {
-            "items": [describe_receipt(one) for one in page],
-            "next_cursor": write_cursor(start + limit) if len(found) > limit else None,
-        }
+    return Page(
+        items=[describe_record(record) for record in page],
+        next_cursor=write_cursor(start + limit) if len(found) > limit else None,
     )
 
 
 @router.get("/confirmed-tokens", responses=problems(upstream=True))
 async def confirmed_tokens(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
-) -> ConfirmedTokenPage:
+) -> Page[ConfirmedTokenItem]:
     """The customers that Clarius holds as confirmed beside our links, differences first."""
     pairs = await clarius_admin.compare_tokens(resources)
     page, following = slice_page(sorted(pairs, key=_pair_place), key=_pair_place, limit=limit, cursor=cursor)
-    return ConfirmedTokenPage.model_validate(
-        {"items": [describe_pair(one) for one in page], "next_cursor": following}
-    )
+    return Page(items=[describe_pair(pair) for pair in page], next_cursor=following)
 
 
 def _pair_place(pair: clarius_admin.TokenPair) -> str:
@@ -110,15 +182,13 @@ def _pair_place(pair: clarius_admin.TokenPair) -> str:
 @router.get("/api-keys", responses=problems(upstream=True))
 async def api_keys(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
-) -> ApiKeyPage:
+) -> Page[ApiKeyItem]:
     """The API keys at Clarius, without their secrets; `in_use` marks ours."""
     keys, used = await clarius_admin.list_keys(resources)
     page, following = slice_page(
         sorted(keys, key=lambda key: key.prefix), key=lambda key: key.prefix, limit=limit, cursor=cursor
     )
-    return ApiKeyPage.model_validate(
-        {"items": [describe_key(key, used) for key in page], "next_cursor": following}
-    )
+    return Page(items=[describe_key(key, used) for key in page], next_cursor=following)
 
 
 @router.post("/api-keys", status_code=201, responses=problems(writes=True, upstream=True))
@@ -153,7 +223,7 @@ async def revoke_api_key(
 @router.get("/applications", responses=problems(upstream=True))
 async def applications(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
-) -> ApplicationPage:
+) -> Page[ApplicationItem]:
     """All exam applications on Clarius Cloud."""
     async with asking(resources, AccountKind.CLARIUS):
         found = await (await resources.clarius()).applications()
@@ -163,7 +233,7 @@ async def applications(
         limit=limit,
         cursor=cursor,
     )
-    return ApplicationPage.model_validate(
+    return Page[ApplicationItem].model_validate(
         {"items": [{"uuid": one.uuid, "name": one.name} for one in page], "next_cursor": following}
     )
 
@@ -171,7 +241,7 @@ async def applications(
 @router.get("/applications/customised", responses=problems(upstream=True))
 async def customised(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
-) -> CustomisedPage:
+) -> Page[CustomisedItem]:
     """The applications that we customised."""
     async with asking(resources, AccountKind.CLARIUS):
         found = await (await resources.clarius()).customised_applications()
@@ -181,7 +251,7 @@ async def customised(
         limit=limit,
         cursor=cursor,
     )
-    return CustomisedPage.model_validate(
+    return Page[CustomisedItem].model_validate(
         {"items": [one.model_dump() for one in page], "next_cursor": following}
     )
 

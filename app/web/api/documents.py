@@ -10,7 +10,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from app import __version__
-from app.web.api.examples import EXAMPLES
 
 COMMON: dict[int, str] = {
     401: "`unauthenticated`: no valid admin token",
@@ -62,6 +61,16 @@ def problems(
     }
 
 
+PLAIN_EXAMPLES = {
+    "date-time": "2026-11-21T23:03:00Z",
+    "uuid": "0e8c0f0a-5f0b-4e0d-8e43-1f8f5b2b7c11",
+    "boolean": False,
+    "integer": 0,
+    "number": 0.0,
+    "string": "",
+}
+
+
 def openapi_of(router: APIRouter) -> dict[str, Any]:
     """The OpenAPI 3.1 document of the admin API."""
     document = get_openapi(
@@ -81,14 +90,30 @@ def openapi_of(router: APIRouter) -> dict[str, Any]:
                 if "application/problem+json" in content:
                     content.pop("application/json", None)
                 elif "application/json" in content:
-                    _add_example(content["application/json"])
+                    plain = content["application/json"]
+                    plain["example"] = example_of(plain["schema"], document["components"]["schemas"])
     return document
 
 
-def _add_example(content: dict[str, Any]) -> None:
-    name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
-    if name in EXAMPLES:
-        content["example"] = EXAMPLES[name]
+def example_of(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Any:  # noqa: PLR0911 - one a kind of schema
+    """An example of what a schema describes: of each field the one that its model gives, or a plain value of its type."""
+    if "examples" in schema:
+        return schema["examples"][0]
+    for given in ("example", "const", "default"):
+        if given in schema:
+            return schema[given]
+    if "$ref" in schema:
+        return example_of(schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    if "enum" in schema:
+        return schema["enum"][0]
+    if "anyOf" in schema:
+        told = example_of(schema["anyOf"][0], schemas)
+        return told if isinstance(told, dict) or {"type": "null"} not in schema["anyOf"] else None
+    if schema.get("type") == "object":
+        return {name: example_of(part, schemas) for name, part in schema.get("properties", {}).items()}
+    if schema.get("type") == "array":
+        return [example_of(schema["items"], schemas)]
+    return PLAIN_EXAMPLES[schema.get("format") or schema["type"]]
 
 
 def document_route(router: APIRouter) -> APIRouter:

@@ -1,12 +1,13 @@
 """Exams over the admin API: find, look, retry, release, cancel, decide, import, captures, reports."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Literal
 from uuid import UUID
 
 import structlog
 from fastapi import APIRouter, File, Form, Path, Query, UploadFile
 from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.delivery import actions
 from app.delivery.possible import show_exam as shown_exam
@@ -15,20 +16,13 @@ from app.inbox.imports import import_exam
 from app.resources import Resources
 from app.states import ExamState, Reason, Step
 from app.store.exam_search import find_exams, read_filter
+from app.store.exam_view import ExamItem
 from app.store.exams import Exam, wanted_exam
+from app.store.filings import Choice
+from app.web.api.bodies import Body, IdOrName, Page
 from app.web.api.documents import problems
 from app.web.api.paging import DEFAULT, Cursor, Limit
 from app.web.api.routing import ApiRoute, CallerDep
-from app.web.api.shapes import (
-    DecideBody,
-    ExamFilter,
-    ExamItem,
-    ExamPage,
-    IdentityBody,
-    ImportBody,
-    ReportReceipt,
-    RetryCount,
-)
 from app.web.dependencies import ResourcesDep
 from app.web.exam_files import MEDIA_TYPES, capture_file, send_report
 
@@ -47,6 +41,58 @@ DECIDED = {
 
 router = APIRouter(route_class=ApiRoute, tags=["exams"])
 log = structlog.get_logger(__name__)
+
+
+class ExamFilter(Body):
+    """Which exams; all that is given must hold."""
+
+    state: ExamState | None = None
+    step: Step | None = None
+    reason: Reason | None = None
+    organization: IdOrName | None = None
+    since: datetime | None = None
+    dry_run: bool = Field(False, description="Only count.")
+
+
+class RetryCount(BaseModel):
+    """How many exams the filter found and how many were retried."""
+
+    matched: int = Field(examples=[12])
+    retried: int = Field(examples=[12])
+
+
+class ImportBody(Body):
+    """Which request to take in."""
+
+    request_uuid: UUID
+
+
+class IdentityBody(Body):
+    """A person's word on an identity conflict."""
+
+    choice: Literal["separate", "same"]
+
+
+class DecideBody(Body):
+    """A person's decision on an exam in review; the exam's `ways` say which can be taken, and what each does."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={"examples": [{"decision": "separate"}, {"decision": "same", "subject": "b3f0"}]},
+    )
+    decision: Choice
+    subject: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
+        None, description="Whom (or which study) `same` means where there are several: an id of Aurabox."
+    )
+
+
+class ReportReceipt(BaseModel):
+    """A report that Clarius took."""
+
+    request_uuid: UUID = Field(examples=["7b0f3b0e-8a53-4c53-9d0e-3f1b9c1d2e4f"])
+    name: str = Field(examples=["Findings"])
+    bytes: int = Field(examples=[48213])
 
 
 @router.get("/exams", responses=problems({404: "`no_such_organization`"}))
@@ -71,7 +117,7 @@ async def list_exams(  # noqa: PLR0913, PLR0917 - one parameter for each filter
     ] = None,
     limit: Limit = DEFAULT,
     cursor: Cursor = None,
-) -> ExamPage:
+) -> Page[ExamItem]:
     """Exams, the newest received first."""
     async with resources.sessions() as session:
         wanted = await read_filter(
@@ -79,7 +125,7 @@ async def list_exams(  # noqa: PLR0913, PLR0917 - one parameter for each filter
         )
         page, following = await find_exams(session, wanted, limit=limit, cursor=cursor)
         items = await show_exams(session, page)
-    return ExamPage.model_validate({"items": items, "next_cursor": following})
+    return Page(items=items, next_cursor=following)
 
 
 @router.post("/exams/retry", responses=problems({404: "`no_such_organization`"}, writes=True))
@@ -208,5 +254,4 @@ async def report(
 async def _shown(resources: Resources, exam: Exam) -> ExamItem:
     async with resources.sessions() as session:
         fresh = await session.get_one(Exam, exam.id)
-        shown: Mapping[str, Any] = await shown_exam(session, fresh)
-    return ExamItem.model_validate(shown)
+        return await shown_exam(session, fresh)

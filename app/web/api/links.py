@@ -4,15 +4,16 @@ from uuid import UUID
 
 from fastapi import APIRouter
 from fastapi.responses import Response
+from pydantic import ConfigDict
 
 from app.errors import Misuse
-from app.linking.links import describe_links, list_links, move_link, retry_link, unlink
+from app.linking.links import LinkItem, UnderWay, describe_links, list_links, move_link, retry_link, unlink
 from app.resources import Resources
 from app.store.links import Link
+from app.web.api.bodies import Body, IdOrName, Page
 from app.web.api.documents import problems
 from app.web.api.paging import DEFAULT, Cursor, Limit, slice_page
 from app.web.api.routing import ApiRoute, CallerDep
-from app.web.api.shapes import LinkItem, LinkPage, MoveBody
 from app.web.dependencies import ResourcesDep
 
 NO_SUCH_LINK = {404: "`no_such_link`"}
@@ -21,6 +22,18 @@ ENDED = {**NO_SUCH_LINK, 409: "`link_ended`, `link_taken`: the link's state does
 END_OF_DAYS_MICROSECONDS = 10**17
 
 router = APIRouter(route_class=ApiRoute, tags=["links"])
+
+
+class MoveBody(Body):
+    """To which organisation, and what becomes of the account's exams that are under way."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={"example": {"organization": "Harbour Clinic", "under_way": "refile"}},
+    )
+    organization: IdOrName
+    under_way: UnderWay = UnderWay.HOLD
 
 
 def place(link: Link) -> str:
@@ -32,12 +45,12 @@ def place(link: Link) -> str:
 @router.get("/links", responses=problems())
 async def all_links(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
-) -> LinkPage:
+) -> Page[LinkItem]:
     """Links, the newest first."""
     rows = sorted(await list_links(resources), key=lambda row: place(row[0]))
     page, following = slice_page(rows, key=lambda row: place(row[0]), limit=limit, cursor=cursor)
     items = await describe_links(resources, page)
-    return LinkPage.model_validate({"items": items, "next_cursor": following})
+    return Page(items=items, next_cursor=following)
 
 
 @router.get("/links/{link_id}", responses=problems(NO_SUCH_LINK))
@@ -81,5 +94,5 @@ async def end(resources: ResourcesDep, caller: CallerDep, link_id: UUID) -> Resp
 async def _shown(resources: Resources, link_id: UUID) -> LinkItem:
     rows = [row for row in await list_links(resources) if row[0].id == link_id]
     for shown in await describe_links(resources, rows):
-        return LinkItem.model_validate(shown)
+        return shown
     raise Misuse("there is no such link", code="no_such_link")

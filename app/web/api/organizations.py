@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.organizations.changes import (
     add_organization,
@@ -10,18 +11,13 @@ from app.organizations.changes import (
     set_organization,
     wanted_organization,
 )
-from app.organizations.options import OrganizationItem
+from app.organizations.options import OrganizationItem, OrganizationOptions
 from app.store.organizations import list_organizations
 from app.upkeep.doctor import check_organization
+from app.web.api.bodies import Page
 from app.web.api.documents import problems
 from app.web.api.paging import DEFAULT, Cursor, Limit, slice_page
 from app.web.api.routing import ApiRoute, CallerDep
-from app.web.api.shapes import (
-    CheckResult,
-    OrganizationChange,
-    OrganizationCreate,
-    OrganizationPage,
-)
 from app.web.dependencies import ResourcesDep
 
 NO_SUCH = {404: "`no_such_organization`"}
@@ -30,17 +26,62 @@ TAKEN = {409: "`name_taken`: another organisation has this name"}
 router = APIRouter(route_class=ApiRoute, tags=["organizations"])
 
 
+class OrganizationCreate(OrganizationOptions):
+    """A new organisation. `name` and `aurabox_key` are needed; the rest has the defaults of `org add`."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={
+            "required": ["name", "aurabox_key"],
+            "example": {
+                "name": "Harbour Clinic",
+                "aurabox_key": "example-key",
+                "timezone": "Australia/Melbourne",
+            },
+        },
+    )
+
+
+class OrganizationChange(OrganizationOptions):
+    """What to change; the rest stays. Null clears an address, a user name or a second key."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={"minProperties": 1, "example": {"incomplete": "hold"}},
+    )
+
+
+class CheckItem(BaseModel):
+    """One thing that was tried, and what to do when it is not ok."""
+
+    name: str = Field(examples=["aurabox of Harbour Clinic"])
+    ok: bool = Field(examples=[True])
+    detail: str = Field(examples=["the key is accepted"])
+    remedy: str | None
+
+
+class CheckResult(BaseModel):
+    """What a test of an organisation's connections found."""
+
+    ok: bool = Field(examples=[True])
+    checks: list[CheckItem]
+
+
 @router.get("/organizations", responses=problems())
 async def all_organizations(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
-) -> OrganizationPage:
+) -> Page[OrganizationItem]:
     """Organisations in use, by name."""
     async with resources.sessions() as session:
         rows = sorted(await list_organizations(session), key=lambda one: (one.name.lower(), str(one.id)))
     page, following = slice_page(
         rows, key=lambda one: f"{one.name.lower()}\x01{one.id}", limit=limit, cursor=cursor
     )
-    return OrganizationPage(items=[describe_organization(row) for row in page], next_cursor=following)
+    return Page(items=[describe_organization(row) for row in page], next_cursor=following)
 
 
 @router.post("/organizations", status_code=201, responses=problems(TAKEN, writes=True))

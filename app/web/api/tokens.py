@@ -1,11 +1,14 @@
 """Admin tokens over the admin API: list, create (the secret shown once), read, change, revoke."""
 
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter
 from fastapi.responses import Response
+from pydantic import BaseModel, Field
 
 from app.people.tokens import (
+    TokenItem,
     change_token,
     create_token,
     describe_token,
@@ -13,10 +16,11 @@ from app.people.tokens import (
     revoke_token,
     wanted_token,
 )
+from app.store.tokens import Scope
+from app.web.api.bodies import Body, Page
 from app.web.api.documents import problems
 from app.web.api.paging import DEFAULT, Cursor, Limit, slice_page
 from app.web.api.routing import ApiRoute, CallerDep
-from app.web.api.shapes import NewToken, TokenChange, TokenCreate, TokenItem, TokenPage
 from app.web.dependencies import ResourcesDep
 
 NO_SUCH_TOKEN = {404: "`no_such_token`"}
@@ -25,16 +29,37 @@ TAKEN = {409: "`name_taken`: another token has this name"}
 router = APIRouter(route_class=ApiRoute, tags=["tokens"])
 
 
+class TokenCreate(Body):
+    """A new admin token."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@\-]{0,99}$", examples=["nightly report"])]
+    scope: Scope = Scope.WRITE
+
+
+class TokenChange(Body):
+    """What to change."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@\-]{0,99}$")] | None = None
+    scope: Scope | None = None
+
+
+class NewToken(BaseModel):
+    """A token just made; `token` is its secret and is not shown again."""
+
+    id: UUID = Field(examples=["2a3b4c5d-6e7f-4081-92a3-b4c5d6e7f809"])
+    name: str = Field(examples=["nightly report"])
+    scope: Scope = Field(examples=["read"])
+    token: str = Field(examples=["sbt_shown-once"])
+
+
 @router.get("/tokens", responses=problems())
 async def all_tokens(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
-) -> TokenPage:
+) -> Page[TokenItem]:
     """Tokens in force, by name."""
     rows = sorted(await list_tokens(resources), key=lambda one: one.name)
     page, following = slice_page(rows, key=lambda one: one.name, limit=limit, cursor=cursor)
-    return TokenPage.model_validate(
-        {"items": [describe_token(one) for one in page], "next_cursor": following}
-    )
+    return Page(items=[describe_token(one) for one in page], next_cursor=following)
 
 
 @router.post("/tokens", status_code=201, responses=problems(TAKEN, writes=True))
@@ -50,7 +75,7 @@ async def create(resources: ResourcesDep, caller: CallerDep, body: TokenCreate) 
 async def show(resources: ResourcesDep, _: CallerDep, token_id: UUID) -> TokenItem:
     """One token."""
     async with resources.sessions() as session:
-        return TokenItem.model_validate(describe_token(await wanted_token(session, token_id)))
+        return describe_token(await wanted_token(session, token_id))
 
 
 @router.patch("/tokens/{token_id}", responses=problems({**NO_SUCH_TOKEN, **TAKEN}, writes=True))
@@ -63,7 +88,7 @@ async def change(resources: ResourcesDep, caller: CallerDep, token_id: UUID, bod
         scope=body.scope.value if body.scope else None,
         by=caller.by,
     )
-    return TokenItem.model_validate(describe_token(token))
+    return describe_token(token)
 
 
 @router.delete("/tokens/{token_id}", status_code=204, responses=problems(NO_SUCH_TOKEN, writes=True))

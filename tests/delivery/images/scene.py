@@ -106,7 +106,7 @@ class Scene:
         """The exam as pages, commands and the admin API have it."""
         exam = await self.bridge.exam(submitted.request_uuid)
         async with self.bridge.resources.sessions() as session:
-            return await describe_exam(session, exam)
+            return (await describe_exam(session, exam)).model_dump()
 
     async def images(self, submitted: Submitted) -> dict[str, Any]:
         """What is said of its images."""
