@@ -18,6 +18,7 @@ FLOORS: dict[str, int] = {
     "app.organizations": 4,
     "app.inbox": 4,
     "app.store": 3,
+    "app.opening": 3,
     "app.resources": 3,
     "app.upstreams": 3,
     "app.clients": 2,
