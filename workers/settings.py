@@ -14,8 +14,7 @@ from app.config.settings import Settings, SettingsError, load_settings
 from app.infrastructure.queue import JOB_NAME, QUEUE_NAME, connect, deserialize, serialize
 from app.observing.logs import configure_logging
 from app.opening import opened
-from workers.cron import run_tick
-from workers.jobs import run
+from workers.jobs import run, run_tick
 from workers.loop import background
 
 # A job's own time budget is a minute and one transfer more; arq only ends what hangs for ever.
