@@ -1,14 +1,12 @@
-"""`/_sandbox/…` on the Clarius server: the methods of `Sandbox` over HTTP, for use from another process.
+"""`/_sandbox/…` on the Clarius server: the methods of `Handle` over HTTP, for use from another process.
 
 Unauthenticated, because it listens on loopback only; its calls are not journalled.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,10 +15,8 @@ from starlette.routing import BaseRoute, Route
 from sandbox.aurabox.bounce import DOCUMENTED_LIMITS_PER_MINUTE
 from sandbox.aurabox.state import Team
 from sandbox.exam_shapes import SHAPES
+from sandbox.handle import Handle
 from sandbox.media import KINDS
-
-if TYPE_CHECKING:
-    from sandbox.server import Sandbox
 
 Body = dict[str, Any]
 PREFIX = "/_sandbox"
@@ -29,7 +25,7 @@ PREFIX = "/_sandbox"
 class Control:
     """One method for each control call; 400 with `error` when the arguments make no sense."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Handle) -> None:
         self._sandbox = sandbox
 
     async def state(self, _body: Body) -> Any:
@@ -213,7 +209,7 @@ def _endpoint(call: Callable[[Body], Awaitable[Any]]) -> Callable[[Request], Awa
     return endpoint
 
 
-def routes(sandbox: Sandbox) -> list[BaseRoute]:
+def routes(sandbox: Handle) -> list[BaseRoute]:
     """The control API of one sandbox."""
     control = Control(sandbox)
     calls: list[tuple[str, str, Callable[[Body], Awaitable[Any]]]] = [

@@ -38,11 +38,8 @@ class Submitted:
         return asdict(self)
 
 
-class Submitting:
+class Submitting(World):
     """The part of the sandbox that plays scanner and webhook sender."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
 
     async def submit_exam(  # noqa: PLR0913 -- one name for each thing a test may want otherwise
         self,
@@ -70,7 +67,7 @@ class Submitting:
         `again` is an earlier request_uuid whose exam and captures this one repeats (new `captures` are added);
         `listed=False` keeps it out of C1 until `list_exam`; `busy_answers`: C18/C19 answer 400 that often first.
         """
-        state = self.world.clarius
+        state = self.clarius
         if customer not in state.customers:
             raise ValueError("unknown customer; make it known with add_customer")
         state.exam_count += 1
@@ -101,12 +98,12 @@ class Submitting:
         state.exams[exam.request_uuid] = exam
         research = ResearchExam(exam.exam_uuid, busy_answers=busy_answers)
         state.research_exams[exam.exam_uuid] = state.research_exams[str(serial)] = research
-        answers = await notify(self.world, exam, times=notify_times, at_once=at_once)
+        answers = await notify(self, exam, times=notify_times, at_once=at_once)
         return self._submitted(exam, answers)
 
     async def notify(self, request_uuid: str, *, times: int = 1, at_once: bool = False) -> list[int | None]:
         """Posts the notification of a submitted exam (again); each answer's status, or None."""
-        return await notify(self.world, self.world.clarius.exams[request_uuid], times=times, at_once=at_once)
+        return await notify(self, self.clarius.exams[request_uuid], times=times, at_once=at_once)
 
     async def notify_raw(
         self,
@@ -117,14 +114,12 @@ class Submitting:
         headers: dict[str, str] | None = None,
     ) -> list[int | None]:
         """Posts a body that Clarius never sent: a forgery, so C8 does not know it."""
-        return await notify_raw(
-            self.world, body, times=times, at_once=at_once, headers=headers, recorded=False
-        )
+        return await notify_raw(self, body, times=times, at_once=at_once, headers=headers, recorded=False)
 
     def acknowledged(self) -> set[str]:
         """The request_uuids whose notification was answered 2xx: each must have a row (I1)."""
         known: set[str] = set()
-        for record in self.world.clarius.records:
+        for record in self.clarius.records:
             event = record["event"]
             if event["response"] is not None and 200 <= event["response"]["status_code"] < 300:
                 known.add(str(json.loads(event["request"]["content"])["request_uuid"]))
@@ -132,21 +127,21 @@ class Submitting:
 
     def delete_exam(self, request_uuid: str) -> None:
         """The clinician deletes the exam at Clarius: C1 no longer lists it, C2 answers 404."""
-        self.world.clarius.exams[request_uuid].deleted = True
+        self.clarius.exams[request_uuid].deleted = True
 
     def list_exam(self, request_uuid: str) -> None:
         """C1 lists it from now on."""
-        self.world.clarius.exams[request_uuid].listed = True
+        self.clarius.exams[request_uuid].listed = True
 
     async def change_capture(self, capture_id: str, *, seed: int) -> Capture:
         """From now on the capture's links serve other bytes of the same kind, under another ETag."""
-        kind = self.world.clarius.captures[capture_id].kind
+        kind = self.clarius.captures[capture_id].kind
         made = await run_in_threadpool(make_capture, kind, seed=seed)
-        return keep_capture(self.world, made, capture_id=capture_id)
+        return keep_capture(self, made, capture_id=capture_id)
 
     def submitted(self, request_uuid: str) -> Submitted:
         """What was submitted under this request, without its notifications' answers."""
-        return self._submitted(self.world.clarius.exams[request_uuid], [])
+        return self._submitted(self.clarius.exams[request_uuid], [])
 
     def _submitted(self, exam: ExamRequest, answers: list[int | None]) -> Submitted:
         return Submitted(
@@ -156,8 +151,8 @@ class Submitting:
             submitted_at=exam.submitted_at,
             number=exam.number,
             shape=exam.shape.name,
-            captures=tuple(self.world.clarius.captures[c] for c in exam.capture_ids),
-            notification=notification_of(self.world, exam, polled=False),
+            captures=tuple(self.clarius.captures[c] for c in exam.capture_ids),
+            notification=notification_of(self, exam, polled=False),
             answers=tuple(answers),
         )
 
@@ -170,5 +165,5 @@ class Submitting:
             # `kind#0` repeats the exam's first seed, so that two links can serve the same bytes.
             chosen = serial * 1000 + (int(seed) if seed else index)
             made = make_capture(kind, seed=chosen, size_bytes=size_bytes, canary=canary)
-            ids.append(keep_capture(self.world, made).id)
+            ids.append(keep_capture(self, made).id)
         return ids

@@ -12,7 +12,7 @@ from sandbox.faults import Faults
 from sandbox.journal import Journal
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, repr=False)
 class World:
     """State, journal, faults, and where the servers listen (filled in once they do)."""
 

@@ -28,6 +28,10 @@ PLANTED = {
     "sandbox/world.py": ("from app.errors import Misuse", "know nothing of each other"),
     "app/infrastructure/queue.py": ("def ring():\n    import json", "inside a function"),
     "app/novelty/thing.py": ("import json", "is on no floor"),
+    "sandbox/server.py": (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from sandbox.control import Control",
+        "circle: sandbox.control → sandbox.server → sandbox.control",
+    ),
     "app/config/settings.py": (
         "from app.config import sealing",
         "circle: app.config.sealing → app.config.settings → app.config.sealing",
@@ -50,6 +54,8 @@ def test_the_reader_catches_a_planted_breach(tmp_path: Path, path: str):
         "app/resources.py": "",
         "workers/jobs.py": "from app.delivery.work import run",
         "sandbox/world.py": "",
+        "sandbox/control.py": "from sandbox.server import Sandbox",
+        "sandbox/server.py": "",
     }
     breach, expected = PLANTED[path]
     for name, text in (sound | {path: breach}).items():

@@ -1,4 +1,4 @@
-"""The one arq job: a kind and a row id in, the runner of that kind called. It never raises."""
+"""What arq calls: the one job, a kind and a row id in and the runner of that kind called, and the tick. Never raises."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,6 +12,7 @@ from app.infrastructure.queue import JOB_NAME
 from app.linking.runner import run_link
 from app.observing.logs import bind_request_id
 from app.resources import Resources
+from app.upkeep.recurring import tick
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +44,11 @@ async def run_if_due(resources: Resources, kind: str, row_id: UUID) -> bool:
 async def run(ctx: dict[str, Any], kind: str, row_id: str) -> None:
     """What arq calls (`app.infrastructure.queue.JOB_NAME`)."""
     await run_if_due(ctx["resources"], kind, UUID(row_id))
+
+
+async def run_tick(ctx: dict[str, Any]) -> None:
+    """What arq's cron calls."""
+    await tick(ctx["resources"])
 
 
 if run.__name__ != JOB_NAME:

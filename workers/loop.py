@@ -17,8 +17,7 @@ from app.resources import Resources
 from app.store.exam_leases import due_exams
 from app.store.links import due_links
 from app.store.workers import beat, beat_seconds, leave, silent_seconds
-from app.upkeep.alerts import watch_when_due
-from workers.cron import attempt, tick
+from app.upkeep.recurring import tick, watch
 from workers.ending import end
 from workers.jobs import run_if_due
 
@@ -123,19 +122,19 @@ async def beats(resources: Resources) -> None:
 
 
 async def ticks(resources: Resources) -> None:
-    """Recurring work whenever it is due, until cancelled; Redis is not needed for it."""
+    """Recurring work whenever it is due, until cancelled.
+
+    The same `tick` that arq's cron calls: here also without Redis, and for what each worker and host does for itself.
+    """
     while True:
         await tick(resources)
         await asyncio.sleep(min(TICK_SECONDS, resources.settings.sweep_seconds))
 
 
 async def watches(resources: Resources) -> None:
-    """Look for what people have to be told, and tell it, until cancelled.
-
-    Apart from the other recurring work: whoever is told may be slow, and that must hold up nothing.
-    """
+    """Alerts whenever they are due, until cancelled."""
     while True:
-        await attempt(watch_when_due, resources)
+        await watch(resources)
         await asyncio.sleep(min(TICK_SECONDS, resources.settings.sweep_seconds))
 
 

@@ -1,7 +1,6 @@
 """Runs one worker process: the database loop for as long as it lives, and arq's worker whenever Redis is there."""
 
 import asyncio
-import signal
 from contextlib import suppress
 
 import structlog
@@ -62,12 +61,3 @@ async def _drain(worker: Worker) -> None:
     running = list(worker.tasks.values())
     if running:
         await asyncio.wait(running, timeout=DRAIN_SECONDS)
-
-
-def stop_on_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set, in place of their usual effect."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    return stopping

@@ -1,6 +1,7 @@
 """arq's settings: `arq workers.settings.WorkerSettings` runs a worker; `sonobridge worker` uses the same values.
 
-Why each value is what it is: docs/adr/0005-arq-behind-one-file.md. Nothing of arq's own retrying, results or aborting is used.
+Either way a worker is `opened(settings)` and `background(resources)` around arq's jobs: nothing differs but who makes
+the `arq.Worker`. Why each value is what it is: docs/adr/0005-arq-behind-one-file.md. Nothing of arq's own retrying, results or aborting is used.
 """
 
 from contextlib import AsyncExitStack
@@ -10,12 +11,10 @@ from arq.cron import CronJob, cron
 from arq.worker import Function, func
 
 from app.config.settings import Settings, SettingsError, load_settings
-from app.embedded import embedded_stores
 from app.infrastructure.queue import JOB_NAME, QUEUE_NAME, connect, deserialize, serialize
 from app.observing.logs import configure_logging
-from app.resources import Resources, open_resources
-from workers.cron import run_tick
-from workers.jobs import run
+from app.opening import opened
+from workers.jobs import run, run_tick
 from workers.loop import background
 
 # A job's own time budget is a minute and one transfer more; arq only ends what hangs for ever.
@@ -56,16 +55,12 @@ def worker_options(settings: Settings) -> dict[str, Any]:
 
 
 async def open_worker(ctx: dict[str, Any]) -> None:
-    """Open the resources and begin the background work, when arq itself is the process."""
-    stack = AsyncExitStack()
-    ctx["stack"] = stack
-    settings = load_settings()
+    """Open the resources and begin the background work, when arq itself is the process. Raises as `opened` does."""
+    stack = ctx["stack"] = AsyncExitStack()
+    settings: Settings = ctx["settings"]
     configure_logging(settings.env, settings.log_level)
-    stores = await stack.enter_async_context(embedded_stores(settings))
-    wanted = settings.with_stores(database_url=stores.database_url, redis_url=stores.redis_url)
-    resources: Resources = await stack.enter_async_context(open_resources(wanted))
-    await stack.enter_async_context(background(resources))
-    ctx["resources"] = resources
+    ctx["resources"] = await stack.enter_async_context(opened(settings))
+    await stack.enter_async_context(background(ctx["resources"]))
 
 
 async def close_worker(ctx: dict[str, Any]) -> None:
@@ -85,5 +80,6 @@ def __getattr__(name: str) -> Any:
     return type(
         "WorkerSettings",
         (),
-        worker_options(settings) | {"on_startup": open_worker, "on_shutdown": close_worker},
+        worker_options(settings)
+        | {"ctx": {"settings": settings}, "on_startup": open_worker, "on_shutdown": close_worker},
     )

@@ -7,8 +7,8 @@ import typer
 from app.cli.output import Json, show_json
 from app.cli.running import FAILED, read_settings
 from app.config.settings import Settings, SettingsError
-from app.embedded import EmbeddedError, embedded_stores
-from app.resources import open_resources
+from app.embedded import EmbeddedError
+from app.opening import opened
 from app.upkeep.doctor import Check, examine
 
 
@@ -36,7 +36,5 @@ def doctor(as_json: Json = False) -> None:
 
 
 async def _examined(settings: Settings) -> list[Check]:
-    async with embedded_stores(settings) as stores:
-        wanted = settings.with_stores(database_url=stores.database_url, redis_url=stores.redis_url)
-        async with open_resources(wanted) as resources:
-            return await examine(resources)
+    async with opened(settings, check=False) as resources:
+        return await examine(resources)

@@ -7,21 +7,18 @@ import asyncio
 import os
 import pwd
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import NoReturn, TypeVar
 
 import typer
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.config.settings import Settings, SettingsError, load_settings
-from app.embedded import embedded_stores
 from app.errors import Misuse, SonobridgeError, UpstreamError
-from app.infrastructure.database import pooler_problem
 from app.observing.logs import configure_logging
-from app.resources import Resources, open_resources
+from app.opening import opened
+from app.resources import Resources
 from app.store.audit import By
-from app.store.schema import WrongSchema, schema_problem
 
 T = TypeVar("T")
 
@@ -42,33 +39,11 @@ def read_settings(*, service: bool = False) -> Settings:
     return settings
 
 
-@asynccontextmanager
-async def opened(settings: Settings | None = None) -> AsyncIterator[Resources]:
-    """Stores and resources for a command, the schema checked. Raises WrongSchema, EmbeddedError."""
-    settings = settings or read_settings()
-    async with embedded_stores(settings) as stores:
-        wanted = settings.with_stores(database_url=stores.database_url, redis_url=stores.redis_url)
-        async with open_resources(wanted) as resources:
-            await check_schema(resources)
-            yield resources
-
-
-async def check_schema(resources: Resources) -> None:
-    """Raise WrongSchema unless the database is at the schema of this version, and one that can be worked with."""
-    problem = await pooler_problem(resources.settings)
-    if problem is not None:
-        raise Misuse(problem, code="pooler")
-    async with resources.sessions() as session:
-        problem = await schema_problem(session)
-    if problem is not None:
-        raise WrongSchema(problem)
-
-
 def run(work: Callable[[Resources], Awaitable[T]]) -> T:
     """Do `work` with resources opened for it, and return what it returns."""
 
     async def whole() -> T:
-        async with opened() as resources:
+        async with opened(read_settings()) as resources:
             return await work(resources)
 
     return asyncio.run(whole())

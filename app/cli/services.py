@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -13,17 +12,16 @@ import typer
 import uvicorn
 
 from app.cli.children import Child, keep_running, python
-from app.cli.running import check_schema, read_settings
+from app.cli.running import read_settings
 from app.config.settings import Settings
 from app.embedded import embedded_stores
 from app.errors import SonobridgeError
 from app.infrastructure.database import database_tls
-from app.resources import open_resources
+from app.opening import UNTIL_STDIN_CLOSES, opened, stop_on_signals
 from app.store.schema import head_revision, migrate
 
 GRACEFUL_SECONDS = 30
 LISTEN_BACKLOG = 2048
-UNTIL_STDIN_CLOSES = "--until-stdin-closes"
 HOST = "127.0.0.1"
 PORT = 8000
 
@@ -98,13 +96,11 @@ async def _serve(settings: Settings, listener: socket.socket, *, watch_stdin: bo
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
     )
     server = Server(config)
-    stopping = _stop_on_signals()
-    if watch_stdin:
-        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stopping.set)
-    async with embedded_stores(settings) as stores:
-        wanted = settings.with_stores(database_url=stores.database_url, redis_url=stores.redis_url)
-        async with open_resources(wanted) as resources:
-            await check_schema(resources)
+    stopping = stop_on_signals(watch_stdin=watch_stdin)
+    # held from here on: the application, which opens them for itself, finds them running
+    async with embedded_stores(settings):
+        async with opened(settings):
+            pass  # what can't be worked with is said now, in one line
         if stopping.is_set():
             return
         serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -147,9 +143,7 @@ def up(
 
 
 async def _up(settings: Settings, *, host: str, port: int, workers: int, watch_stdin: bool) -> None:
-    stopping = _stop_on_signals()
-    if watch_stdin:
-        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stopping.set)
+    stopping = stop_on_signals(watch_stdin=watch_stdin)
     with listen(host, port) as listener:
         async with embedded_stores(settings) as stores:
             await asyncio.to_thread(migrate, stores.database_url)
@@ -170,12 +164,3 @@ async def _up(settings: Settings, *, host: str, port: int, workers: int, watch_s
             )
             sys.stdout.flush()
             await keep_running(children, stopping)
-
-
-def _stop_on_signals() -> asyncio.Event:
-    """An event that SIGTERM and ^C set, in place of their usual effect."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    return stopping

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 from pydantic import SecretStr
-from sqlalchemy import delete, update
+from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts import AccountKind
@@ -23,8 +23,7 @@ from app.errors import LookFirst, Misuse, NotThere, Rejected, RenewCredentials, 
 from app.faultpoints import fault_point
 from app.resources import Resources
 from app.store.audit import By, audit
-from app.store.base import in_seconds
-from app.store.runs import Run, begin_run, end_run
+from app.store.runs import begin_run, end_run, try_again
 from app.store.secrets import CLARIUS_API_KEY, Secret, read_secret, replace_secret
 from app.upstreams.gate import asking, lift
 
@@ -194,9 +193,7 @@ async def _end(resources: Resources, *, error: str | None, by: By) -> None:
     """Note how it ended, and let the next rotation begin at once."""
     async with resources.sessions.begin() as session:
         await end_run(session, RUN_NAME, result={} if error is None else None, error=error)
-        await session.execute(
-            update(Run).where(Run.name == RUN_NAME).values(started_at=in_seconds(-ROTATION_SECONDS))
-        )
+        await try_again(session, RUN_NAME, every=ROTATION_SECONDS, after=0)
         await audit(
             session,
             by=by,

@@ -13,16 +13,14 @@ from sqlalchemy import select
 
 from app.accounts import AccountKind
 from app.clients.clarius import NotificationRecord
-from app.errors import SonobridgeError
 from app.resources import Resources
 from app.states import ENDS_BY_ITSELF, UNDER_WAY, ExamState, Reason
 from app.store.exams import Exam
 from app.store.organizations import Organization, OrganizationRef
-from app.store.runs import begin_run, end_run, try_again
+from app.store.runs import DAY_SECONDS, OpenRun, begin_run, recording, recurring
 from app.upstreams.gate import calling
 
 RUN_NAME = "gaps"
-DAY_SECONDS = 24 * 3600.0
 # a look that failed is not put off to the next day
 AGAIN_SECONDS = 3600.0
 # what one look reads at most; more than this is no list that a person goes through
@@ -72,15 +70,8 @@ class Sent:
 
 async def find_gaps_when_due(resources: Resources) -> list[GapItem] | None:
     """Once a day, whoever looks first; None when it is not time."""
-    async with resources.sessions.begin() as session:
-        if not await begin_run(session, RUN_NAME, every=DAY_SECONDS):
-            return None
-    try:
-        return await find_gaps(resources)
-    except SonobridgeError:
-        async with resources.sessions.begin() as session:
-            await try_again(session, RUN_NAME, every=DAY_SECONDS, after=AGAIN_SECONDS)
-        raise
+    async with recurring(resources.sessions, RUN_NAME, every=DAY_SECONDS, again=AGAIN_SECONDS) as run:
+        return await _look(resources, run) if run else None
 
 
 async def find_gaps(resources: Resources) -> list[GapItem]:
@@ -90,12 +81,12 @@ async def find_gaps(resources: Resources) -> list[GapItem]:
     """
     async with resources.sessions.begin() as session:
         await begin_run(session, RUN_NAME, every=0)
-    try:
-        sent = await _sent(resources)
-    except SonobridgeError as error:
-        async with resources.sessions.begin() as session:
-            await end_run(session, RUN_NAME, result=None, error=error.code)
-        raise
+    async with recording(resources.sessions, RUN_NAME) as run:
+        return await _look(resources, run)
+
+
+async def _look(resources: Resources, run: OpenRun) -> list[GapItem]:
+    sent = await _sent(resources)
     rows, known = await _known(resources, list(sent))
     gaps = [
         _gap(one, *rows[uuid]) if uuid in rows else _gap(one, None, None)
@@ -104,8 +95,7 @@ async def find_gaps(resources: Resources) -> list[GapItem]:
     ]
     gaps.sort(key=lambda gap: (str(gap.submitted_at or ""), str(gap.request_uuid)))
     standing = sum(1 for uuid in sent if uuid not in known or (uuid in rows and not _goes_on(rows[uuid][0])))
-    async with resources.sessions.begin() as session:
-        await end_run(session, RUN_NAME, result={"gaps": standing, "sent": len(sent)})
+    run.result = {"gaps": standing, "sent": len(sent)}
     return gaps
 
 

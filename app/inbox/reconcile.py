@@ -25,7 +25,7 @@ from app.store.base import clock, now
 from app.store.claims import end_claims
 from app.store.exams import Exam, lock_exams, move, settle_verified
 from app.store.links import confirmed_links
-from app.store.runs import end_run
+from app.store.runs import recording
 from app.upstreams.gate import calling
 
 log = structlog.get_logger(__name__)
@@ -71,18 +71,14 @@ async def reconcile(resources: Resources, *, wait: float = WAIT_SECONDS) -> dict
 async def _reconcile(resources: Resources, reading: Reading) -> dict[str, int]:
     result = {"looked_at": 0, "new": 0}
     try:
-        async with calling(resources, AccountKind.CLARIUS):
-            fault_point("reconcile:before_poll")
-            await _read(resources, reading, result)
-            fault_point("reconcile:after_poll")
-    except Exception as error:
-        async with resources.sessions.begin() as session:
-            await end_run(session, RUN, result=None, error=getattr(error, "code", type(error).__name__))
-        raise
+        async with recording(resources.sessions, RUN) as run:
+            async with calling(resources, AccountKind.CLARIUS):
+                fault_point("reconcile:before_poll")
+                await _read(resources, reading, result)
+                fault_point("reconcile:after_poll")
+            run.result = result
     finally:
         await reading.close()
-    async with resources.sessions.begin() as session:
-        await end_run(session, RUN, result=result)
     log.info("reconciled", looked_at=result["looked_at"], new=result["new"])
     return result
 

@@ -5,17 +5,20 @@ from typing import Any
 from sqlalchemy import select
 
 from app.accounts import AccountKind
-from app.errors import SonobridgeError
 from app.resources import Resources
 from app.states import LinkState
 from app.store.links import Link, hint_of
-from app.store.runs import begin_run, end_run, try_again
+from app.store.runs import DAY_SECONDS, recurring
 from app.upstreams.gate import calling
 
 RUN_NAME = "compare_tokens"
 MOST_NAMED = 200
-DAY_SECONDS = 24 * 3600.0
-TRY_AGAIN_SECONDS = 3600.0
+AGAIN_SECONDS = 3600.0
+
+
+async def compare_tokens_when_due(resources: Resources) -> dict[str, Any] | None:
+    """Once a day, whoever looks first; None when it is not time."""
+    return await compare_tokens(resources, every=DAY_SECONDS)
 
 
 async def compare_tokens(resources: Resources, *, every: float = 0.0) -> dict[str, Any] | None:
@@ -25,20 +28,12 @@ async def compare_tokens(resources: Resources, *, every: float = 0.0) -> dict[st
     missing here = confirmed at Clarius, no confirmed link with us; missing there = the other way round. At most
     200 rows are named. Raises what C4 raises, and Held while Clarius may not be called, after recording it.
     """
-    async with resources.sessions.begin() as session:
-        if not await begin_run(session, RUN_NAME, every=every):
+    again = min(every, AGAIN_SECONDS)
+    async with recurring(resources.sessions, RUN_NAME, every=every, again=again) as run:
+        if run is None:
             return None
-    try:
-        result = await _compare(resources)
-    except SonobridgeError as error:
-        async with resources.sessions.begin() as session:
-            await end_run(session, RUN_NAME, result=None, error=f"{error.message} ({error.code})")
-            if every:
-                await try_again(session, RUN_NAME, every=every, after=TRY_AGAIN_SECONDS)
-        raise
-    async with resources.sessions.begin() as session:
-        await end_run(session, RUN_NAME, result=result)
-    return result
+        run.result = await _compare(resources)
+        return run.result
 
 
 async def _compare(resources: Resources) -> dict[str, Any]:

@@ -1,14 +1,20 @@
 """Recurring work: when each kind last ran and what it found, so that nothing runs twice in a row."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.errors import SonobridgeError
 from app.store.base import Base, in_seconds, now
+
+DAY_SECONDS = 24 * 3600.0
 
 UNTRUSTED_PROXY = "untrusted_proxy"
 """Not work, but seen by the API for `doctor`: who forwards requests and is not trusted."""
@@ -28,6 +34,51 @@ class Run(Base):
     lease_owner: Mapped[str | None]
     lease_until: Mapped[datetime | None]
     place: Mapped[dict[str, Any] | None]
+
+
+@dataclass
+class OpenRun:
+    """A run that has begun. Whoever does the work leaves in `result` what it came to."""
+
+    result: dict[str, Any] | None = None
+
+
+@asynccontextmanager
+async def recurring(
+    sessions: async_sessionmaker[AsyncSession], name: str, *, every: float, again: float | None = None
+) -> AsyncIterator[OpenRun | None]:
+    """One run of recurring work, or None when it is not time: the last one began less than `every` seconds ago.
+
+    How it ends is recorded (`recording`). One that failed is due again in `again` seconds, if that is given.
+    """
+    async with sessions.begin() as session:
+        due = await begin_run(session, name, every=every)
+    if not due:
+        yield None
+        return
+    try:
+        async with recording(sessions, name) as run:
+            yield run
+    except Exception:
+        if again is not None:
+            async with sessions.begin() as session:
+                await try_again(session, name, every=every, after=again)
+        raise
+
+
+@asynccontextmanager
+async def recording(sessions: async_sessionmaker[AsyncSession], name: str) -> AsyncIterator[OpenRun]:
+    """Record how a run ends that has begun: its result, or what the body raises, and then the last good one stays."""
+    run = OpenRun()
+    try:
+        yield run
+    except Exception as error:
+        why = error.code if isinstance(error, SonobridgeError) else type(error).__name__
+        async with sessions.begin() as session:
+            await end_run(session, name, result=None, error=why)
+        raise
+    async with sessions.begin() as session:
+        await end_run(session, name, result=run.result)
 
 
 async def begin_run(session: AsyncSession, name: str, *, every: float) -> bool:

@@ -22,7 +22,7 @@ from app.states import states_with
 from app.store.alerts import Alert, alerts_in_force, untold_alerts
 from app.store.base import clock
 from app.store.overview import Overview, read_overview
-from app.store.runs import begin_run, end_run
+from app.store.runs import recurring
 
 RUN_NAME = "alerts"
 # Trouble that mends itself within this time is nobody's business.
@@ -38,17 +38,15 @@ log = structlog.get_logger(__name__)
 
 async def watch_when_due(resources: Resources) -> dict[str, int] | None:
     """Look, note what started and what cleared, tell it; None when somebody looked within a sweep's interval."""
-    async with resources.sessions.begin() as session:
-        if not await begin_run(session, RUN_NAME, every=resources.settings.sweep_seconds):
+    async with recurring(resources.sessions, RUN_NAME, every=resources.settings.sweep_seconds) as run:
+        if run is None:
             return None
-    async with resources.sessions.begin() as session:
-        seen = await read_overview(session)
-        started, cleared = await note(session, conditions(seen, resources.settings))
-    told = await tell(resources)
-    result = {"started": started, "cleared": cleared, "told": told}
-    async with resources.sessions.begin() as session:
-        await end_run(session, RUN_NAME, result=result)
-    return result
+        async with resources.sessions.begin() as session:
+            seen = await read_overview(session)
+            started, cleared = await note(session, conditions(seen, resources.settings))
+        told = await tell(resources)
+        run.result = counts = {"started": started, "cleared": cleared, "told": told}
+        return counts
 
 
 def conditions(seen: Overview, settings: Settings) -> dict[str, str]:

@@ -18,7 +18,7 @@ from app.states import TRAITS, UNDER_WAY, ExamState
 from app.store.exams import Exam
 from app.store.instances import end_upload
 from app.store.organizations import Organization
-from app.store.runs import begin_run
+from app.store.runs import recurring
 from app.store.uploads import Upload, UploadState, abandoned_uploads
 from app.upstreams.gate import calling
 
@@ -30,9 +30,14 @@ TIDY_SECONDS = 60.0
 
 async def close_uploads_when_due(resources: Resources) -> None:
     """Tell Aurabox of uploads that will not be gone on with: called off by a person, or failed for good."""
-    async with resources.sessions.begin() as session:
-        if not await begin_run(session, "close_uploads", every=resources.settings.sweep_seconds):
-            return
+    every = resources.settings.sweep_seconds
+    async with recurring(resources.sessions, "close_uploads", every=every) as run:
+        if run is not None:
+            await _close_uploads(resources)
+
+
+async def _close_uploads(resources: Resources) -> None:
+    async with resources.sessions() as session:
         ended = await abandoned_uploads(session, under_way=UNDER_WAY, limit=UPLOADS_A_ROUND)
     for upload, exam in ended:
         await _close(resources, upload, exam)
@@ -72,9 +77,12 @@ async def _tell(resources: Resources, upload: Upload, exam: Exam, organization: 
 async def tidy_staging_when_due(resources: Resources) -> None:
     """Delete what lies on this host for exams that need it no more: each host looks after its own folder."""
     every = min(TIDY_SECONDS, 4 * resources.settings.sweep_seconds)
-    async with resources.sessions.begin() as session:
-        if not await begin_run(session, f"tidy_staging:{resources.host}", every=every):
-            return
+    async with recurring(resources.sessions, f"tidy_staging:{resources.host}", every=every) as run:
+        if run is not None:
+            await _tidy_staging(resources)
+
+
+async def _tidy_staging(resources: Resources) -> None:
     held = resources.staging.held()
     if not held:
         return

@@ -20,11 +20,10 @@ from app.store.base import in_seconds, now
 from app.store.captures import Capture
 from app.store.exam_events import ExamEvent
 from app.store.exams import Exam, in_lock_order
-from app.store.runs import begin_run, end_run
+from app.store.runs import DAY_SECONDS, recurring
 from app.store.unsettled import expire_unlinked
 
 HOUR_SECONDS = 3600.0
-DAY_SECONDS = 24 * HOUR_SECONDS
 YEAR_SECONDS = 365.25 * DAY_SECONDS
 BATCH = 500
 LINES_AT_ONCE = 10_000
@@ -58,14 +57,12 @@ class Purged:
 
 async def purge_when_due(resources: Resources) -> Purged | None:
     """Every hour on each host, because a host alone can delete the files in its own folder; None when it is not time."""
-    name = f"purge:{resources.host}"
-    async with resources.sessions.begin() as session:
-        if not await begin_run(session, name, every=HOUR_SECONDS):
+    async with recurring(resources.sessions, f"purge:{resources.host}", every=HOUR_SECONDS) as run:
+        if run is None:
             return None
-    purged = await purge(resources, by=SYSTEM)
-    async with resources.sessions.begin() as session:
-        await end_run(session, name, result=purged.as_json())
-    return purged
+        purged = await purge(resources, by=SYSTEM)
+        run.result = purged.as_json()
+        return purged
 
 
 async def purge(

@@ -8,10 +8,18 @@ from app.store.browser_sessions import BrowserSession
 from app.store.oidc_attempts import ATTEMPT_SECONDS, OidcAttempt
 from app.store.one_time_links import OneTimeLink
 from app.store.pending_connects import PendingConnect
+from app.store.runs import DAY_SECONDS, recurring
 from app.store.throttles import FORGET_SECONDS, Throttle
 
-KEPT_SECONDS = 30 * 24 * 3600.0
+KEPT_SECONDS = 30 * DAY_SECONDS
 """How long an ended session or used link is still known, so that pages can say what became of it."""
+
+
+async def purge_accounts_when_due(resources: Resources) -> None:
+    """Once a day."""
+    async with recurring(resources.sessions, "purge_accounts", every=DAY_SECONDS) as run:
+        if run is not None:
+            run.result = await purge_accounts(resources)
 
 
 async def purge_accounts(resources: Resources) -> dict[str, int]:

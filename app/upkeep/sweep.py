@@ -16,6 +16,7 @@ from app.store.exam_staging import forget_staging, staging_hosts
 from app.store.exams import Exam, move
 from app.store.linked_exams import queue_stragglers
 from app.store.links import due_links
+from app.store.runs import recurring
 from app.store.unsettled import note_unsettled
 from app.store.workers import has_witness, heartbeats_of, silent_hosts, silent_seconds
 
@@ -25,6 +26,13 @@ log = structlog.get_logger(__name__)
 RING_LIMIT = 100
 RECOVER_LIMIT = 500
 DEATHS_TO_POISON = 3
+
+
+async def sweep_when_due(resources: Resources) -> None:
+    """One round, if the last one is SONOBRIDGE_SWEEP_SECONDS old."""
+    async with recurring(resources.sessions, "sweep", every=resources.settings.sweep_seconds) as run:
+        if run is not None:
+            run.result = await sweep(resources)
 
 
 async def sweep(resources: Resources) -> dict[str, int]:

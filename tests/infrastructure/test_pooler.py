@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from app.cli.running import check_schema
 from app.config.settings import Settings
 from app.errors import Misuse
 from app.infrastructure.database import POOLER, database_tls, pooler_problem
+from app.opening import check_database
 from app.resources import open_resources
 from app.states import ExamState
 from app.upkeep.doctor import examine
@@ -45,7 +45,7 @@ async def test_a_pooler_that_gives_each_transaction_another_server_is_refused_in
     with running_pgbouncer(settings.database_url, tmp_path / "pooler", pool_mode=pool_mode) as url:
         async with open_resources(through(settings, url)) as resources:
             with pytest.raises(Misuse) as refused:
-                await check_schema(resources)
+                await check_database(resources)
             assert refused.value.message == POOLER
             [database] = [check for check in await examine(resources) if check.name == "database"]
             assert (database.ok, database.detail) == (False, POOLER)
@@ -63,7 +63,7 @@ async def test_a_server_that_refuses_us_is_reported_by_whoever_asks_it(
         assert await pooler_problem(elsewhere) is None
         async with open_resources(elsewhere) as resources:
             with pytest.raises((DBAPIError, OSError)):
-                await check_schema(resources)
+                await check_database(resources)
 
 
 @pytest.mark.parametrize("options", ["sslmode=verify-full", "channel_binding=require&sslmode=require"])
@@ -75,11 +75,11 @@ async def test_the_houses_own_authority_vouches_for_the_database(
         stranger = through(settings, f"{url}?{options}")
         async with open_resources(stranger) as resources:
             with pytest.raises(OSError, match="certificate verify failed"):
-                await check_schema(resources)
+                await check_database(resources)
         async with open_resources(stranger.model_copy(update={"ca_file": alone})) as resources:
-            await check_schema(resources)
+            await check_database(resources)
         async with open_resources(through(settings, f"{url}?{options}&sslrootcert={alone}")) as resources:
-            await check_schema(resources)
+            await check_database(resources)
 
 
 async def test_a_certificate_of_another_host_is_refused_where_the_name_counts(
@@ -90,9 +90,9 @@ async def test_a_certificate_of_another_host_is_refused_where_the_name_counts(
         trusting = settings.model_copy(update={"ca_file": alone})
         async with open_resources(through(trusting, f"{url}?sslmode=verify-full")) as resources:
             with pytest.raises(OSError, match="certificate verify failed"):
-                await check_schema(resources)
+                await check_database(resources)
         async with open_resources(through(trusting, f"{url}?sslmode=verify-ca")) as resources:
-            await check_schema(resources)
+            await check_database(resources)
 
 
 @pytest.mark.parametrize("made", [None, "no certificate\n"])

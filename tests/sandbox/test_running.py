@@ -123,7 +123,7 @@ async def test_two_sandboxes_run_side_by_side_and_leave_nothing(sandbox):
         assert other.clarius_url != sandbox.clarius_url
         assert len(other.allowed_upstreams.split(",")) == 4
         assert other.team("B").key != other.team("A").key
-        folder = other.world.folder
+        folder = other.folder
         assert folder.exists()
     assert not folder.exists()
     with pytest.raises(httpx.ConnectError):

@@ -5,6 +5,7 @@ that must be among those used; `reads_whole` says why a table is read whole all 
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -101,6 +102,18 @@ async def _end_credentials(session: AsyncSession, filled: Filled) -> None:
     user = await users.lock_user(session, filled.users[1])
     assert user is not None
     await credentials.end_credentials(session, user)
+
+
+async def _recurring(session: AsyncSession, _: Filled) -> None:
+    with suppress(LookupError):
+        async with runs.recurring(_sessions(session), "run 1", every=60, again=6) as run:
+            assert run is not None
+            raise LookupError
+
+
+async def _recording(session: AsyncSession, _: Filled) -> None:
+    async with runs.recording(_sessions(session), "run 1") as run:
+        run.result = {"n": 1}
 
 
 async def _queue_rest(session: AsyncSession, filled: Filled) -> None:
@@ -503,6 +516,8 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     linked_exams.queue_stragglers: (
         Sends(lambda s, _: linked_exams.queue_stragglers(_sessions(s), limit=50)),
     ),
+    runs.recurring: (Sends(_recurring),),
+    runs.recording: (Sends(_recording),),
     runs.begin_run: (Sends(lambda s, _: runs.begin_run(s, "run 1", every=60)),),
     runs.end_run: (
         Sends(lambda s, _: runs.end_run(s, "run 1", result={"n": 1})),

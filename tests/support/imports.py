@@ -18,6 +18,7 @@ FLOORS: dict[str, int] = {
     "app.organizations": 4,
     "app.inbox": 4,
     "app.store": 3,
+    "app.opening": 3,
     "app.resources": 3,
     "app.upstreams": 3,
     "app.clients": 2,
@@ -42,16 +43,12 @@ OURS = ("app", "workers", "sandbox")
 
 @dataclass(frozen=True)
 class Edge:
-    """One import: which module imports which, and where.
-
-    `deferred` is one inside a function, `typing` one that only the type checker follows.
-    """
+    """One import: which module imports which, and where; `deferred` is one inside a function."""
 
     importer: str
     imported: str
     place: str
     deferred: bool
-    typing: bool
 
 
 def modules_under(root: Path) -> dict[str, Path]:
@@ -70,16 +67,10 @@ def edges_of(modules: dict[str, Path]) -> list[Edge]:
     for name, path in modules.items():
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
         inside = _below(tree, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        typing = {
-            child
-            for block in ast.walk(tree)
-            if isinstance(block, ast.If) and ast.unparse(block.test).endswith("TYPE_CHECKING")
-            for child in block.body
-        }
         for node in ast.walk(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 edges += [
-                    Edge(name, target, f"{path.name}:{node.lineno}", node in inside, node in typing)
+                    Edge(name, target, f"{path.name}:{node.lineno}", node in inside)
                     for target in _targets(node, name, path, modules)
                     if target.split(".")[0] in OURS or node in inside
                 ]
@@ -130,9 +121,9 @@ def violations(modules: dict[str, Path]) -> list[str]:
 
 
 def _circles(edges: list[Edge]) -> list[str]:
-    """Circles between parts, and circles between modules (these only as far as they exist at run time)."""
+    """Circles between parts, and between modules; one that only the type checker follows is one too."""
     parts = {(part_of(edge.importer), part_of(edge.imported)) for edge in edges}
-    modules = {(edge.importer, edge.imported) for edge in edges if not edge.typing}
+    modules = {(edge.importer, edge.imported) for edge in edges}
     lines = []
     for pairs in (parts, modules):
         graph: dict[str, set[str]] = {}

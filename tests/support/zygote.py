@@ -19,6 +19,7 @@ import app.main
 import workers.main
 from app.config.settings import load_settings
 from app.observing.logs import configure_logging
+from app.opening import stop_on_signals
 from app.resources import open_resources
 
 
@@ -41,7 +42,7 @@ def run_worker() -> None:
         settings = load_settings()
         configure_logging(settings.env, settings.log_level)
         async with open_resources(settings) as resources:
-            await workers.main.run_worker(resources, workers.main.stop_on_signals())
+            await workers.main.run_worker(resources, stop_on_signals())
 
     asyncio.run(work())
 

@@ -14,12 +14,12 @@ from app.resources import Resources, open_resources
 from app.states import ExamState
 from app.store.runs import begin_run, last_run
 from app.store.workers import living_workers
+from app.upkeep.recurring import tick
 from tests.support.bridge import working
 from tests.support.exams import add_exam, hold, reread
 from tests.support.proxy import proxied
 from tests.support.wait import until
 from workers import jobs
-from workers.cron import tick
 from workers.jobs import RUNNERS, run_if_due
 from workers.settings import FUNCTIONS, worker_options
 

@@ -21,6 +21,7 @@ from app.cli.output import Json, console, show_json, show_table
 from app.cli.running import FAILED
 from app.errors import SonobridgeError
 from app.observing.logs import configure_logging
+from app.opening import stop_on_signals
 from app.store.organizations import Images
 
 WORKERS = 2
@@ -105,12 +106,10 @@ def _folder(data_dir: Path | None) -> Path:
 
 
 async def _demo(folder: Path, options: Options) -> bool:
-    stop = asyncio.Event()
     task = asyncio.current_task()
-    loop = asyncio.get_running_loop()
     if task is not None:
         # ended from outside, it still takes down what it started
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     _say(options, "Starting simulated Clarius and Aurabox, PostgreSQL, Redis, the API and two workers …")
     async with set_up(folder, workers=WORKERS, images=options.images) as stage:
         began = time.monotonic()
@@ -124,9 +123,7 @@ async def _demo(folder: Path, options: Options) -> bool:
         keeping = await _keep(stage) if options.keep else None
         _report(run, options, keeping)
         if keeping is not None:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, stop.set)
-            await stop.wait()
+            await stop_on_signals().wait()
     return run.verdict.ok
 
 

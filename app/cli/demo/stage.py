@@ -16,15 +16,15 @@ from app.cli.children import python
 from app.cli.demo.processes import free_port, process
 from app.cli.demo.sandbox import Sandbox, run_sandbox
 from app.cli.demo.submitting import Clinic
-from app.config.settings import Settings, load_settings
+from app.config.settings import load_settings
 from app.consoles.registration import register_ours
 from app.delivery.actions import decide
-from app.embedded import embedded_stores
 from app.errors import SonobridgeError
 from app.linking.links import move_link, start_link
+from app.opening import UNTIL_STDIN_CLOSES, opened
 from app.organizations.changes import add_organization, set_organization
 from app.people.users import add_user
-from app.resources import Resources, open_resources
+from app.resources import Resources
 from app.states import LinkState
 from app.store.audit import By
 from app.store.links import Link, link_in_force
@@ -89,27 +89,28 @@ async def set_up(folder: Path, *, workers: int, images: bool) -> AsyncIterator[S
             | MOMENTS
             | {"SONOBRIDGE_DATA_DIR": str(folder / "data"), "SONOBRIDGE_PUBLIC_URL": url}
         )
-        async with _bridge(environment, folder / "bridge.log", port=port, workers=workers):
-            settings = load_settings(environment)
-            async with _resources(settings) as resources:
-                await register_ours(resources, by=BY)
-                organization = await add_organization(
-                    resources,
-                    {
-                        "name": ORGANIZATION,
-                        "aurabox_key": sandbox.team_key,
-                        "images": Images.UPLOADER if images else Images.NONE,
-                        "timezone": TIMEZONE,
-                    },
-                    by=BY,
-                )
-                yield Stage(resources, sandbox, organization, url, folder)
+        async with (
+            _bridge(environment, folder / "bridge.log", port=port, workers=workers),
+            opened(load_settings(environment)) as resources,
+        ):
+            await register_ours(resources, by=BY)
+            organization = await add_organization(
+                resources,
+                {
+                    "name": ORGANIZATION,
+                    "aurabox_key": sandbox.team_key,
+                    "images": Images.UPLOADER if images else Images.NONE,
+                    "timezone": TIMEZONE,
+                },
+                by=BY,
+            )
+            yield Stage(resources, sandbox, organization, url, folder)
 
 
 @asynccontextmanager
 async def _bridge(environment: dict[str, str], log: Path, *, port: int, workers: int) -> AsyncIterator[None]:
     """`sonobridge up` as a child, ready for work."""
-    command = python("app.cli", "up", "--port", str(port), "--workers", str(workers), "--until-stdin-closes")
+    command = python("app.cli", "up", "--port", str(port), "--workers", str(workers), UNTIL_STDIN_CLOSES)
     async with process(command, environment, log) as running:
         ended = asyncio.create_task(running.wait())
         ready = asyncio.create_task(_ready(f"http://127.0.0.1:{port}/readyz"))
@@ -133,14 +134,6 @@ async def _ready(url: str) -> None:
                 # not listening yet
                 await asyncio.sleep(POLL_SECONDS)
             await asyncio.sleep(POLL_SECONDS)
-
-
-@asynccontextmanager
-async def _resources(settings: Settings) -> AsyncIterator[Resources]:
-    async with embedded_stores(settings) as stores:
-        wanted = settings.with_stores(database_url=stores.database_url, redis_url=stores.redis_url)
-        async with open_resources(wanted) as resources:
-            yield resources
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ class Scene:
     async def archive(self, held: Rule) -> bytes:
         """The bytes that were sent, once `complete` is asked; then it may go on."""
         await until(lambda: held.waiting, timeout=60)
-        (path,) = self.sandbox.world.folder.glob("*.whole")
+        (path,) = self.sandbox.folder.glob("*.whole")
         content = path.read_bytes()
         held.release()
         return content

@@ -47,7 +47,7 @@ async def test_row_46_damage_that_a_library_calls_a_fault_of_the_disk_is_the_cap
         whole = scanner_dicom(tmp_path / "d").read_bytes()
         cut = whole.index(b"\xfe\xff\x00\xe0") + 4
         made = Made("dicom", whole[:cut], "application/dicom", "dcm")
-        keep_capture(scene.sandbox.world, made, capture_id=submitted.captures[1].id)
+        keep_capture(scene.sandbox, made, capture_id=submitted.captures[1].id)
         held.release()
         exam = await scene.reaches(submitted, ExamState.REVIEW, timeout=60)
         assert exam.error_code == "captures_missing"
@@ -70,7 +70,7 @@ async def test_a_capture_that_takes_too_long_is_named_and_the_others_arrive(
         held = scene.sandbox.faults.arm(faults.hold(), server="media")
         submitted = await scene.submit("jpeg", "png")
         await until(lambda: held.waiting == 1)
-        keep_capture(scene.sandbox.world, made, capture_id=submitted.captures[1].id)
+        keep_capture(scene.sandbox, made, capture_id=submitted.captures[1].id)
         held.release()
         exam = await scene.reaches(submitted, ExamState.REVIEW, timeout=80)
         assert exam.error_code == "captures_missing"
@@ -86,7 +86,7 @@ async def test_a_conversion_ends_when_its_exam_is_cancelled(settings: Settings, 
         held = scene.sandbox.faults.arm(faults.hold(), server="media")
         submitted = await scene.submit("png")
         await until(lambda: held.waiting == 1)
-        keep_capture(scene.sandbox.world, made, capture_id=submitted.captures[0].id)
+        keep_capture(scene.sandbox, made, capture_id=submitted.captures[0].id)
         held.release()
 
         def frames() -> list[Path]:

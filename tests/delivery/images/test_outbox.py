@@ -75,7 +75,7 @@ async def test_a_capture_that_came_after_the_archive_was_sent_arrives_too(settin
         scene.sandbox.faults.arm(faults.answer(503), path=COMPLETE, times=None)
         submitted = await scene.submit("jpeg", "png")
         exam = await waits_at_send(scene, submitted.request_uuid)
-        more = keep_capture(scene.sandbox.world, make_capture("jpeg", seed=4711))
+        more = keep_capture(scene.sandbox, make_capture("jpeg", seed=4711))
         scene.sandbox.clarius.exams[submitted.request_uuid].capture_ids.append(more.id)
         scene.sandbox.clarius.expire_links()
         await scene.bridge.resources.staging.discard(exam.id)

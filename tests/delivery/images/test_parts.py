@@ -40,7 +40,7 @@ def scans(folder: Path) -> list[bytes]:
 def serve(scene: Scene, submitted: Submitted, content: bytes) -> None:
     """What the link of the exam's second capture leads to from now on."""
     made = Made("zip", content, "application/zip", "zip")
-    keep_capture(scene.sandbox.world, made, capture_id=submitted.captures[1].id)
+    keep_capture(scene.sandbox, made, capture_id=submitted.captures[1].id)
 
 
 async def with_a_broken_member(scene: Scene, folder: Path) -> tuple[Submitted, Any]:

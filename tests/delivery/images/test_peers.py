@@ -126,7 +126,7 @@ async def test_a_real_tus_server_gets_every_byte_once(settings: Settings, tmp_pa
             assert len(broken) == len(BREAKS)
 
             # what the real server holds is what Aurabox opens
-            shutil.copyfile(upload, rig.sandbox.world.folder / f"{row.upload_id}.whole")
+            shutil.copyfile(upload, rig.sandbox.folder / f"{row.upload_id}.whole")
             complete.release()
             await rig.reaches(submitted.request_uuid, ExamState.DELIVERED)
             assert len(rig.sandbox.team().instances) == 4

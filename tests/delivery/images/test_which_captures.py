@@ -73,7 +73,7 @@ async def test_row_36_captures_listed_in_another_order_arrive_once_each(settings
 async def test_row_36_one_more_in_front_of_the_list_is_read_too(settings: Settings) -> None:
     async with image_scene(settings, given=QUICK) as scene:
         submitted, held = await started(scene, "jpeg", "png", nth=2)
-        more = keep_capture(scene.sandbox.world, make_capture("jpeg", seed=4711))
+        more = keep_capture(scene.sandbox, make_capture("jpeg", seed=4711))
         ids_of(scene, submitted).insert(0, more.id)
         links_end(scene, held)
         exam = await scene.reaches(submitted, ExamState.DELIVERED)
@@ -210,7 +210,7 @@ async def test_trying_again_reads_the_exam_data_anew_first(settings: Settings) -
         scene.sandbox.faults.clear()
         # by now that link is dead, and what it led to lies elsewhere
         scene.sandbox.clarius.expire_links()
-        moved = keep_capture(scene.sandbox.world, make_capture("png", seed=11))
+        moved = keep_capture(scene.sandbox, make_capture("png", seed=11))
         ids_of(scene, submitted)[1] = moved.id
         refused = len([one for one in scene.sandbox.journal.requests_to("media") if one.status == 403])
         await act_on(scene.bridge.resources, exam.request_uuid, RETRY, by=By("test"))
