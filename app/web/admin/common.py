@@ -17,7 +17,8 @@ from app.web.words import STEP_WORDS, WAITING_WORDS, exam_words_for_admins, link
 
 T = TypeVar("T")
 
-AdminDep = Annotated[Person, Depends(require_role(Role.ADMIN))]
+ADMIN_ONLY = Depends(require_role(Role.ADMIN))
+AdminDep = Annotated[Person, ADMIN_ONLY]
 
 TABS = (
     ("overview", "Overview", "/admin"),
