@@ -11,10 +11,11 @@ from app.cli import clarius_applications, clarius_research
 from app.cli.output import Json, progress_bar, show_json, show_one, show_table
 from app.cli.running import FAILED, by_user, run
 from app.consoles import clarius as clarius_admin
-from app.consoles.clarius import describe_key, describe_pair, describe_record
+from app.consoles.clarius import describe_key, describe_record
 from app.consoles.clarius_keys import rotate_key
 from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import Misuse
+from app.linking.comparing import describe_pair, pair_tokens
 from app.resources import Resources
 from app.store.audit import By
 from app.store.links import hint_of
@@ -113,7 +114,8 @@ def tokens(as_json: Json = False) -> None:
     """
 
     async def read(resources: Resources) -> list[dict[str, Any]]:
-        return [describe_pair(pair).model_dump() for pair in await clarius_admin.compare_tokens(resources)]
+        pairs = await pair_tokens(resources, by_hand=True)
+        return [describe_pair(pair).model_dump() for pair in pairs]
 
     columns = ("customer_hint", "organization", "at_clarius", "link_id", "difference")
     _show_list(run(read), *columns, as_json=as_json, nothing="There are none on either side.")

@@ -9,10 +9,11 @@ from fastapi.responses import Response
 from app.accounts import AccountKind
 from app.clients.clarius import Annotation
 from app.consoles import clarius as clarius_admin
-from app.consoles.clarius import describe_key, describe_pair, describe_record
+from app.consoles.clarius import describe_key, describe_record
 from app.consoles.clarius_keys import rotate_key
 from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import NotThere, SonobridgeError
+from app.linking.comparing import describe_pair, pair_tokens
 from app.resources import Resources
 from app.upstreams.gate import asking
 from app.web.admin.common import AdminDep, ByDep, admin_page, attempt, explained
@@ -111,7 +112,7 @@ async def records(request: Request, resources: ResourcesDep, _: AdminDep) -> Res
 @router.get("/admin/clarius/tokens")
 async def tokens(request: Request, resources: ResourcesDep, _: AdminDep) -> Response:
     """Confirmed tokens beside our links."""
-    pairs = await attempt(clarius_admin.compare_tokens(resources), back=BACK)
+    pairs = await attempt(pair_tokens(resources, by_hand=True), back=BACK)
     context = {
         "rows": [describe_pair(one) for one in pairs[:SHOWN_TOKENS]],
         "hidden": max(len(pairs) - SHOWN_TOKENS, 0),

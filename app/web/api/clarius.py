@@ -11,17 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.accounts import AccountKind
 from app.clients.clarius import Annotation
 from app.consoles import clarius as clarius_admin
-from app.consoles.clarius import (
-    ApiKeyItem,
-    ConfirmedTokenItem,
-    RecordItem,
-    describe_key,
-    describe_pair,
-    describe_record,
-)
+from app.consoles.clarius import ApiKeyItem, RecordItem, describe_key, describe_record
 from app.consoles.clarius_keys import rotate_key
 from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import Misuse
+from app.linking.comparing import ConfirmedTokenItem, TokenPair, describe_pair, pair_tokens
 from app.store.audit import By
 from app.store.cursors import read_cursor, write_cursor
 from app.upstreams.gate import asking
@@ -170,12 +164,12 @@ async def confirmed_tokens(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> Page[ConfirmedTokenItem]:
     """The customers that Clarius holds as confirmed beside our links, differences first."""
-    pairs = await clarius_admin.compare_tokens(resources)
+    pairs = await pair_tokens(resources, by_hand=True)
     page, following = slice_page(sorted(pairs, key=_pair_place), key=_pair_place, limit=limit, cursor=cursor)
     return Page(items=[describe_pair(pair) for pair in page], next_cursor=following)
 
 
-def _pair_place(pair: clarius_admin.TokenPair) -> str:
+def _pair_place(pair: TokenPair) -> str:
     return f"{int(pair.difference is None)}{pair.customer_hint}{pair.customer_hash.hex()}"
 
 
