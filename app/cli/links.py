@@ -1,5 +1,6 @@
 """`sonobridge link …`: which Clarius accounts are linked to which organisation."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from app.linking.links import (
 )
 from app.organizations.changes import wanted_organization
 from app.resources import Resources
+from app.store.links import Link
 
 app = typer.Typer(no_args_is_help=True, help="Links between Clarius accounts and organisations.")
 
@@ -91,19 +93,22 @@ def show(link: LinkId, as_json: Json = False) -> None:
     show_one(run(lambda resources: _one(resources, link)), as_json=as_json)
 
 
+def _change(change: Callable[..., Awaitable[Link]], link: UUID, *, as_json: bool) -> None:
+    async def act(resources: Resources) -> dict[str, Any]:
+        await change(resources, link, by=by_user())
+        return await _one(resources, link)
+
+    row = run(act)
+    show_one(row, as_json=as_json, said=f"Link {row['id']} is {row['state']}.")
+
+
 @app.command("confirm")
 def confirm(link: LinkId, as_json: Json = False) -> None:
     """Have Clarius asked again, now, about a pending or refused link.
 
     Example: sonobridge link confirm 7f2c…
     """
-
-    async def act(resources: Resources) -> dict[str, Any]:
-        await retry_link(resources, link, by=by_user())
-        return await _one(resources, link)
-
-    done = run(act)
-    show_one(done, as_json=as_json, said=f"Link {done['id']} is {done['state']}.")
+    _change(retry_link, link, as_json=as_json)
 
 
 @app.command("revoke")
@@ -112,13 +117,7 @@ def revoke(link: LinkId, as_json: Json = False) -> None:
 
     Example: sonobridge link revoke 7f2c…
     """
-
-    async def act(resources: Resources) -> dict[str, Any]:
-        await unlink(resources, link, by=by_user())
-        return await _one(resources, link)
-
-    done = run(act)
-    show_one(done, as_json=as_json, said=f"Link {done['id']} is {done['state']}.")
+    _change(unlink, link, as_json=as_json)
 
 
 @app.command("move")

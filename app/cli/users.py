@@ -1,5 +1,6 @@
 """`sonobridge user …`: who may sign in."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import typer
@@ -107,18 +108,21 @@ def list_(as_json: Json = False) -> None:
     show_table(columns, [[one[column] for column in columns] for one in found], nothing="There are no users.")
 
 
+def _change(change: Callable[..., Awaitable[User]], user: str, done: str, *, as_json: bool) -> None:
+    async def act(resources: Resources) -> dict[str, Any]:
+        return await _described(resources, await change(resources, user, by=by_user()))
+
+    row = run(act)
+    show_one(row, as_json=as_json, said=f"{done} {row['email']}.")
+
+
 @app.command("disable")
 def disable(user: Who, as_json: Json = False) -> None:
     """The user is signed out everywhere and can't sign in any more.
 
     Example: sonobridge user disable a.ashgrove@clinic.example
     """
-
-    async def act(resources: Resources) -> dict[str, Any]:
-        return await _described(resources, await disable_user(resources, user, by=by_user()))
-
-    done = run(act)
-    show_one(done, as_json=as_json, said=f"Disabled {done['email']}.")
+    _change(disable_user, user, "Disabled", as_json=as_json)
 
 
 @app.command("enable")
@@ -127,12 +131,7 @@ def enable(user: Who, as_json: Json = False) -> None:
 
     Example: sonobridge user enable a.ashgrove@clinic.example
     """
-
-    async def act(resources: Resources) -> dict[str, Any]:
-        return await _described(resources, await enable_user(resources, user, by=by_user()))
-
-    done = run(act)
-    show_one(done, as_json=as_json, said=f"Enabled {done['email']}.")
+    _change(enable_user, user, "Enabled", as_json=as_json)
 
 
 @app.command("reset-password")

@@ -170,13 +170,7 @@ async def change_role(resources: Resources, email_or_id: str, *, role: str, by: 
         if user.role != wanted.value:
             user.role = wanted.value
             await end_browser_sessions(session, user.id)
-            await audit(
-                session,
-                by=by,
-                action="user.role",
-                subject=str(user.id),
-                detail=wanted.value,
-            )
+            await audit(session, by=by, action="user.role", subject=str(user.id), detail=wanted.value)
     return user
 
 

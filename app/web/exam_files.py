@@ -59,13 +59,7 @@ async def capture_file(
     if path is None:
         raise Misuse(_why_absent(row, exam, resources), code="no_such_capture")
     async with resources.sessions.begin() as session:
-        await audit(
-            session,
-            by=by,
-            action="capture.view",
-            subject=str(request_uuid),
-            detail=f"capture {n}",
-        )
+        await audit(session, by=by, action="capture.view", subject=str(request_uuid), detail=f"capture {n}")
     kind, suffix = MEDIA_TYPES.get(row.kind or "", ("application/octet-stream", "bin"))
     return FileResponse(
         path,

@@ -249,9 +249,4 @@ async def _people(resources: Resources, row: Exam) -> People | None:
 
 async def _note_view(resources: Resources, row: Exam, *, by: By) -> None:
     async with resources.sessions.begin() as session:
-        await audit(
-            session,
-            by=by,
-            action="patient.view",
-            subject=str(row.request_uuid),
-        )
+        await audit(session, by=by, action="patient.view", subject=str(row.request_uuid))
