@@ -128,7 +128,7 @@ def show_records(records: list[dict[str, Any]], *columns: str, as_json: bool) ->
 
 def show_deleted(record_id: str, *, as_json: bool) -> None:
     """That Aurabox has deleted it."""
-    show_one({"id": record_id, "deleted": True}, as_json=as_json, said=f"Deleted {record_id}.")
+    show_one({"id": record_id, "deleted": True}, as_json=as_json, line=f"Deleted {record_id}.")
 
 
 def _shown(record: Record) -> dict[str, Any]:

@@ -35,9 +35,9 @@ async def _all(resources: Resources) -> list[dict[str, Any]]:
 
 
 async def _one(resources: Resources, link_id: UUID) -> dict[str, Any]:
-    for one in await _all(resources):
-        if one["id"] == link_id:
-            return one
+    for link in await _all(resources):
+        if link["id"] == link_id:
+            return link
     raise Misuse("there is no such link", code="no_such_link")
 
 
@@ -67,7 +67,7 @@ def add(
         return await _one(resources, link.id)
 
     made = run(act)
-    show_one(made, as_json=as_json, said=f"Link {made['id']} is {made['state']}.")
+    show_one(made, as_json=as_json, line=f"Link {made['id']} is {made['state']}.")
 
 
 @app.command("list")
@@ -76,12 +76,12 @@ def list_(as_json: Json = False) -> None:
 
     Example: sonobridge link list
     """
-    found = run(_all)
+    rows = run(_all)
     if as_json:
-        show_json(found)
+        show_json(rows)
         return
     columns = ("id", "organization", "user", "customer_hint", "state", "created_at", "confirmed_at", "error")
-    show_table(columns, [[one[column] for column in columns] for one in found], nothing="There are no links.")
+    show_table(columns, [[row[column] for column in columns] for row in rows], nothing="There are no links.")
 
 
 @app.command("show")
@@ -99,7 +99,7 @@ def _change(change: Callable[..., Awaitable[Link]], link: UUID, *, as_json: bool
         return await _one(resources, link)
 
     row = run(act)
-    show_one(row, as_json=as_json, said=f"Link {row['id']} is {row['state']}.")
+    show_one(row, as_json=as_json, line=f"Link {row['id']} is {row['state']}.")
 
 
 @app.command("confirm")
@@ -148,4 +148,4 @@ def move(
 
     done = run(act)
     owner = done["organization"]["name"]
-    show_one(done, as_json=as_json, said=f"Link {done['id']} to {owner} is {done['state']}.")
+    show_one(done, as_json=as_json, line=f"Link {done['id']} to {owner} is {done['state']}.")

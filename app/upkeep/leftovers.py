@@ -29,7 +29,7 @@ TIDY_SECONDS = 60.0
 
 
 async def close_uploads_when_due(resources: Resources) -> None:
-    """Tell Aurabox of uploads that will not be gone on with: called off by a person, or failed for good."""
+    """Tell Aurabox of uploads that will not be resumed: called off by a person, or failed for good."""
     async with resources.sessions.begin() as session:
         if not await begin_run(session, "close_uploads", every=resources.settings.sweep_seconds):
             return

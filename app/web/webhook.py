@@ -43,8 +43,8 @@ async def secret_webhook(
     request: Request, resources: ResourcesDep, secret: Annotated[str, Path(max_length=1024)]
 ) -> JSONResponse:
     """The webhook under its secret path segment."""
-    wanted = resources.settings.webhook_secret
-    if wanted is None or not hmac.compare_digest(wanted.get_secret_value().encode(), secret.encode()):
+    expected = resources.settings.webhook_secret
+    if expected is None or not hmac.compare_digest(expected.get_secret_value().encode(), secret.encode()):
         webhooks.labels(outcome="wrong_secret").inc()
         raise Problem(404, "no such page")
     return await _take(request, resources)

@@ -50,8 +50,8 @@ def admin_page(
     status: int = 200,
 ) -> Response:
     """Render a page below `admin/`, with the tabs."""
-    given = {"tabs": TABS, "tab": tab, "done": None, "problem": None}
-    return render(request, f"admin/{template}", given | words() | dict(context), status=status)
+    defaults = {"tabs": TABS, "tab": tab, "done": None, "problem": None}
+    return render(request, f"admin/{template}", defaults | words() | dict(context), status=status)
 
 
 def words() -> dict[str, Any]:

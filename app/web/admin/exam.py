@@ -90,7 +90,7 @@ class People:
         found = []
         for name, label in FIELDS:
             ours = _text(self.claimed, name)
-            theirs = [_text(one.identity, name) for one in self.known]
+            theirs = [_text(person.identity, name) for person in self.known]
             if ours or any(theirs):
                 found.append((label, ours, [(other, other != ours) for other in theirs]))
         return found
@@ -126,8 +126,10 @@ async def exam(
     async with resources.sessions() as session:
         shown = await show_exam(session, row)
         held = {
-            one.index: one.downloaded_at is not None and one.purged_at is None and one.kind in SHOWN_INLINE
-            for one in await captures_of(session, row.id)
+            capture.index: capture.downloaded_at is not None
+            and capture.purged_at is None
+            and capture.kind in SHOWN_INLINE
+            for capture in await captures_of(session, row.id)
         }
     context: dict[str, Any] = {
         "exam": shown,
@@ -235,16 +237,16 @@ async def _people(resources: Resources, row: Exam) -> People | None:
         policy = await policy_of(session, row)
         at = await clock(session)
         asked = (row.question or {}).get("conflicts", []) if row.state == ExamState.REVIEW else []
-        found = [await session.get(Subject, UUID(one)) for one in asked]
+        subjects = [await session.get(Subject, UUID(subject_id)) for subject_id in asked]
     if policy is None:
         return None
     claimed = exam_identity(resources, row, policy, today=day_of(at, policy))
-    known = []
-    for subject in found:
+    people = []
+    for subject in subjects:
         if subject is not None:
             identity = facts_of(resources, subject)
-            known.append(Known(subject.kind, subject.remote_id, identity, contradicts(identity, claimed)))
-    return People(claimed, known)
+            people.append(Known(subject.kind, subject.remote_id, identity, contradicts(identity, claimed)))
+    return People(claimed, people)
 
 
 async def _note_view(resources: Resources, row: Exam, *, by: By) -> None:
