@@ -13,8 +13,7 @@ from app.web import account, connect, health, login, oidc, one_time, static_file
 from app.web.access import AccessLog
 from app.web.admin import root as admin
 from app.web.api import root as api
-from app.web.pages import install_pages
-from app.web.problems import install_problems
+from app.web.pages import install_error_answers
 from app.web.proxies import TrustedProxies
 
 ROUTERS = (
@@ -53,8 +52,7 @@ def create_app(settings: Settings | None = None, *, resources: Resources | None 
     app = FastAPI(title="Sonobridge", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(AccessLog)
     app.add_middleware(TrustedProxies)
-    install_problems(app)
-    install_pages(app)
+    install_error_answers(app)
     for router in ROUTERS:
         app.include_router(router)
     return app

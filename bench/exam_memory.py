@@ -144,7 +144,7 @@ async def _watch(bridge: Bridge, captures: list[Path], pid: int, *, video: str, 
     customer = await bridge.customer(clinic)
     submitted = await sandbox.submit_exam(customer=customer, captures=(), notify_times=0)
     for path in captures:
-        kept = keep_capture(sandbox.world, Made("mp4", path.read_bytes(), "video/mp4", "mp4"))
+        kept = keep_capture(sandbox, Made("mp4", path.read_bytes(), "video/mp4", "mp4"))
         sandbox.clarius.exams[submitted.request_uuid].capture_ids.append(kept.id)
         path.unlink()
     memory = Memory(rest=resident(pid), peaks={})

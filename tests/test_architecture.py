@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.imports import modules_under, violations
+from tests.support.imports import edges_of, modules_under, violations
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,6 +16,31 @@ def test_imports_point_downwards():
     modules = modules_under(ROOT)
     assert len(modules) > 50, "the reader found too few modules to mean anything"
     assert violations(modules) == []
+
+
+def test_pages_and_admin_api_do_not_import_one_another():
+    faces = {"app.web.admin", "app.web.api"}
+    crossing = [
+        edge
+        for edge in edges_of(modules_under(ROOT))
+        if {".".join(name.split(".")[:3]) for name in (edge.importer, edge.imported)} == faces
+    ]
+    assert crossing == []
+
+
+def test_error_codes_are_snake_case():
+    codes = {
+        keyword.value.value: path
+        for path in modules_under(ROOT).values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "code" and isinstance(keyword.value, ast.Constant)
+    }
+    assert len(codes) > 50, "the reader found too few codes to mean anything"
+    assert {
+        code: path for code, path in codes.items() if not re.fullmatch(r"[a-z]+(_[a-z0-9]+)*", code)
+    } == {}
 
 
 PLANTED = {

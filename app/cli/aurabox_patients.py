@@ -5,97 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.aurabox_people import (
-    SEXES,
-    Archived,
-    Born,
-    Descending,
-    Id,
-    Limit,
-    Org,
-    Search,
-    SexName,
-    SexOption,
-    Sort,
-    direction,
-    on_team_of,
-    read_fields,
-    read_sort,
-    show_records,
-    shown,
-)
-from app.cli.output import Json, show_one
-from app.clients.aurabox import Address, AuraboxClient, PatientFields
-from app.clients.aurabox.client import PatientSort
-
-app = typer.Typer(no_args_is_help=True, help="Patients of an organisation's team.")
-
-PATIENT_SORTS: dict[str, PatientSort] = {
-    "name": "name",
-    "created_at": "created_at",
-    "updated_at": "updated_at",
-    "date_of_birth": "date_of_birth",
-}
-
-
-@app.command("list")
-def list_patients(
-    *,
-    organization: Org,
-    search: Search = None,
-    archived: Archived = None,
-    sort: Sort = None,
-    descending: Descending = False,
-    limit: Limit = 100,
-    as_json: Json = False,
-) -> None:
-    """The team's patients.
-
-    Example: sonobridge aurabox patients list --org "Harbour Clinic" --search ashgrove
-    """
-
-    async def read(client: AuraboxClient) -> list[Any]:
-        found: list[Any] = []
-        order = read_sort(PATIENT_SORTS, sort)
-        async for one in client.patients(
-            search=search, archived=archived, sort=order, direction=direction(descending)
-        ):
-            found.append(one)
-            if len(found) >= limit:
-                break
-        return found
-
-    columns = ("id", "given_names", "family_name", "date_of_birth", "sex", "status")
-    show_records(on_team_of(organization, "patient.list", read), *columns, as_json=as_json)
-
-
-@app.command("get")
-def get_patient(patient: Id, organization: Org, as_json: Json = False) -> None:
-    """One patient.
-
-    Example: sonobridge aurabox patients get 0198… --org "Harbour Clinic"
-    """
-    one = on_team_of(organization, "patient.get", lambda client: client.patient(patient), patient)
-    show_one(shown(one), as_json=as_json)
-
-
-def _patient_fields(
-    given_names: str | None,
-    family_name: str | None,
-    date_of_birth: datetime | None,
-    sex: SexName | None,
-    address: dict[str, str | None],
-) -> PatientFields:
-    said = {name: value for name, value in address.items() if value is not None}
-    return read_fields(
-        PatientFields,
-        given_names=given_names,
-        family_name=family_name,
-        date_of_birth=date_of_birth.date() if date_of_birth else None,
-        sex=SEXES[sex] if sex else None,
-        address=read_fields(Address, **said) if said else None,
-    )
-
+from app.cli.aurabox_people import Born, Id, Org, SexOption, commands_of, read_fields, write
+from app.cli.output import Json
+from app.clients.aurabox import Address, Sex
+from app.consoles.aurabox import PATIENTS
 
 GivenNames = Annotated[str | None, typer.Option(metavar="NAMES", help="Given names.")]
 FamilyName = Annotated[str | None, typer.Option(metavar="NAME", help="Family name.")]
@@ -106,7 +19,6 @@ Postcode = Annotated[str | None, typer.Option(metavar="TEXT", help="Address: pos
 Country = Annotated[str | None, typer.Option(metavar="XX", help="Address: country, two letters.")]
 
 
-@app.command("create")
 def create_patient(
     *,
     organization: Org,
@@ -126,12 +38,10 @@ def create_patient(
     Example: sonobridge aurabox patients create --org O --given-names Ada --family-name Ashgrove --date-of-birth 1970-01-31 --sex female
     """
     address = {"street": street, "city": city, "region": region, "postcode": postcode, "country": country}
-    fields = _patient_fields(given_names, family_name, date_of_birth, sex, address)
-    one = on_team_of(organization, "patient.create", lambda client: client.create_patient(fields))
-    show_one(shown(one), as_json=as_json)
+    fields = _fields(given_names, family_name, date_of_birth, sex, address)
+    write(PATIENTS, organization, None, fields, as_json=as_json)
 
 
-@app.command("update")
 def update_patient(
     *,
     patient: Id,
@@ -152,18 +62,33 @@ def update_patient(
     Example: sonobridge aurabox patients update 0198… --org "Harbour Clinic" --sex other
     """
     address = {"street": street, "city": city, "region": region, "postcode": postcode, "country": country}
-    fields = _patient_fields(given_names, family_name, date_of_birth, sex, address)
-    one = on_team_of(
-        organization, "patient.update", lambda client: client.update_patient(patient, fields), patient
-    )
-    show_one(shown(one), as_json=as_json)
+    fields = _fields(given_names, family_name, date_of_birth, sex, address)
+    write(PATIENTS, organization, patient, fields, as_json=as_json)
 
 
-@app.command("delete")
-def delete_patient(patient: Id, organization: Org, as_json: Json = False) -> None:
-    """Delete a patient in Aurabox.
+def _fields(
+    given_names: str | None,
+    family_name: str | None,
+    date_of_birth: datetime | None,
+    sex: Sex | None,
+    address: dict[str, str | None],
+) -> dict[str, Any]:
+    """What is written: an address as a whole, or none."""
+    return {
+        "given_names": given_names,
+        "family_name": family_name,
+        "date_of_birth": date_of_birth,
+        "sex": sex,
+        "address": read_fields(Address, **address)
+        if any(part is not None for part in address.values())
+        else None,
+    }
 
-    Example: sonobridge aurabox patients delete 0198… --org "Harbour Clinic"
-    """
-    on_team_of(organization, "patient.delete", lambda client: client.delete_patient(patient), patient)
-    show_one({"id": patient, "deleted": True}, as_json=as_json, said=f"Deleted {patient}.")
+
+app = commands_of(
+    PATIENTS,
+    create=create_patient,
+    update=update_patient,
+    example=" --search ashgrove",
+    about="Patients of an organisation's team.",
+)

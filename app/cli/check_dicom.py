@@ -34,7 +34,9 @@ class _Checked:
             "file": str(self.path),
             "ok": not self.findings,
             "passed_over": self.passed_over,
-            "findings": [{"attribute": one.attribute, "problem": one.problem} for one in self.findings],
+            "findings": [
+                {"attribute": finding.attribute, "problem": finding.problem} for finding in self.findings
+            ],
         }
 
     def lines(self) -> Iterator[str]:
@@ -60,15 +62,15 @@ def check_dicom(
 
     Example: sonobridge check-dicom --json exports/
     """
-    checked = [one for path in paths for one in (_folder(path) if path.is_dir() else [_file(path)])]
+    checked = [file for path in paths for file in (_folder(path) if path.is_dir() else [_file(path)])]
     if not checked:
         raise typer.BadParameter("there is no file in it", param_hint="PATHS")
-    wrong = any(one.findings for one in checked)
+    wrong = any(file.findings for file in checked)
     if as_json:
-        show_json({"ok": not wrong, "files": [one.as_json() for one in checked]})
+        show_json({"ok": not wrong, "files": [file.as_json() for file in checked]})
     else:
-        for one in checked:
-            for line in one.lines():
+        for file in checked:
+            for line in file.lines():
                 typer.echo(line)
     if wrong:
         raise typer.Exit(FAILED)

@@ -11,10 +11,11 @@ from app.cli import clarius_applications, clarius_research
 from app.cli.output import Json, progress_bar, show_json, show_one, show_table
 from app.cli.running import FAILED, by_user, run
 from app.consoles import clarius as clarius_admin
-from app.consoles.clarius import describe_key, describe_pair, describe_record
+from app.consoles.clarius import describe_key, describe_record
 from app.consoles.clarius_keys import rotate_key
 from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import Misuse
+from app.linking.comparing import describe_pair, pair_tokens
 from app.resources import Resources
 from app.store.audit import By
 from app.store.links import hint_of
@@ -37,11 +38,11 @@ def _by() -> By:
     return by_user()
 
 
-def _show_list(found: list[dict[str, Any]], *columns: str, as_json: bool, nothing: str) -> None:
+def _show_list(rows: list[dict[str, Any]], *columns: str, as_json: bool, nothing: str) -> None:
     if as_json:
-        show_json(found)
+        show_json(rows)
     else:
-        show_table(columns, [[one[column] for column in columns] for one in found], nothing=nothing)
+        show_table(columns, [[row[column] for column in columns] for row in rows], nothing=nothing)
 
 
 @app.command("settings")
@@ -98,8 +99,8 @@ def records(limit: Limit = 100, as_json: Json = False) -> None:
     """
 
     async def read(resources: Resources) -> list[dict[str, Any]]:
-        found = await clarius_admin.read_records(resources, skip=0, limit=limit)
-        return [describe_record(record).model_dump() for record in found]
+        records = await clarius_admin.read_records(resources, skip=0, limit=limit)
+        return [describe_record(record).model_dump() for record in records]
 
     columns = ("sent_at", "request_uuid", "status", "error", "known")
     _show_list(run(read), *columns, as_json=as_json, nothing="Clarius has no records.")
@@ -113,7 +114,8 @@ def tokens(as_json: Json = False) -> None:
     """
 
     async def read(resources: Resources) -> list[dict[str, Any]]:
-        return [describe_pair(pair).model_dump() for pair in await clarius_admin.compare_tokens(resources)]
+        pairs = await pair_tokens(resources, by_hand=True)
+        return [describe_pair(pair).model_dump() for pair in pairs]
 
     columns = ("customer_hint", "organization", "at_clarius", "link_id", "difference")
     _show_list(run(read), *columns, as_json=as_json, nothing="There are none on either side.")
@@ -131,19 +133,19 @@ def exams(
     """
 
     async def read(resources: Resources) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         async with asking(resources, AccountKind.CLARIUS):
-            async for one in (await resources.clarius()).accessible_exams(customer_id=customer):
+            async for exam in (await resources.clarius()).accessible_exams(customer_id=customer):
                 shown = {
-                    "request_uuid": str(one.request_uuid),
-                    "exam_uuid": str(one.exam_uuid),
-                    "customer_hint": hint_of(one.customer_id),
-                    "submitted_at": one.submitted_at,
+                    "request_uuid": str(exam.request_uuid),
+                    "exam_uuid": str(exam.exam_uuid),
+                    "customer_hint": hint_of(exam.customer_id),
+                    "submitted_at": exam.submitted_at,
                 }
-                found.append(shown)
-                if len(found) >= limit:
+                rows.append(shown)
+                if len(rows) >= limit:
                     break
-        return found
+        return rows
 
     columns = ("request_uuid", "exam_uuid", "customer_hint", "submitted_at")
     _show_list(run(read), *columns, as_json=as_json, nothing="Clarius lists no exams.")
@@ -180,7 +182,7 @@ def report(
 
     run(act)
     done = {"request_uuid": str(request_uuid), "name": name, "bytes": len(content)}
-    show_one(done, as_json=as_json, said=f"Clarius has {name} ({len(content)} bytes).")
+    show_one(done, as_json=as_json, line=f"Clarius has {name} ({len(content)} bytes).")
 
 
 @keys.command("list")
@@ -191,8 +193,8 @@ def list_keys(as_json: Json = False) -> None:
     """
 
     async def read(resources: Resources) -> list[dict[str, Any]]:
-        found, used = await clarius_admin.list_keys(resources)
-        return [describe_key(key, used).model_dump() for key in found]
+        api_keys, used = await clarius_admin.list_keys(resources)
+        return [describe_key(key, used).model_dump() for key in api_keys]
 
     columns = ("prefix", "name", "created_at", "in_use")
     _show_list(run(read), *columns, as_json=as_json, nothing="There are no keys.")
@@ -208,11 +210,11 @@ def create_key(
     """
 
     async def act(resources: Resources) -> dict[str, Any]:
-        made = await clarius_admin.create_key(resources, name, by=_by())
-        return {"prefix": made.prefix, "name": made.name, "key": made.key.get_secret_value()}
+        key = await clarius_admin.create_key(resources, name, by=_by())
+        return {"prefix": key.prefix, "name": key.name, "key": key.key.get_secret_value()}
 
-    made = run(act)
-    show_one(made, as_json=as_json, said=made["key"])
+    key = run(act)
+    show_one(key, as_json=as_json, line=key["key"])
 
 
 @keys.command("revoke")
@@ -224,7 +226,7 @@ def revoke_key(
     Example: sonobridge clarius keys revoke 3fa9c1
     """
     run(lambda resources: clarius_admin.revoke_key(resources, prefix, by=_by()))
-    show_one({"prefix": prefix, "revoked": True}, as_json=as_json, said=f"Revoked {prefix}.")
+    show_one({"prefix": prefix, "revoked": True}, as_json=as_json, line=f"Revoked {prefix}.")
 
 
 @keys.command("rotate")
@@ -235,5 +237,5 @@ def rotate(as_json: Json = False) -> None:
     """
     with progress_bar("Rotating the key"):
         done = run(lambda resources: rotate_key(resources, by=by_user()))
-    said = f"The key in use begins with {done['prefix']}; revoked: {done['revoked'] or 'none'}."
-    show_one(done, as_json=as_json, said=said)
+    line = f"The key in use begins with {done['prefix']}; revoked: {done['revoked'] or 'none'}."
+    show_one(done, as_json=as_json, line=line)

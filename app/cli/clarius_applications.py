@@ -25,11 +25,11 @@ app = typer.Typer(no_args_is_help=True, help="Exam applications and our annotati
 Application = Annotated[UUID, typer.Argument(metavar="UUID", help="The application.", show_default=False)]
 
 
-def _show_list(found: list[dict[str, Any]], *columns: str, as_json: bool, nothing: str) -> None:
+def _show_list(rows: list[dict[str, Any]], *columns: str, as_json: bool, nothing: str) -> None:
     if as_json:
-        show_json(found)
+        show_json(rows)
     else:
-        show_table(columns, [[one[column] for column in columns] for one in found], nothing=nothing)
+        show_table(columns, [[row[column] for column in columns] for row in rows], nothing=nothing)
 
 
 async def _with_clarius(resources: Resources, ask: Callable[[ClariusClient], Awaitable[T]]) -> T:
@@ -43,8 +43,8 @@ def list_applications(as_json: Json = False) -> None:
 
     Example: sonobridge clarius applications list
     """
-    found = run(lambda resources: _with_clarius(resources, lambda clarius: clarius.applications()))
-    shown = [{"uuid": str(one.uuid), "name": one.name} for one in found]
+    applications = run(lambda resources: _with_clarius(resources, lambda clarius: clarius.applications()))
+    shown = [{"uuid": str(application.uuid), "name": application.name} for application in applications]
     _show_list(shown, "uuid", "name", as_json=as_json, nothing="There are no applications.")
 
 
@@ -54,8 +54,10 @@ def customised(as_json: Json = False) -> None:
 
     Example: sonobridge clarius applications customised
     """
-    found = run(lambda resources: _with_clarius(resources, lambda clarius: clarius.customised_applications()))
-    shown = [_application(one) for one in found]
+    applications = run(
+        lambda resources: _with_clarius(resources, lambda clarius: clarius.customised_applications())
+    )
+    shown = [_application(application) for application in applications]
     _show_list(shown, "uuid", "name", "annotations", as_json=as_json, nothing="None is customised.")
 
 
@@ -65,12 +67,12 @@ def show(application: Application, as_json: Json = False) -> None:
 
     Example: sonobridge clarius applications show 1b4e…
     """
-    one = run(
+    customised = run(
         lambda resources: _with_clarius(
             resources, lambda clarius: clarius.customised_application(application)
         )
     )
-    show_one(_application(one), as_json=as_json)
+    show_one(_application(customised), as_json=as_json)
 
 
 @app.command("set")
@@ -96,7 +98,7 @@ def set_(
     annotations = _annotations(file)
     run(lambda resources: clarius_admin.set_annotations(resources, application, annotations, by=by_user()))
     done = {"uuid": str(application), "annotations": len(annotations)}
-    show_one(done, as_json=as_json, said=f"Clarius has {len(annotations)} annotations for {application}.")
+    show_one(done, as_json=as_json, line=f"Clarius has {len(annotations)} annotations for {application}.")
 
 
 @app.command("remove")
@@ -106,14 +108,15 @@ def remove(application: Application, as_json: Json = False) -> None:
     Example: sonobridge clarius applications remove 1b4e…
     """
     run(lambda resources: clarius_admin.remove_annotations(resources, application, by=by_user()))
-    show_one({"uuid": str(application), "removed": True}, as_json=as_json, said=f"Removed {application}.")
+    show_one({"uuid": str(application), "removed": True}, as_json=as_json, line=f"Removed {application}.")
 
 
-def _application(one: CustomisedApplication) -> dict[str, Any]:
+def _application(application: CustomisedApplication) -> dict[str, Any]:
     annotations = [
-        {"title": item.title, "labels": item.labels, "linked": item.linked} for item in one.annotations
+        {"title": item.title, "labels": item.labels, "linked": item.linked}
+        for item in application.annotations
     ]
-    return {"uuid": str(one.uuid), "name": one.name, "annotations": annotations}
+    return {"uuid": str(application.uuid), "name": application.name, "annotations": annotations}
 
 
 def _annotations(file: Path) -> list[Annotation]:

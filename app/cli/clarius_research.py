@@ -53,13 +53,13 @@ class _Login:
 
     def __init__(self, username: str | None, *, password_stdin: bool) -> None:
         settings = read_settings()
-        given = read_secrets([Wanted("password", "CLARIUS_RESEARCH_PASSWORD", password_stdin)])
+        passwords = read_secrets([Wanted("password", "CLARIUS_RESEARCH_PASSWORD", password_stdin)])
         name = username or settings.clarius_research_username
-        if name is None or "password" not in given:
+        if name is None or "password" not in passwords:
             raise Misuse(
                 "set CLARIUS_RESEARCH_USERNAME and CLARIUS_RESEARCH_PASSWORD, or say --username and --password-stdin"
             )
-        self._username, self._password = name, SecretStr(given["password"])
+        self._username, self._password = name, SecretStr(passwords["password"])
         configured = settings.clarius_research_password
         self.is_configured = name == settings.clarius_research_username and configured == self._password
 
@@ -75,8 +75,8 @@ class _Login:
 async def _resume(resources: Resources) -> None:
     """The workers' own credentials are seen to work: what waits for them goes on."""
     async with resources.sessions.begin() as session:
-        known = await upstream(session, AccountKind.RESEARCH)
-        if known is not None and known.refused_since is not None:
+        account = await upstream(session, AccountKind.RESEARCH)
+        if account is not None and account.refused_since is not None:
             await lift(session, AccountKind.RESEARCH)
 
 
@@ -99,7 +99,7 @@ def login_(username: Username = None, password_stdin: PasswordStdin = False, as_
             await _resume(resources)
 
     run(act)
-    show_one({"ok": True}, as_json=as_json, said="Clarius accepts the name and the password.")
+    show_one({"ok": True}, as_json=as_json, line="Clarius accepts the name and the password.")
 
 
 @app.command("rawdata")
@@ -131,7 +131,7 @@ def rawdata(
 
     with progress_bar("Raw data") as progress:
         files = run(lambda resources: act(resources, progress))
-    show_one({"files": files}, as_json=as_json, said=f"{len(files)} captures in {out}.")
+    show_one({"files": files}, as_json=as_json, line=f"{len(files)} captures in {out}.")
 
 
 @app.command("dicom")
@@ -183,7 +183,7 @@ def dicom(
 
     with progress_bar("DICOM"):
         done = run(act)
-    show_one(done, as_json=as_json, said=f"{done['bytes']} bytes in {out}.")
+    show_one(done, as_json=as_json, line=f"{done['bytes']} bytes in {out}.")
 
 
 def _demographics(names: list[str] | None) -> tuple[Demographic, ...] | None:

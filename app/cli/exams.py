@@ -65,10 +65,10 @@ def list_(
 
     async def read(resources: Resources) -> dict[str, Any]:
         async with resources.sessions() as session:
-            wanted = await read_filter(
+            chosen = await read_filter(
                 session, state=state, step=step, reason=reason, organization=organization, q=q, since=since
             )
-            page, following = await find_exams(session, wanted, limit=limit, cursor=cursor)
+            page, following = await find_exams(session, chosen, limit=limit, cursor=cursor)
             return {
                 "items": [exam.model_dump() for exam in await show_exams(session, page)],
                 "next_cursor": following,
@@ -80,15 +80,15 @@ def list_(
         return
     rows = [
         (
-            one["request_uuid"],
-            one["organization"],
-            one["state"] if one["reason"] is None else f"{one['state']}/{one['reason']}",
-            one["step"],
-            len(one["captures"]),
-            one["received_at"],
-            one["error"]["code"] if one["error"] else None,
+            exam["request_uuid"],
+            exam["organization"],
+            exam["state"] if exam["reason"] is None else f"{exam['state']}/{exam['reason']}",
+            exam["step"],
+            len(exam["captures"]),
+            exam["received_at"],
+            exam["error"]["code"] if exam["error"] else None,
         )
-        for one in found["items"]
+        for exam in found["items"]
     ]
     columns = ("request", "organisation", "state", "step", "captures", "received", "error")
     show_table(columns, rows, nothing="There are no such exams.")
@@ -114,10 +114,10 @@ def show(request_uuid: One, as_json: Json = False) -> None:
         return
     captures, timeline, ways, claims = (exam.pop(name) for name in ("captures", "timeline", "ways", "claims"))
     error, mend, aurabox, filing = (exam.pop(name) for name in ("error", "mend", "aurabox", "filing"))
-    said = f"{error['code']}: {error['message']}" if error else None
+    line = f"{error['code']}: {error['message']}" if error else None
     fields = exam | {f"aurabox_{name}": value for name, value in aurabox.items()}
     fields |= {f"filing_{name}": value for name, value in (filing or {}).items()}
-    show_fields(fields | {"error": said} | ({"how_it_ends": mend} if mend else {}))
+    show_fields(fields | {"error": line} | ({"how_it_ends": mend} if mend else {}))
     if claims:
         typer.echo(
             "\nWho announced it (Clarius does not list it; a release takes the first that has an organisation)"
@@ -303,9 +303,9 @@ def _act(given: _Given, act: Act, word: str, *, as_json: bool) -> None:
         return
 
     async def act_on_all(resources: Resources, progress: Progress) -> Bulk:
-        wanted = await given.filter(resources)
+        chosen = await given.filter(resources)
         return await act_on_matching(
-            resources, wanted, act, by=by_user(), dry_run=given.dry_run, progress=progress
+            resources, chosen, act, by=by_user(), dry_run=given.dry_run, progress=progress
         )
 
     with progress_bar(f"Exams {word}") as progress:
@@ -313,7 +313,7 @@ def _act(given: _Given, act: Act, word: str, *, as_json: bool) -> None:
     show_one(
         {"matched": bulk.matched, word: bulk.done},
         as_json=as_json,
-        said=f"{bulk.matched} matched; none was touched (dry run)."
+        line=f"{bulk.matched} matched; none was touched (dry run)."
         if given.dry_run
         else f"{bulk.matched} matched, {bulk.done} {word}.",
     )
@@ -327,5 +327,5 @@ async def _shown(resources: Resources, acting: Awaitable[Exam]) -> dict[str, Any
 
 def _show_moved(exam: dict[str, Any], *, as_json: bool) -> None:
     why = f" ({as_text(exam['reason'])})" if exam["reason"] else ""
-    said = f"{exam['request_uuid']} is {exam['state']}{why} at {exam['step']}."
-    show_one(exam, as_json=as_json, said=said)
+    line = f"{exam['request_uuid']} is {exam['state']}{why} at {exam['step']}."
+    show_one(exam, as_json=as_json, line=line)

@@ -1,5 +1,6 @@
 """`sonobridge link …`: which Clarius accounts are linked to which organisation."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from app.linking.links import (
 )
 from app.organizations.changes import wanted_organization
 from app.resources import Resources
+from app.store.links import Link
 
 app = typer.Typer(no_args_is_help=True, help="Links between Clarius accounts and organisations.")
 
@@ -33,9 +35,9 @@ async def _all(resources: Resources) -> list[dict[str, Any]]:
 
 
 async def _one(resources: Resources, link_id: UUID) -> dict[str, Any]:
-    for one in await _all(resources):
-        if one["id"] == link_id:
-            return one
+    for link in await _all(resources):
+        if link["id"] == link_id:
+            return link
     raise Misuse("there is no such link", code="no_such_link")
 
 
@@ -65,7 +67,7 @@ def add(
         return await _one(resources, link.id)
 
     made = run(act)
-    show_one(made, as_json=as_json, said=f"Link {made['id']} is {made['state']}.")
+    show_one(made, as_json=as_json, line=f"Link {made['id']} is {made['state']}.")
 
 
 @app.command("list")
@@ -74,12 +76,12 @@ def list_(as_json: Json = False) -> None:
 
     Example: sonobridge link list
     """
-    found = run(_all)
+    rows = run(_all)
     if as_json:
-        show_json(found)
+        show_json(rows)
         return
     columns = ("id", "organization", "user", "customer_hint", "state", "created_at", "confirmed_at", "error")
-    show_table(columns, [[one[column] for column in columns] for one in found], nothing="There are no links.")
+    show_table(columns, [[row[column] for column in columns] for row in rows], nothing="There are no links.")
 
 
 @app.command("show")
@@ -91,19 +93,22 @@ def show(link: LinkId, as_json: Json = False) -> None:
     show_one(run(lambda resources: _one(resources, link)), as_json=as_json)
 
 
+def _change(change: Callable[..., Awaitable[Link]], link: UUID, *, as_json: bool) -> None:
+    async def act(resources: Resources) -> dict[str, Any]:
+        await change(resources, link, by=by_user())
+        return await _one(resources, link)
+
+    row = run(act)
+    show_one(row, as_json=as_json, line=f"Link {row['id']} is {row['state']}.")
+
+
 @app.command("confirm")
 def confirm(link: LinkId, as_json: Json = False) -> None:
     """Have Clarius asked again, now, about a pending or refused link.
 
     Example: sonobridge link confirm 7f2c…
     """
-
-    async def act(resources: Resources) -> dict[str, Any]:
-        await retry_link(resources, link, by=by_user())
-        return await _one(resources, link)
-
-    done = run(act)
-    show_one(done, as_json=as_json, said=f"Link {done['id']} is {done['state']}.")
+    _change(retry_link, link, as_json=as_json)
 
 
 @app.command("revoke")
@@ -112,13 +117,7 @@ def revoke(link: LinkId, as_json: Json = False) -> None:
 
     Example: sonobridge link revoke 7f2c…
     """
-
-    async def act(resources: Resources) -> dict[str, Any]:
-        await unlink(resources, link, by=by_user())
-        return await _one(resources, link)
-
-    done = run(act)
-    show_one(done, as_json=as_json, said=f"Link {done['id']} is {done['state']}.")
+    _change(unlink, link, as_json=as_json)
 
 
 @app.command("move")
@@ -149,4 +148,4 @@ def move(
 
     done = run(act)
     owner = done["organization"]["name"]
-    show_one(done, as_json=as_json, said=f"Link {done['id']} to {owner} is {done['state']}.")
+    show_one(done, as_json=as_json, line=f"Link {done['id']} to {owner} is {done['state']}.")

@@ -102,7 +102,7 @@ def add(
     if "aurabox_key" not in given:
         raise Misuse("aurabox_key: give it on standard input (--aurabox-key-stdin) or in AURABOX_KEY")
     added = run(lambda resources: add_organization(resources, given, by=by_user()))
-    _show(added, as_json=as_json, said=f"Added {added.name} ({added.id}).")
+    _show(added, as_json=as_json, line=f"Added {added.name} ({added.id}).")
 
 
 @app.command("list")
@@ -150,11 +150,11 @@ def set_(*, organization: Org, as_json: Json = False, **said: Any) -> None:
     Example: sonobridge org set "Harbour Clinic" --images dicomweb --dicomweb-url https://pacs.example/dicom-web
     """
     changed = run(lambda resources: set_organization(resources, organization, _read(said), by=by_user()))
-    _show(changed, as_json=as_json, said=f"Changed {changed.name}.")
+    _show(changed, as_json=as_json, line=f"Changed {changed.name}.")
 
 
-def _show(organization: Organization, *, as_json: bool, said: str | None = None) -> None:
-    show_one(describe_organization(organization).model_dump(), as_json=as_json, said=said)
+def _show(organization: Organization, *, as_json: bool, line: str | None = None) -> None:
+    show_one(describe_organization(organization).model_dump(), as_json=as_json, line=line)
 
 
 @app.command("test")
@@ -191,5 +191,5 @@ def remove(organization: Org, as_json: Json = False) -> None:
     show_one(
         {"id": str(removed.id), "name": removed.name, "removed": True},
         as_json=as_json,
-        said=f"Removed {organization}.",
+        line=f"Removed {organization}.",
     )

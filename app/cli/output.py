@@ -68,12 +68,12 @@ def as_text(value: Any) -> str:
     return "–" if value is None or value in ("", []) else str(value)
 
 
-def show_one(value: Mapping[str, Any], *, as_json: bool, said: str | None = None) -> None:
+def show_one(value: Mapping[str, Any], *, as_json: bool, line: str | None = None) -> None:
     """One thing: as JSON, or as the line `said`, or field by field."""
     if as_json:
         show_json(value)
-    elif said is not None:
-        typer.echo(said)
+    elif line is not None:
+        typer.echo(line)
     else:
         show_fields(value)
 

@@ -23,22 +23,22 @@ def read_secrets(wanted: Sequence[Wanted]) -> dict[str, str]:
 
     At a terminal each is asked for without showing it. Raises Misuse when a promised line is missing or empty.
     """
-    given: dict[str, str] = {}
+    secrets: dict[str, str] = {}
     for secret in wanted:
         if secret.on_stdin:
-            given[secret.name] = _next_line(secret.name)
+            secrets[secret.name] = _next_line(secret.name)
         elif os.environ.get(secret.variable):
-            given[secret.name] = os.environ[secret.variable]
-    return given
+            secrets[secret.name] = os.environ[secret.variable]
+    return secrets
 
 
 def read_secret(secret: Wanted) -> str:
     """One secret that must be given. Raises Misuse saying how."""
-    given = read_secrets([secret])
-    if secret.name not in given:
+    secrets = read_secrets([secret])
+    if secret.name not in secrets:
         option = secret.name.replace("_", "-")
         raise Misuse(f"{secret.name}: give it on standard input (--{option}-stdin) or in {secret.variable}")
-    return given[secret.name]
+    return secrets[secret.name]
 
 
 def _next_line(name: str) -> str:

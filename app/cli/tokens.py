@@ -30,7 +30,7 @@ def create(
         return {"id": str(token.id), "name": token.name, "scope": token.scope, "token": secret}
 
     made = run(act)
-    show_one(made, as_json=as_json, said=f"{made['token']}")
+    show_one(made, as_json=as_json, line=f"{made['token']}")
 
 
 @app.command("list")
@@ -43,14 +43,12 @@ def list_(as_json: Json = False) -> None:
     async def read(resources: Resources) -> list[dict[str, Any]]:
         return [describe_token(token).model_dump() for token in await list_tokens(resources)]
 
-    found = run(read)
+    rows = run(read)
     if as_json:
-        show_json(found)
+        show_json(rows)
         return
-    columns = tuple(found[0]) if found else ()
-    show_table(
-        columns, [[one[column] for column in columns] for one in found], nothing="There are no tokens."
-    )
+    columns = tuple(rows[0]) if rows else ()
+    show_table(columns, [[row[column] for column in columns] for row in rows], nothing="There are no tokens.")
 
 
 @app.command("revoke")
@@ -70,4 +68,4 @@ def revoke(
         raise Misuse("there is no token with this id or name", code="no_such_token")
 
     done = run(act)
-    show_one(done, as_json=as_json, said=f"Revoked {done['name']}.")
+    show_one(done, as_json=as_json, line=f"Revoked {done['name']}.")

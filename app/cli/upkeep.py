@@ -24,8 +24,10 @@ def reconcile(as_json: Json = False) -> None:
     Example: sonobridge reconcile --json
     """
     with progress_bar("Reading Clarius's list"):
-        found = run(reconcile_now)
-    show_one(found, as_json=as_json, said=f"Looked at {found['looked_at']} exams; {found['new']} were new.")
+        counts = run(reconcile_now)
+    show_one(
+        counts, as_json=as_json, line=f"Looked at {counts['looked_at']} exams; {counts['new']} were new."
+    )
 
 
 def gaps(as_json: Json = False) -> None:
@@ -34,14 +36,14 @@ def gaps(as_json: Json = False) -> None:
     Example: sonobridge gaps
     """
     with progress_bar("Comparing with Clarius"):
-        found = [gap.model_dump() for gap in run(find_gaps)]
+        gaps = [gap.model_dump() for gap in run(find_gaps)]
     if as_json:
-        show_json(found)
+        show_json(gaps)
         return
     columns = ("request_uuid", "organization", "submitted_at", "reason")
     show_table(
         columns,
-        [[one[column] for column in columns] for one in found],
+        [[gap[column] for column in columns] for gap in gaps],
         nothing="There are no gaps: every exam that Clarius sent was delivered.",
     )
 
@@ -65,7 +67,7 @@ def purge(
         done = run(lambda resources: work(resources, progress))
     told = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in done.items() if number)
     word = "Would delete" if dry_run else "Deleted"
-    show_one(done | {"dry_run": dry_run}, as_json=as_json, said=f"{word}: {told or 'nothing'}.")
+    show_one(done | {"dry_run": dry_run}, as_json=as_json, line=f"{word}: {told or 'nothing'}.")
 
 
 @keys.command("new")
@@ -75,7 +77,7 @@ def new(as_json: Json = False) -> None:
     Example: sonobridge keys new
     """
     key = new_key().get_secret_value()
-    show_one({"key": key}, as_json=as_json, said=key)
+    show_one({"key": key}, as_json=as_json, line=key)
 
 
 @keys.command("rotate")
@@ -92,7 +94,7 @@ def rotate(as_json: Json = False) -> None:
     show_one(
         {"looked_at": done.looked_at, "resealed": done.resealed, "unreadable": done.unreadable},
         as_json=as_json,
-        said=f"{done.resealed} of {done.looked_at} values sealed anew"
+        line=f"{done.resealed} of {done.looked_at} values sealed anew"
         + (f"; {done.unreadable} are opened by none of the keys." if done.unreadable else "."),
     )
     if done.unreadable:

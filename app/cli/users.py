@@ -1,5 +1,6 @@
 """`sonobridge user …`: who may sign in."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import typer
@@ -64,8 +65,8 @@ def add(
         )
         return await _described(resources, user)
 
-    made = run(add_one)
-    show_one(made, as_json=as_json, said=f"Added {made['email']} ({made['role']}).")
+    row = run(add_one)
+    show_one(row, as_json=as_json, line=f"Added {row['email']} ({row['role']}).")
 
 
 @app.command("invite")
@@ -78,12 +79,19 @@ def invite_(
     """
 
     async def invite_one(resources: Resources) -> dict[str, Any]:
-        made = await invite(resources, email=email, organization=organization, role=role.value, by=by_user())
-        return await _described(resources, made.user) | {"url": made.url, "mailed": made.mailed}
+        invitation = await invite(
+            resources, email=email, organization=organization, role=role.value, by=by_user()
+        )
+        return await _described(resources, invitation.user) | {
+            "url": invitation.url,
+            "mailed": invitation.mailed,
+        }
 
-    made = run(invite_one)
-    mailed = "was mailed" if made["mailed"] else "was not mailed"
-    show_one(made, as_json=as_json, said=f"The invitation {mailed}; it is a secret:\n{made['url']}")
+    invitation = run(invite_one)
+    mailed = "was mailed" if invitation["mailed"] else "was not mailed"
+    show_one(
+        invitation, as_json=as_json, line=f"The invitation {mailed}; it is a secret:\n{invitation['url']}"
+    )
 
 
 @app.command("list")
@@ -99,12 +107,20 @@ def list_(as_json: Json = False) -> None:
             for user, organization in await list_users(resources)
         ]
 
-    found = run(read)
+    rows = run(read)
     if as_json:
-        show_json(found)
+        show_json(rows)
         return
     columns = ("email", "organization", "role", "invited", "disabled", "created_at")
-    show_table(columns, [[one[column] for column in columns] for one in found], nothing="There are no users.")
+    show_table(columns, [[row[column] for column in columns] for row in rows], nothing="There are no users.")
+
+
+def _change(change: Callable[..., Awaitable[User]], user: str, done: str, *, as_json: bool) -> None:
+    async def act(resources: Resources) -> dict[str, Any]:
+        return await _described(resources, await change(resources, user, by=by_user()))
+
+    row = run(act)
+    show_one(row, as_json=as_json, line=f"{done} {row['email']}.")
 
 
 @app.command("disable")
@@ -113,12 +129,7 @@ def disable(user: Who, as_json: Json = False) -> None:
 
     Example: sonobridge user disable a.ashgrove@clinic.example
     """
-
-    async def act(resources: Resources) -> dict[str, Any]:
-        return await _described(resources, await disable_user(resources, user, by=by_user()))
-
-    done = run(act)
-    show_one(done, as_json=as_json, said=f"Disabled {done['email']}.")
+    _change(disable_user, user, "Disabled", as_json=as_json)
 
 
 @app.command("enable")
@@ -127,12 +138,7 @@ def enable(user: Who, as_json: Json = False) -> None:
 
     Example: sonobridge user enable a.ashgrove@clinic.example
     """
-
-    async def act(resources: Resources) -> dict[str, Any]:
-        return await _described(resources, await enable_user(resources, user, by=by_user()))
-
-    done = run(act)
-    show_one(done, as_json=as_json, said=f"Enabled {done['email']}.")
+    _change(enable_user, user, "Enabled", as_json=as_json)
 
 
 @app.command("reset-password")
@@ -150,7 +156,7 @@ def reset(user: Who, password_stdin: PasswordStdin = False, as_json: Json = Fals
         return await _described(resources, changed)
 
     done = run(act)
-    said = (
+    line = (
         f"The link is a secret:\n{done['url']}" if "url" in done else f"{done['email']} has a new password."
     )
-    show_one(done, as_json=as_json, said=said)
+    show_one(done, as_json=as_json, line=line)

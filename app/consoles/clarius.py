@@ -1,4 +1,4 @@
-"""What ops do at Clarius for the whole bridge: records, tokens, keys, applications, reports. (URLs: `registration`.)
+"""What ops do at Clarius for the whole bridge: records, keys, applications, reports. (URLs: `registration`.)
 
 Each change is audited. A key's secret and a customer's token never leave this module in the clear, but for the
 secret of a key just made.
@@ -8,21 +8,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts import AccountKind
 from app.clients.clarius import Annotation, ApiKey, NewApiKey, NotificationRecord
+from app.consoles.clarius_keys import prefix_of
 from app.resources import Resources
-from app.states import ExamState, LinkState
+from app.states import ExamState
 from app.store.audit import By, audit
 from app.store.exams import Exam, wanted_exam
-from app.store.links import Link, hint_of
-from app.store.organizations import Organization, OrganizationRef
 from app.upstreams.gate import asking
 
 # Clarius keeps 14 days of records; more than this is not shown
@@ -39,16 +36,6 @@ class RecordItem(BaseModel):
     error: str | None
     known: bool = Field(examples=[True])
     state: ExamState | None = Field(examples=["delivered"])
-
-
-class ConfirmedTokenItem(BaseModel):
-    """A token that Clarius holds as confirmed, or that we do. `difference` says which of us does not."""
-
-    customer_hint: str = Field(examples=["apMY"])
-    link_id: UUID | None = Field(examples=["0e8c0f0a-5f0b-4e0d-8e43-1f8f5b2b7c11"])
-    organization: OrganizationRef | None
-    at_clarius: bool = Field(examples=[True])
-    difference: Literal["no_link", "not_at_clarius"] | None
 
 
 class ApiKeyItem(BaseModel):
@@ -78,44 +65,26 @@ class RecordBesideExam:
         return status if isinstance(status, int) and not isinstance(status, bool) else None
 
 
-@dataclass(frozen=True)
-class TokenPair:
-    """A Clarius customer that either side holds as confirmed."""
-
-    customer_hint: str
-    customer_hash: bytes
-    at_clarius: bool
-    link: Link | None
-    organization: Organization | None
-
-    @property
-    def difference(self) -> str | None:
-        """`no_link`: Clarius has it confirmed and we do not; `not_at_clarius`: the other way round."""
-        if self.link is None:
-            return "no_link"
-        return None if self.at_clarius else "not_at_clarius"
-
-
 async def read_records(resources: Resources, *, skip: int, limit: int) -> list[RecordBesideExam]:
     """C8 beside our own rows, the newest first, from the `skip`-th on."""
-    found: list[NotificationRecord] = []
+    records: list[NotificationRecord] = []
     async with asking(resources, AccountKind.CLARIUS):
         position = 0
         async for record in (await resources.clarius()).notification_records():
             position += 1
             if position > skip:
-                found.append(record)
-            if len(found) >= limit or position >= MOST_RECORDS:
+                records.append(record)
+            if len(records) >= limit or position >= MOST_RECORDS:
                 break
-    asked = [_request_uuid(record) for record in found]
+    uuids = [_request_uuid(record) for record in records]
     async with resources.sessions() as session:
         rows = await session.scalars(
-            select(Exam).where(Exam.request_uuid.in_([one for one in asked if one is not None]))
+            select(Exam).where(Exam.request_uuid.in_([uuid for uuid in uuids if uuid is not None]))
         )
-        known = {exam.request_uuid: exam for exam in rows}
+        exams = {exam.request_uuid: exam for exam in rows}
     return [
-        RecordBesideExam(record, uuid, known.get(uuid) if uuid is not None else None)
-        for record, uuid in zip(found, asked, strict=True)
+        RecordBesideExam(record, uuid, exams.get(uuid) if uuid is not None else None)
+        for record, uuid in zip(records, uuids, strict=True)
     ]
 
 
@@ -129,51 +98,19 @@ def _request_uuid(record: NotificationRecord) -> UUID | None:
         return None
 
 
-async def compare_tokens(resources: Resources) -> list[TokenPair]:
-    """C4 beside our links: the customers that either side holds as confirmed, the differences first."""
-    tokens: dict[bytes, str] = {}
-    async with asking(resources, AccountKind.CLARIUS):
-        async for token in (await resources.clarius()).confirmed_tokens():
-            tokens[await resources.hash_customer(token)] = hint_of(token)
-    async with resources.sessions() as session:
-        rows = await session.execute(
-            select(Link, Organization)
-            .join(Organization, Organization.id == Link.organization_id)
-            .where(Link.state == LinkState.CONFIRMED)
-        )
-        ours = {row[0].customer_hash: (row[0], row[1]) for row in rows.all()}
-    pairs = [
-        TokenPair(
-            customer_hint=tokens.get(known) or ours[known][0].customer_hint,
-            customer_hash=known,
-            at_clarius=known in tokens,
-            link=ours[known][0] if known in ours else None,
-            organization=ours[known][1] if known in ours else None,
-        )
-        for known in tokens.keys() | ours.keys()
-    ]
-    return sorted(pairs, key=lambda pair: (pair.difference is None, pair.customer_hint, pair.customer_hash))
-
-
 async def list_keys(resources: Resources) -> tuple[list[ApiKey], str | None]:
     """C9, and the prefix of the key in use (None when it is none of these)."""
     async with asking(resources, AccountKind.CLARIUS):
         keys = await (await resources.clarius()).api_keys()
-    return keys, in_use(keys, await _key_text(resources))
-
-
-def in_use(keys: Sequence[ApiKey], secret: str) -> str | None:
-    """The prefix of the key in use: a secret begins with its prefix."""
-    found = [key.prefix for key in keys if secret.startswith(key.prefix)]
-    return max(found, key=len) if found else None
+    return keys, prefix_of(keys, await _key_text(resources))
 
 
 async def create_key(resources: Resources, name: str, *, by: By) -> NewApiKey:
     """C10: a key beside the one in use, which goes on being used."""
     async with asking(resources, AccountKind.CLARIUS):
-        made = await (await resources.clarius()).create_api_key(name)
-    await _audit(resources, by, "clarius.key.create", subject=made.prefix)
-    return made
+        key = await (await resources.clarius()).create_api_key(name)
+    await _audit(resources, by, "clarius.key.create", subject=key.prefix)
+    return key
 
 
 async def revoke_key(resources: Resources, prefix: str, *, by: By) -> None:
@@ -233,7 +170,6 @@ async def _key_text(resources: Resources) -> str:
 async def _audit(
     resources: Resources, by: By, action: str, *, subject: str | None = None, detail: str | None = None
 ) -> None:
-    session: AsyncSession
     async with resources.sessions.begin() as session:
         await audit(session, by=by, action=action, subject=subject, detail=detail)
 
@@ -250,18 +186,6 @@ def describe_record(receipt: RecordBesideExam) -> RecordItem:
         "state": receipt.exam.state if receipt.exam is not None else None,
     }
     return RecordItem.model_validate(shown)
-
-
-def describe_pair(pair: TokenPair) -> ConfirmedTokenItem:
-    """A token pair as commands, pages and the admin API show it."""
-    shown = {
-        "customer_hint": pair.customer_hint,
-        "link_id": pair.link.id if pair.link is not None else None,
-        "organization": pair.organization,
-        "at_clarius": pair.at_clarius,
-        "difference": pair.difference,
-    }
-    return ConfirmedTokenItem.model_validate(shown)
 
 
 def describe_key(key: ApiKey, used: str | None) -> ApiKeyItem:

@@ -57,7 +57,7 @@ async def rotate_key(resources: Resources, *, by: By) -> dict[str, Any]:
             raise RotationUnderWay("another rotation is just being made: try again in two minutes")
     error: str | None = "interrupted"
     try:
-        made, revoked = await _rotate(resources)
+        new, revoked = await _rotate(resources)
         error = None
     except SonobridgeError as problem:
         error = problem.code
@@ -65,9 +65,9 @@ async def rotate_key(resources: Resources, *, by: By) -> dict[str, Any]:
     finally:
         await _end(resources, error=error, by=by)
     return {
-        "prefix": made.prefix,
-        "name": made.name,
-        "created_at": made.created,
+        "prefix": new.prefix,
+        "name": new.name,
+        "created_at": new.created,
         "in_use": True,
         "revoked": revoked,
     }
@@ -80,22 +80,21 @@ async def _rotate(resources: Resources) -> tuple[NewApiKey, str | None]:
         old = await resources.clarius_key()
         retiring = prefix_of(keys, old.get_secret_value() if old is not None else "")
         await _revoke_what_nobody_has(resources, clarius, keys)
-        made = await _create(resources, clarius)
+        new = await _create(resources, clarius)
     fault_point("keys:after_create")
-    await _store(resources, made, retiring)
+    await _store(resources, new, retiring)
     fault_point("keys:after_store")
-    await _verify(resources, made, old)
+    await _verify(resources, new, old)
     fault_point("keys:after_verify")
     await asyncio.sleep(HANDOVER_SECONDS)
     await _revoke_retiring(resources)
     fault_point("keys:after_revoke")
-    return made, retiring
+    return new, retiring
 
 
 def prefix_of(keys: Sequence[ApiKey], secret: str) -> str | None:
     """The prefix of the key with this secret, which begins with it; None when it is none of these."""
-    found = [key.prefix for key in keys if secret.startswith(key.prefix)]
-    return max(found, key=len) if found else None
+    return max((key.prefix for key in keys if secret.startswith(key.prefix)), key=len, default=None)
 
 
 async def _create(resources: Resources, clarius: ClariusClient) -> NewApiKey:
@@ -126,21 +125,21 @@ async def _revoke_what_nobody_has(
         await session.execute(delete(Secret).where(Secret.name == MAKING))
 
 
-async def _store(resources: Resources, made: NewApiKey, retiring: str | None) -> None:
+async def _store(resources: Resources, new: NewApiKey, retiring: str | None) -> None:
     """From the commit on every process uses the new key, and the old one is known as still to be revoked."""
     async with resources.sessions.begin() as session:
         waiting = _read_retiring(resources, await read_secret(session, RETIRING))
         if retiring is not None and retiring not in waiting:
             waiting.append(retiring)
         await _keep_retiring(resources, session, waiting)
-        await replace_secret(session, CLARIUS_API_KEY, resources.seal_text(made.key.get_secret_value()))
+        await replace_secret(session, CLARIUS_API_KEY, resources.seal_text(new.key.get_secret_value()))
         await session.execute(delete(Secret).where(Secret.name == MAKING))
 
 
-async def _verify(resources: Resources, made: NewApiKey, old: SecretStr | None) -> None:
+async def _verify(resources: Resources, new: NewApiKey, old: SecretStr | None) -> None:
     """C6 with the new key. When Clarius refuses it, the old one is put back, and goes on being used."""
     try:
-        await _client(resources, made.key).settings()
+        await _client(resources, new.key).settings()
     except RenewCredentials:
         if old is not None:
             async with resources.sessions.begin() as session:
@@ -148,7 +147,7 @@ async def _verify(resources: Resources, made: NewApiKey, old: SecretStr | None) 
                 # now it is the new one that has to go, beside what was waiting for that before
                 waiting = _read_retiring(resources, await read_secret(session, RETIRING))
                 kept = [prefix for prefix in waiting if not old.get_secret_value().startswith(prefix)]
-                await _keep_retiring(resources, session, [*kept, made.prefix])
+                await _keep_retiring(resources, session, [*kept, new.prefix])
         raise
     async with resources.sessions.begin() as session:
         await lift(session, AccountKind.CLARIUS, was_paused=False)

@@ -37,8 +37,8 @@ def our_urls(settings: Settings) -> Urls:
 
 def hide_secret(notification_url: str) -> str:
     """The URL with what comes after `/webhooks/clarius/` left out: whoever knows it can post notifications."""
-    base, found, _ = notification_url.partition("/webhooks/clarius/")
-    return f"{base}{found}…" if found else notification_url
+    base, path, _ = notification_url.partition("/webhooks/clarius/")
+    return f"{base}{path}…" if path else notification_url
 
 
 async def registered_urls(resources: Resources) -> Urls:
@@ -75,11 +75,11 @@ async def register(
 
 async def register_ours(resources: Resources, *, by: By) -> Urls:
     """Register the two URLs of this installation."""
-    wanted = our_urls(resources.settings)
+    ours = our_urls(resources.settings)
     return await register(
         resources,
-        notification_url=wanted.notification_url,
-        token_transfer_url=wanted.token_transfer_url,
+        notification_url=ours.notification_url,
+        token_transfer_url=ours.token_transfer_url,
         by=by,
     )
 

@@ -89,8 +89,8 @@ async def _look(resources: Resources, run: OpenRun) -> list[GapItem]:
     sent = await _sent(resources)
     rows, known = await _known(resources, list(sent))
     gaps = [
-        _gap(one, *rows[uuid]) if uuid in rows else _gap(one, None, None)
-        for uuid, one in sent.items()
+        _gap(notice, *rows[uuid]) if uuid in rows else _gap(notice, None, None)
+        for uuid, notice in sent.items()
         if uuid in rows or uuid not in known
     ]
     gaps.sort(key=lambda gap: (str(gap.submitted_at or ""), str(gap.request_uuid)))
@@ -134,7 +134,7 @@ async def _known(
 ) -> tuple[dict[UUID, tuple[Exam, Organization | None]], set[UUID]]:
     """Of these requests: our rows that are not delivered, and all that we know."""
     missing: dict[UUID, tuple[Exam, Organization | None]] = {}
-    known: set[UUID] = set()
+    in_our_rows: set[UUID] = set()
     async with resources.sessions() as session:
         for start in range(0, len(uuids), ROWS_AT_ONCE):
             found = await session.execute(
@@ -143,10 +143,10 @@ async def _known(
                 .where(Exam.request_uuid.in_(uuids[start : start + ROWS_AT_ONCE]))
             )
             for row in found:
-                known.add(row[0].request_uuid)
+                in_our_rows.add(row[0].request_uuid)
                 if row[0].state != ExamState.DELIVERED:
                     missing[row[0].request_uuid] = (row[0], row[1])
-    return missing, known
+    return missing, in_our_rows
 
 
 def _goes_on(exam: Exam) -> bool:

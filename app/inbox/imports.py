@@ -19,7 +19,7 @@ class NotListed(SonobridgeError):
 
 
 async def import_exam(resources: Resources, request_uuid: UUID, *, by: By) -> Exam:
-    """The exam of this request, taken in if it was not known as verified. Twice is once.
+    """The exam of this request, taken in if it was not known as verified. Idempotent.
 
     Raises NotListed, Held when Clarius may not be called now, and from the error tree.
     """
@@ -42,9 +42,9 @@ async def _take_in_listed(resources: Resources, request_uuid: UUID) -> None:
         pages = 0
         async for page in clarius.accessible_exam_pages():
             pages += 1
-            found = [notice for notice in page if notice.request_uuid == request_uuid]
-            if found:
-                await take_in(resources, found, source=Source.IMPORT)
+            notices = [notice for notice in page if notice.request_uuid == request_uuid]
+            if notices:
+                await take_in(resources, notices, source=Source.IMPORT)
                 return
             if pages >= MAX_PAGES:
                 break

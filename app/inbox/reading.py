@@ -137,7 +137,9 @@ async def _where(clarius: ClariusClient, stretch: Stretch) -> int:
         offset = max(0, offset - step)
         step *= 4
         async for page in clarius.accessible_exam_pages(offset=offset, limit=1):
-            if any(one.submitted_at is not None and one.submitted_at >= stretch.reached for one in page):
+            if any(
+                notice.submitted_at is not None and notice.submitted_at >= stretch.reached for notice in page
+            ):
                 return offset
             break
     return 0

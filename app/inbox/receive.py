@@ -165,7 +165,7 @@ async def insert_exam(
 ) -> UUID | None:
     """Insert the request as queued (`linked`) or waiting for a link; None when it is there already."""
     state = ExamState.QUEUED if linked else ExamState.WAITING
-    made = await session.execute(
+    inserted = await session.execute(
         insert(Exam)
         .values(
             request_uuid=notice.request_uuid,
@@ -181,7 +181,7 @@ async def insert_exam(
         .on_conflict_do_nothing(index_elements=[Exam.request_uuid])
         .returning(Exam.id)
     )
-    exam_id = made.scalar_one_or_none()
+    exam_id = inserted.scalar_one_or_none()
     if exam_id is not None:
         await record_event(session, exam_id, step=Step.VERIFY, event="received", detail=str(source))
     return exam_id

@@ -143,13 +143,15 @@ async def take_in(resources: Resources, page: Sequence[ExamNotice], *, source: S
             )
             if notice.request_uuid not in known and (claim := _usable(notice)) is not None
         ]
-        for one in listed:
-            one.made = await insert_exam(session, one.claim, linked=one.linked, source=source) is not None
-        for exam, one in await _locked(session, listed):
-            if not await _settle(session, exam, one):
+        for listing in listed:
+            listing.made = (
+                await insert_exam(session, listing.claim, linked=listing.linked, source=source) is not None
+            )
+        for exam, listing in await _locked(session, listed):
+            if not await _settle(session, exam, listing):
                 continue
             new += 1
-            if one.linked and exam.state == ExamState.QUEUED:
+            if listing.linked and exam.state == ExamState.QUEUED:
                 rings.append((exam.id, exam.lease_epoch))
     for exam_id, epoch in rings[:100]:
         await resources.queue.ring("exam", exam_id, epoch)
@@ -168,16 +170,16 @@ def _usable(notice: ExamNotice) -> Notification | None:
 async def _locked(session: AsyncSession, listed: Sequence[_Listed]) -> list[tuple[Exam, _Listed]]:
     """The rows of what is listed, each there by now, locked in the order that all keep to (`app.store.exams`)."""
     by_request: dict[UUID, _Listed] = {}
-    for one in listed:
+    for listing in listed:
         # listed twice on a page: the first is the one that was inserted
-        by_request.setdefault(one.notice.request_uuid, one)
+        by_request.setdefault(listing.notice.request_uuid, listing)
     ids = await session.scalars(select(Exam.id).where(Exam.request_uuid.in_(by_request)))
     return [(exam, by_request[exam.request_uuid]) for exam in await lock_exams(session, ids.all())]
 
 
-async def _settle(session: AsyncSession, exam: Exam, one: _Listed) -> bool:
+async def _settle(session: AsyncSession, exam: Exam, listing: _Listed) -> bool:
     """Write what Clarius's list says of an exam; False when that was known."""
-    if not one.made and exam.verified_at is not None:
+    if not listing.made and exam.verified_at is not None:
         # a worker's own look was quicker, perhaps by a whole delivery: there is nothing left to settle
         return False
     if exam.released_at is not None:
@@ -188,13 +190,13 @@ async def _settle(session: AsyncSession, exam: Exam, one: _Listed) -> bool:
     await settle_verified(
         session,
         exam,
-        customer_hash=one.customer,
-        exam_uuid=one.notice.exam_uuid,
-        download_url=one.notice.download_url,
-        submitted_at=one.claim.submitted_at,
+        customer_hash=listing.customer,
+        exam_uuid=listing.notice.exam_uuid,
+        download_url=listing.notice.download_url,
+        submitted_at=listing.claim.submitted_at,
     )
-    if not one.made:
-        await _overrule(session, exam, linked=one.linked)
+    if not listing.made:
+        await _overrule(session, exam, linked=listing.linked)
     return True
 
 

@@ -114,12 +114,7 @@ async def _refused(resources: Resources, link: Link) -> None:
         row.ended_at = now()
         row.error = NOT_KNOWN
         await audit(
-            session,
-            by=SYSTEM,
-            action="link.confirm",
-            subject=str(row.id),
-            result="refused",
-            detail=NOT_KNOWN,
+            session, by=SYSTEM, action="link.confirm", subject=str(row.id), result="refused", detail=NOT_KNOWN
         )
     log.info("link_refused", link_id=str(link.id))
 

@@ -110,7 +110,7 @@ async def start_link(
         raise Misuse("this is not a Clarius token", code="bad_token")
     customer_hash = await resources.hash_customer(token)
     async with resources.sessions() as session:
-        made = await session.execute(
+        inserted = await session.execute(
             insert(Link)
             .values(
                 id=uuid.uuid4(),
@@ -125,7 +125,7 @@ async def start_link(
             .on_conflict_do_nothing(index_elements=[Link.customer_hash], index_where=Link.state.in_(IN_FORCE))
             .returning(Link.id)
         )
-        is_new = made.scalar_one_or_none() is not None
+        is_new = inserted.scalar_one_or_none() is not None
         link = await link_in_force(session, customer_hash)
         if link is None:
             # it was in the way of our insert and has ended since: the person tries again
@@ -154,7 +154,7 @@ async def unlink(
     by: By,
     organization_id: UUID | None = None,
 ) -> Link:
-    """End a link: new exams of this customer wait; what was delivered stays. Twice is once.
+    """End a link: new exams of this customer wait; what was delivered stays. Idempotent.
 
     `organization_id`: the link must be of this organisation. Raises Misuse (`no_such_link`) else.
     """
@@ -280,10 +280,10 @@ async def count_under_way(resources: Resources, links: Sequence[Link]) -> Mappin
 
 async def wanted_link(session: AsyncSession, link_id: UUID, *, organization_id: UUID | None = None) -> Link:
     """The link, locked; Misuse (`no_such_link`) when there is none, or none of this organisation."""
-    wanted = select(Link).where(Link.id == link_id)
+    query = select(Link).where(Link.id == link_id)
     if organization_id is not None:
-        wanted = wanted.where(Link.organization_id == organization_id)
-    link = (await session.scalars(wanted.with_for_update())).one_or_none()
+        query = query.where(Link.organization_id == organization_id)
+    link = (await session.scalars(query.with_for_update())).one_or_none()
     if link is None:
         raise Misuse("there is no such link", code="no_such_link")
     return link
@@ -293,16 +293,16 @@ async def list_links(
     resources: Resources, *, organization_id: UUID | None = None
 ) -> list[tuple[Link, Organization, User | None]]:
     """Links with their organisation and who made them, newest first."""
-    wanted = (
+    query = (
         select(Link, Organization, User)
         .join(Organization, Organization.id == Link.organization_id)
         .outerjoin(User, User.id == Link.user_id)
         .order_by(Link.created_at.desc(), Link.id)
     )
     if organization_id is not None:
-        wanted = wanted.where(Link.organization_id == organization_id)
+        query = query.where(Link.organization_id == organization_id)
     async with resources.sessions() as session:
-        return [(row[0], row[1], row[2]) for row in await session.execute(wanted)]
+        return [(row[0], row[1], row[2]) for row in await session.execute(query)]
 
 
 async def describe_links(

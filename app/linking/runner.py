@@ -41,15 +41,15 @@ async def run_link(resources: Resources, link_id: UUID | None) -> bool:
 async def lease_link(resources: Resources, link_id: UUID | None) -> Link | None:
     """Lease a due pending link (docs/architecture.md, "Leases"); detached from its transaction, which is over."""
     async with resources.sessions.begin() as session:
-        wanted = select(Link).where(
+        query = select(Link).where(
             Link.state == LinkState.PENDING,
             Link.due_at <= now(),
             or_(Link.lease_until.is_(None), Link.lease_until < now()),
         )
         if link_id is not None:
-            wanted = wanted.where(Link.id == link_id)
+            query = query.where(Link.id == link_id)
         link = (
-            await session.scalars(wanted.order_by(Link.due_at).limit(1).with_for_update(skip_locked=True))
+            await session.scalars(query.order_by(Link.due_at).limit(1).with_for_update(skip_locked=True))
         ).one_or_none()
         if link is None:
             return None

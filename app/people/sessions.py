@@ -105,10 +105,10 @@ async def begin_session(session: AsyncSession, user: User, visitor: Visitor, *, 
 async def find_person(resources: Resources, cookie: str, *, touch: bool) -> Person | None:
     """Who is signed in with this cookie. `touch`: the request is the person's doing, not a page's that waits."""
     async with resources.sessions() as session:
-        found = await find_browser_session(session, hash_token(cookie))
-        if found is None:
+        session_and_user = await find_browser_session(session, hash_token(cookie))
+        if session_and_user is None:
             return None
-        row, user = found
+        row, user = session_and_user
         organization = (
             await session.scalars(select(Organization).where(Organization.id == user.organization_id))
         ).one()

@@ -201,8 +201,8 @@ async def _token(
 ) -> dict[str, Any]:
     settings = resources.settings
     assert settings.oidc_client_secret is not None
-    known = metadata.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
-    method = "client_secret_basic" if "client_secret_basic" in known else "client_secret_post"
+    methods = metadata.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
+    method = "client_secret_basic" if "client_secret_basic" in methods else "client_secret_post"
     body = prepare_token_request(
         "authorization_code", redirect_uri=redirect_uri(resources), code=code, code_verifier=verifier
     )
@@ -248,8 +248,8 @@ async def _metadata(resources: Resources) -> dict[str, Any]:
     if issuer is None:
         raise SsoFailed("Single sign-on is not set up here.", code="sso_not_configured")
     metadata = _object(await _ask(resources, "discovery", "GET", get_well_known_url(issuer, external=True)))
-    wanted = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri")
-    if any(not isinstance(metadata.get(name), str) for name in wanted):
+    endpoints = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri")
+    if any(not isinstance(metadata.get(name), str) for name in endpoints):
         raise SsoFailed("The sign-in service's description is incomplete.", code="sso_metadata")
     if metadata["issuer"].rstrip("/") != issuer:
         raise SsoFailed("The sign-in service calls itself by another name.", code="sso_issuer")

@@ -51,11 +51,7 @@ async def create_token(resources: Resources, *, name: str, scope: str, by: By) -
         session.add(token)
         await _flush_name(session, token)
         await audit(
-            session,
-            by=by,
-            action="token.create",
-            subject=str(token.id),
-            detail=f"{name}, {wanted.value}",
+            session, by=by, action="token.create", subject=str(token.id), detail=f"{name}, {wanted.value}"
         )
         await session.commit()
     return token, secret
@@ -93,11 +89,7 @@ async def change_token(
         if changed:
             await _flush_name(session, token)
             await audit(
-                session,
-                by=by,
-                action="token.change",
-                subject=str(token.id),
-                detail=", ".join(changed),
+                session, by=by, action="token.change", subject=str(token.id), detail=", ".join(changed)
             )
         await session.commit()
     return token
@@ -108,13 +100,7 @@ async def revoke_token(resources: Resources, token_id: UUID, *, by: By) -> Admin
     async with resources.sessions.begin() as session:
         token = await wanted_token(session, token_id)
         token.revoked_at = await session.scalar(select(now()))
-        await audit(
-            session,
-            by=by,
-            action="token.revoke",
-            subject=str(token.id),
-            detail=token.name,
-        )
+        await audit(session, by=by, action="token.revoke", subject=str(token.id), detail=token.name)
     return token
 
 

@@ -156,7 +156,7 @@ async def enable_user(resources: Resources, email_or_id: str, *, by: By) -> User
         user = await wanted_user(session, email_or_id)
         owner = await session.get_one(Organization, user.organization_id)
         if owner.removed_at is not None:
-            raise Misuse("the organisation of this user was removed", code="organization.remove")
+            raise Misuse("the organisation of this user was removed", code="organization_removed")
         user.disabled_at = None
         await audit(session, by=by, action="user.enable", subject=str(user.id))
     return user
@@ -170,13 +170,7 @@ async def change_role(resources: Resources, email_or_id: str, *, role: str, by: 
         if user.role != wanted.value:
             user.role = wanted.value
             await end_browser_sessions(session, user.id)
-            await audit(
-                session,
-                by=by,
-                action="user.role",
-                subject=str(user.id),
-                detail=wanted.value,
-            )
+            await audit(session, by=by, action="user.role", subject=str(user.id), detail=wanted.value)
     return user
 
 

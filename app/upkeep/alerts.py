@@ -51,32 +51,32 @@ async def watch_when_due(resources: Resources) -> dict[str, int] | None:
 
 def conditions(seen: Overview, settings: Settings) -> dict[str, str]:
     """What holds now: a stable name of each condition, and one line about it. Pure."""
-    found: dict[str, str] = {}
+    present: dict[str, str] = {}
     for account in seen.paused:
-        found[f"paused:{account.account}"] = (
+        present[f"paused:{account.account}"] = (
             f"{seen.name_of(account.account)}: the credentials are refused, so nothing is sent "
             f"({account.refused_why or 'no reason given'})"
         )
     for account in seen.breakers:
         if account.open_since and (seen.at - account.open_since).total_seconds() > BREAKER_SECONDS:
-            found[f"breaker:{account.account}"] = (
+            present[f"breaker:{account.account}"] = (
                 f"{seen.name_of(account.account)}: most calls fail, so it is only tried now and then"
             )
     if (seen.oldest_due_seconds or 0.0) > LATE_SECONDS:
-        found["queue_late"] = f"work has been due for more than {LATE_SECONDS / 60:.0f} minutes"
+        present["queue_late"] = f"work has been due for more than {LATE_SECONDS / 60:.0f} minutes"
     if _reconcile_late(seen, settings):
-        found["reconcile_late"] = "Clarius's list of exams has not been read for too long"
+        present["reconcile_late"] = "Clarius's list of exams has not been read for too long"
     # one condition for all of them: that there are some; how many changes all the time
     if sum(seen.states.get(state, 0) for state in ALARMING) > seen.expired:
-        found["exams_stuck"] = "exams have failed or need a person's decision"
+        present["exams_stuck"] = "exams have failed or need a person's decision"
     if seen.unreadable:
-        found["unreadable"] = "exams wait for values that no sealing key opens (SONOBRIDGE_SECRET_KEYS)"
+        present["unreadable"] = "exams wait for values that no sealing key opens (SONOBRIDGE_SECRET_KEYS)"
     if seen.gaps:
-        found["gaps"] = "Clarius sent exams that Aurabox does not have"
+        present["gaps"] = "Clarius sent exams that Aurabox does not have"
     differing = (seen.runs["compare_tokens"].result or {}) if "compare_tokens" in seen.runs else {}
     if differing.get("missing_here") or differing.get("missing_there"):
-        found["links_differ"] = "the confirmed tokens at Clarius and our links differ"
-    return found
+        present["links_differ"] = "the confirmed tokens at Clarius and our links differ"
+    return present
 
 
 def _reconcile_late(seen: Overview, settings: Settings) -> bool:
@@ -89,17 +89,17 @@ def _reconcile_late(seen: Overview, settings: Settings) -> bool:
     )
 
 
-async def note(session: AsyncSession, found: Mapping[str, str]) -> tuple[int, int]:
+async def note(session: AsyncSession, present: Mapping[str, str]) -> tuple[int, int]:
     """Write what started and what cleared since the last look: how many of each. Commit is the caller's."""
     at = await clock(session)
-    known = {alert.condition: alert for alert in await alerts_in_force(session)}
-    for condition, message in found.items():
-        if condition not in known:
+    in_force = {alert.condition: alert for alert in await alerts_in_force(session)}
+    for condition, message in present.items():
+        if condition not in in_force:
             session.add(Alert(condition=condition, message=message))
-    over = [alert for condition, alert in known.items() if condition not in found]
+    over = [alert for condition, alert in in_force.items() if condition not in present]
     for alert in over:
         alert.cleared_at = at
-    return len(found.keys() - known.keys()), len(over)
+    return len(present.keys() - in_force.keys()), len(over)
 
 
 async def tell(resources: Resources) -> int:

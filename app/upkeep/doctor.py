@@ -278,12 +278,12 @@ async def _ask_settings(resources: Resources, clarius: ClariusClient) -> Answer:
     )
 
 
-def _registered(there: Urls, wanted: Urls) -> Check:
+def _registered(there: Urls, ours: Urls) -> Check:
     wrong = [
         f"{what} is {hide_secret(has) or 'not set'}"
         for what, has, want in (
-            ("notification URL", there.notification_url, wanted.notification_url),
-            ("token transfer URL", there.token_transfer_url, wanted.token_transfer_url),
+            ("notification URL", there.notification_url, ours.notification_url),
+            ("token transfer URL", there.token_transfer_url, ours.token_transfer_url),
         )
         if has != want
     ]
@@ -321,7 +321,7 @@ async def _paused(resources: Resources) -> Check:
             )
         ).all()
     if paused:
-        told = "; ".join(f"{one.account}: {one.refused_why}" for one in paused)
+        told = "; ".join(f"{account.account}: {account.refused_why}" for account in paused)
         return Check(
             "paused accounts",
             ok=False,

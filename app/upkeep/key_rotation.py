@@ -118,10 +118,10 @@ async def _reseal_some(
     """One batch in the order of the primary key; the last key of it, None when there is no more."""
     key = list(table.primary_key.columns)
     newest, every = sealers
-    wanted = select(*key, column.label("value")).where(column.is_not(None)).order_by(*key).limit(BATCH)
+    query = select(*key, column.label("value")).where(column.is_not(None)).order_by(*key).limit(BATCH)
     if after is not None:
-        wanted = wanted.where(tuple_(*key) > tuple_(*after))
-    rows = (await session.execute(wanted.with_for_update())).all()
+        query = query.where(tuple_(*key) > tuple_(*after))
+    rows = (await session.execute(query.with_for_update())).all()
     for row in rows:
         done.looked_at += 1
         sealed = bytes(row.value)

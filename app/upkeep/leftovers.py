@@ -29,7 +29,7 @@ TIDY_SECONDS = 60.0
 
 
 async def close_uploads_when_due(resources: Resources) -> None:
-    """Tell Aurabox of uploads that will not be gone on with: called off by a person, or failed for good."""
+    """Tell Aurabox of uploads that will not be resumed: called off by a person, or failed for good."""
     every = resources.settings.sweep_seconds
     async with recurring(resources.sessions, "close_uploads", every=every) as run:
         if run is not None:

@@ -78,8 +78,8 @@ async def purge(
     await _exam_data(resources, purged, dry_run=dry_run)
     await _claims(resources, purged, dry_run=dry_run)
     await _events(resources, purged, dry_run=dry_run)
-    found = any(purged.as_json().values())
-    if not dry_run and (found or by != SYSTEM):
+    anything = any(purged.as_json().values())
+    if not dry_run and (anything or by != SYSTEM):
         async with resources.sessions.begin() as session:
             told = ", ".join(f"{name} {number}" for name, number in purged.as_json().items())
             await audit(session, by=by, action="purge", detail=told)
@@ -154,9 +154,9 @@ async def _exams_with_files(resources: Resources) -> Sequence[UUID]:
         held = resources.staging.held()
         for start in range(0, len(held), BATCH):
             some = held[start : start + BATCH]
-            known = set(await session.scalars(select(Exam.id).where(Exam.id.in_(some))))
+            existing = set(await session.scalars(select(Exam.id).where(Exam.id.in_(some))))
             ended = set(await session.scalars(select(Exam.id).where(Exam.id.in_(some), *over)))
-            due += [one for one in some if one in ended or one not in known]
+            due += [exam_id for exam_id in some if exam_id in ended or exam_id not in existing]
         return due
 
 

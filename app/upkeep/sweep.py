@@ -36,7 +36,7 @@ async def sweep_when_due(resources: Resources) -> None:
 
 
 async def sweep(resources: Resources) -> dict[str, int]:
-    """One round; harmless twice. Returns how many leases were taken back and how many rows were rung for."""
+    """One round; idempotent. Returns how many leases were taken back and how many wake-ups were sent."""
     async with resources.sessions.begin() as session:
         expired = await _judged(resources, session, await expired_leases(session, limit=RECOVER_LIMIT))
         for exam, died in expired:

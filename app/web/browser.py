@@ -148,9 +148,9 @@ async def checked_form(request: Request, resources: ResourcesDep, visitor: Visit
             "Your browser says that another website sent it, so nothing was done. Open the page again and retry.",
         )
     fields = await read_form(request)
-    given = fields.pop("csrf_token", "")
+    token = fields.pop("csrf_token", "")
     if request.state.new_cookie or not hmac.compare_digest(
-        given.encode(), csrf_token(visitor.cookie).encode()
+        token.encode(), csrf_token(visitor.cookie).encode()
     ):
         raise PageError(
             403,
@@ -173,11 +173,11 @@ def is_our_origin(request: Request, public_url: str) -> bool:
 
     A client that says nothing of all this is no browser, and still needs the CSRF token. `Origin: null` is refused.
     """
-    said = request.headers.get("origin") or _origin_of(request.headers.get("referer", ""))
-    if not said:
+    origin = request.headers.get("origin") or _origin_of(request.headers.get("referer", ""))
+    if not origin:
         return request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
     ours = {_origin_of(public_url), f"{request.url.scheme}://{request.headers.get('host', '')}".lower()}
-    return said.lower() in ours
+    return origin.lower() in ours
 
 
 def _origin_of(url: str) -> str:

@@ -162,10 +162,10 @@ async def _settle(resources: Resources, visitor: Visitor, person: Person, *, lin
 
 
 async def _link_to_follow(resources: Resources, person: Person) -> Link | None:
-    wanted = select(Link).where(Link.organization_id == person.organization.id)
+    query = select(Link).where(Link.organization_id == person.organization.id)
     if person.session.link_id is not None:
-        wanted = wanted.where(Link.id == person.session.link_id)
+        query = query.where(Link.id == person.session.link_id)
     else:
-        wanted = wanted.where(Link.user_id == person.user.id).order_by(Link.created_at.desc()).limit(1)
+        query = query.where(Link.user_id == person.user.id).order_by(Link.created_at.desc()).limit(1)
     async with resources.sessions() as session:
-        return (await session.scalars(wanted)).one_or_none()
+        return (await session.scalars(query)).one_or_none()

@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from fastapi import UploadFile
 from fastapi.responses import FileResponse
+from starlette.datastructures import UploadFile
 
 from app.consoles.clarius import upload_report
 from app.delivery.staged import staged_name
@@ -14,6 +14,7 @@ from app.store.audit import By, audit
 from app.store.captures import Capture, captures_of
 from app.store.exams import Exam, wanted_exam
 
+MAX_REPORT_BYTES = 32 * 1024 * 1024
 MEDIA_TYPES = {
     "jpeg": ("image/jpeg", "jpg"),
     "png": ("image/png", "png"),
@@ -27,8 +28,10 @@ async def send_report(
     resources: Resources, request_uuid: UUID, *, name: str, file: UploadFile, content: bytes, by: By
 ) -> None:
     """C5, with a file name and type that fit into a header whatever the caller sent."""
-    given = (file.filename or "").rpartition("/")[2].rpartition("\\")[2]
-    plain = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "_" for char in given)
+    filename = (file.filename or "").rpartition("/")[2].rpartition("\\")[2]
+    plain = "".join(
+        char if char.isascii() and (char.isalnum() or char in "._-") else "_" for char in filename
+    )
     kind = file.content_type or ""
     await upload_report(
         resources,
@@ -56,13 +59,7 @@ async def capture_file(
     if path is None:
         raise Misuse(_why_absent(row, exam, resources), code="no_such_capture")
     async with resources.sessions.begin() as session:
-        await audit(
-            session,
-            by=by,
-            action="capture.view",
-            subject=str(request_uuid),
-            detail=f"capture {n}",
-        )
+        await audit(session, by=by, action="capture.view", subject=str(request_uuid), detail=f"capture {n}")
     kind, suffix = MEDIA_TYPES.get(row.kind or "", ("application/octet-stream", "bin"))
     return FileResponse(
         path,

@@ -73,10 +73,10 @@ def gauges(seen: Overview) -> list[Metric]:
         "sonobridge_account_throttled", "1 while an account was told to slow down", labels=["account"]
     )
     held = set(map(id, seen.throttled))
-    for known in seen.upstreams:
-        paused.add_metric([known.account], float(known.refused_since is not None))
-        broken.add_metric([known.account], float(known.open_since is not None))
-        throttled.add_metric([known.account], float(id(known) in held))
+    for account in seen.upstreams:
+        paused.add_metric([account.account], float(account.refused_since is not None))
+        broken.add_metric([account.account], float(account.open_since is not None))
+        throttled.add_metric([account.account], float(id(account) in held))
     single = [
         gauge("sonobridge_queue_due", "Rows that are due and free", seen.due),
         gauge(
@@ -99,11 +99,9 @@ def gauges(seen: Overview) -> list[Metric]:
     return [states, waiting, paused, broken, throttled, *single, *_ages(ages, seen.at)]
 
 
-def _ages(wanted: Iterable[tuple[str, str, datetime | None]], at: datetime) -> list[Metric]:
+def _ages(rows: Iterable[tuple[str, str, datetime | None]], at: datetime) -> list[Metric]:
     """Ages in seconds; what never happened has none."""
-    return [
-        gauge(name, about, (at - then).total_seconds()) for name, about, then in wanted if then is not None
-    ]
+    return [gauge(name, about, (at - then).total_seconds()) for name, about, then in rows if then is not None]
 
 
 def gauge(name: str, about: str, value: float) -> Metric:

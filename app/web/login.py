@@ -56,8 +56,8 @@ async def log_in(
     request: Request, resources: ResourcesDep, visitor: VisitorDep, form: CheckedForm
 ) -> Response:
     """Sign in; back to where the person wanted to go, a pending link first."""
-    email, wanted = form.get("email", ""), form.get("next", "")
-    context = {"next": safe_path(wanted), "email": email, "notice": None, "sso": has_sso(request)}
+    email, path = form.get("email", ""), form.get("next", "")
+    context = {"next": safe_path(path), "email": email, "notice": None, "sso": has_sso(request)}
     try:
         cookie = await sign_in(resources, email=email, password=form.get("password", ""), visitor=visitor)
     except WrongCredentials as error:
@@ -66,7 +66,7 @@ async def log_in(
         problem = too_many(error)
         headers = {"Retry-After": f"{error.seconds:.0f}"}
         return render(request, "login.html", context | {"problem": problem}, status=429, headers=headers)
-    return await signed_in_answer(resources, visitor, cookie, wanted=wanted)
+    return await signed_in_answer(resources, visitor, cookie, wanted=path)
 
 
 @router.post("/logout", dependencies=[FORM_IS_CHECKED])

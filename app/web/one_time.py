@@ -4,6 +4,7 @@ from fastapi import APIRouter, BackgroundTasks, Request
 from fastapi.responses import Response
 
 from app.errors import Misuse
+from app.people.sessions import Visitor
 from app.people.signing_in import EMAIL_CHARACTERS, OneTimeLinkUsedUp, accept_link, ask_for_reset, open_link
 from app.people.throttling import TooManyAttempts, admit
 from app.resources import Resources
@@ -27,6 +28,11 @@ NO_RESET = PageError(
     "It was used already, it is older than one hour, or you asked for another one since.",
     action=("Ask for a new link", "/reset"),
 )
+PAGES = {
+    OneTimeLinkKind.INVITATION: ("invite.html", NO_INVITATION),
+    OneTimeLinkKind.RESET: ("reset.html", NO_RESET),
+}
+"""What each kind of link opens, and the page once it is used up."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -42,15 +48,7 @@ async def accept_invitation(
     request: Request, resources: ResourcesDep, visitor: VisitorDep, form: CheckedForm, token: str
 ) -> Response:
     """Accept: the password is set and the person signed in; a pending link stays with the browser."""
-    try:
-        cookie = await accept_link(
-            resources, OneTimeLinkKind.INVITATION, token, password=form.get("password", ""), visitor=visitor
-        )
-    except OneTimeLinkUsedUp:
-        raise NO_INVITATION from None
-    except Misuse as error:
-        return await _page(request, resources, OneTimeLinkKind.INVITATION, token, problem=error.message)
-    return await signed_in_answer(resources, visitor, cookie)
+    return await _accept(request, resources, OneTimeLinkKind.INVITATION, token, visitor=visitor, form=form)
 
 
 @router.get("/reset", dependencies=[PERSON_IS_READ])
@@ -92,15 +90,7 @@ async def reset(
     request: Request, resources: ResourcesDep, visitor: VisitorDep, form: CheckedForm, token: str
 ) -> Response:
     """Set the new password, end all other sessions, sign in."""
-    try:
-        cookie = await accept_link(
-            resources, OneTimeLinkKind.RESET, token, password=form.get("password", ""), visitor=visitor
-        )
-    except OneTimeLinkUsedUp:
-        raise NO_RESET from None
-    except Misuse as error:
-        return await _page(request, resources, OneTimeLinkKind.RESET, token, problem=error.message)
-    return await signed_in_answer(resources, visitor, cookie)
+    return await _accept(request, resources, OneTimeLinkKind.RESET, token, visitor=visitor, form=form)
 
 
 def _ask(
@@ -124,15 +114,33 @@ def _ask(
 async def _page(
     request: Request, resources: Resources, kind: OneTimeLinkKind, token: str, *, problem: str | None = None
 ) -> Response:
+    template, used_up = PAGES[kind]
     try:
         opened = await open_link(resources, kind, token)
     except OneTimeLinkUsedUp:
-        raise (NO_INVITATION if kind == OneTimeLinkKind.INVITATION else NO_RESET) from None
+        raise used_up from None
     context = {
         "email": opened.user.email,
         "organization": opened.organization.name,
         "problem": problem,
         "sso": has_sso(request),
     }
-    template = "invite.html" if kind == OneTimeLinkKind.INVITATION else "reset.html"
     return render(request, template, context, status=422 if problem else 200)
+
+
+async def _accept(
+    request: Request,
+    resources: Resources,
+    kind: OneTimeLinkKind,
+    token: str,
+    *,
+    visitor: Visitor,
+    form: dict[str, str],
+) -> Response:
+    try:
+        cookie = await accept_link(resources, kind, token, password=form.get("password", ""), visitor=visitor)
+    except OneTimeLinkUsedUp:
+        raise PAGES[kind][1] from None
+    except Misuse as error:
+        return await _page(request, resources, kind, token, problem=error.message)
+    return await signed_in_answer(resources, visitor, cookie)

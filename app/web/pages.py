@@ -1,5 +1,7 @@
 """Answers errors as pages to people and as problem JSON to programs; must not show what went wrong inside."""
 
+from collections.abc import Awaitable, Callable
+from typing import Any
 from urllib.parse import quote
 
 import structlog
@@ -9,6 +11,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from app.config.sealing import CannotUnseal
+from app.errors import Misuse
 from app.web.browser import SignInNeeded
 from app.web.problems import Problem, invalid_fields, problem_response
 from app.web.rendering import PageError, error_page, render, see_other
@@ -43,48 +46,70 @@ def is_for_a_person(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "")
 
 
-def install_pages(app: FastAPI) -> None:
-    """Give errors their pages; call it after `install_problems`, whose answers programs keep getting."""
+async def _problem(_: Request, error: Problem) -> Response:
+    return problem_response(error)
 
-    @app.exception_handler(PageError)
-    async def page(request: Request, error: PageError) -> Response:
-        return error_page(request, error)
 
-    @app.exception_handler(SignInNeeded)
-    async def nobody(request: Request, error: SignInNeeded) -> Response:
-        wanted = request.url.path if request.method == "GET" else ""
-        if error.in_place:
-            context = {"next": wanted, "email": "", "problem": None, "notice": None, "sso": has_sso(request)}
-            return render(request, "login.html", context, status=401)
-        return see_other(f"/login?next={quote(wanted)}" if wanted else "/login")
+async def _misuse(_: Request, error: Misuse) -> Response:
+    return problem_response(Problem(422, error.message, code=error.code))
 
-    @app.exception_handler(CannotUnseal)
-    async def locked(request: Request, error: CannotUnseal) -> Response:
-        log.error("cannot_unseal", path=request.url.path.split("/")[1])
-        if is_for_a_person(request):
-            return error_page(request, LOCKED)
-        return problem_response(Problem(503, error.message, code=error.code))
 
-    @app.exception_handler(HTTPException)
-    async def plain(request: Request, error: HTTPException) -> Response:
-        if is_for_a_person(request):
-            page = {404: NOT_FOUND, 405: WRONG_METHOD}.get(error.status_code, BROKEN)
-            return error_page(request, page)
-        return problem_response(Problem(error.status_code, str(error.detail), headers=error.headers))
+async def _page(request: Request, error: PageError) -> Response:
+    return error_page(request, error)
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        if is_for_a_person(request):
-            return error_page(request, NOT_FOUND)
-        extra = {"errors": invalid_fields(error)}
-        return problem_response(Problem(422, "the request is not what this route takes", extra=extra))
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        log.error("unexpected_error", exc_info=error)
-        if is_for_a_person(request):
-            return error_page(request, BROKEN)
-        return problem_response(Problem(500, "something went wrong here; it has been logged"))
+async def _sign_in_needed(request: Request, error: SignInNeeded) -> Response:
+    path = request.url.path if request.method == "GET" else ""
+    if error.in_place:
+        context = {"next": path, "email": "", "problem": None, "notice": None, "sso": has_sso(request)}
+        return render(request, "login.html", context, status=401)
+    return see_other(f"/login?next={quote(path)}" if path else "/login")
+
+
+async def _locked(request: Request, error: CannotUnseal) -> Response:
+    log.error("cannot_unseal", path=request.url.path.split("/")[1])
+    if is_for_a_person(request):
+        return error_page(request, LOCKED)
+    return problem_response(Problem(503, error.message, code=error.code))
+
+
+async def _plain(request: Request, error: HTTPException) -> Response:
+    if is_for_a_person(request):
+        page = {404: NOT_FOUND, 405: WRONG_METHOD}.get(error.status_code, BROKEN)
+        return error_page(request, page)
+    return problem_response(Problem(error.status_code, str(error.detail), headers=error.headers))
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    if is_for_a_person(request):
+        return error_page(request, NOT_FOUND)
+    extra = {"errors": invalid_fields(error)}
+    return problem_response(Problem(422, "the request is not what this route takes", extra=extra))
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("unexpected_error", exc_info=error)
+    if is_for_a_person(request):
+        return error_page(request, BROKEN)
+    return problem_response(Problem(500, "something went wrong here; it has been logged"))
+
+
+ANSWERS: dict[type[Exception], Callable[[Request, Any], Awaitable[Response]]] = {
+    Problem: _problem,
+    Misuse: _misuse,
+    PageError: _page,
+    SignInNeeded: _sign_in_needed,
+    CannotUnseal: _locked,
+    HTTPException: _plain,
+    RequestValidationError: _invalid,
+    Exception: _unexpected,
+}
+
+
+def install_error_answers(app: FastAPI) -> None:
+    """Give every kind of error its answer."""
+    for kind, answer in ANSWERS.items():
+        app.add_exception_handler(kind, answer)
 
 
 def has_sso(request: Request) -> bool:

@@ -1,17 +1,10 @@
-"""Answers errors as RFC 9457 problem JSON with a stable `code`; never shows a value that was sent."""
+"""Errors as RFC 9457 problem JSON with a stable `code`; never shows a value that was sent. (Who gets one: `pages`.)"""
 
 from collections.abc import Mapping
 from typing import Any
 
-import structlog
-from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
-
-from app.errors import Misuse
-
-log = structlog.get_logger(__name__)
 
 CODES = {
     400: "bad_request",
@@ -66,29 +59,3 @@ def invalid_fields(error: RequestValidationError) -> list[dict[str, str]]:
         {"field": ".".join(str(part) for part in item["loc"]), "message": item["msg"]}
         for item in error.errors()
     ]
-
-
-def install_problems(app: FastAPI) -> None:
-    """Give every kind of error its problem answer."""
-
-    @app.exception_handler(Problem)
-    async def known(_: Request, error: Problem) -> JSONResponse:
-        return problem_response(error)
-
-    @app.exception_handler(Misuse)
-    async def misuse(_: Request, error: Misuse) -> JSONResponse:
-        return problem_response(Problem(422, error.message, code=error.code))
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        extra = {"errors": invalid_fields(error)}
-        return problem_response(Problem(422, "the request is not what this route takes", extra=extra))
-
-    @app.exception_handler(HTTPException)
-    async def plain(_: Request, error: HTTPException) -> JSONResponse:
-        return problem_response(Problem(error.status_code, str(error.detail), headers=error.headers))
-
-    @app.exception_handler(Exception)
-    async def unexpected(_: Request, error: Exception) -> JSONResponse:
-        log.error("unexpected_error", error_type=type(error).__name__, exc_info=error)
-        return problem_response(Problem(500, "something went wrong here; it has been logged"))

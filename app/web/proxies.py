@@ -62,6 +62,6 @@ class TrustedProxies:
 
 def _is_forwarded(scope: Scope, peer: str) -> bool:
     """Whether the request says that it is from somebody else. A server that resolved it already leaves the header."""
-    said = [value.decode("latin-1") for name, value in scope["headers"] if name == FORWARDED_FOR]
-    named = {one.strip() for line in said for one in line.split(",")}
+    lines = [value.decode("latin-1") for name, value in scope["headers"] if name == FORWARDED_FOR]
+    named = {address.strip() for line in lines for address in line.split(",")}
     return bool(named) and peer not in named

@@ -55,17 +55,17 @@ class PageError(Exception):
 @cache
 def environment() -> Environment:
     """The templates; read once a process."""
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("app.web"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["moment"] = moment
-    made.filters["pairs"] = pairs
-    made.filters["browser_name"] = browser_name
-    return made
+    environment.filters["moment"] = moment
+    environment.filters["pairs"] = pairs
+    environment.filters["browser_name"] = browser_name
+    return environment
 
 
 def pairs(values: Iterable[str]) -> list[tuple[str, str]]:
@@ -91,12 +91,12 @@ def render(
     headers: Mapping[str, str] | None = None,
 ) -> HTMLResponse:
     """The page. Sets the browser's cookie when it came without one, so that its forms can be checked."""
-    given: dict[str, Any] = {
+    variables: dict[str, Any] = {
         "person": getattr(request.state, "person", None),
         "path": request.url.path,
         "csrf": getattr(request.state, "csrf", ""),
     }
-    text = environment().get_template(template).render(given | dict(context or {}))
+    text = environment().get_template(template).render(variables | dict(context or {}))
     response = HTMLResponse(text, status_code=status, headers={**PAGE_HEADERS, **(headers or {})})
     finish = getattr(request.state, "finish_page", None)
     if finish is not None:

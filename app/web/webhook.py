@@ -17,6 +17,7 @@ from app.inbox.receive import COMMIT_SECONDS, Acknowledgement, Notification, Ver
 from app.observing.metrics import webhooks
 from app.resources import Resources
 from app.web.dependencies import ResourcesDep
+from app.web.limits import TokenBucket
 from app.web.problems import Problem
 
 MAX_BODY_BYTES = 16 * 1024
@@ -25,26 +26,6 @@ RETRY_AFTER_SECONDS = "5"
 
 router = APIRouter()
 log = structlog.get_logger(__name__)
-
-
-class Rate:
-    """A token bucket for one process, so that the limit needs neither Redis nor a round trip."""
-
-    def __init__(self) -> None:
-        self._left = 0.0
-        self._at: float | None = None
-
-    def take(self, rate: float, at: float) -> bool:
-        """Whether one more request fits into `rate` per second (a second's worth may come at once)."""
-        burst = max(rate, 1.0)
-        if self._at is None:
-            self._left, self._at = burst, at
-        self._left = min(burst, self._left + (at - self._at) * rate)
-        self._at = at
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 @router.post("/webhooks/clarius", include_in_schema=False)
@@ -62,8 +43,8 @@ async def secret_webhook(
     request: Request, resources: ResourcesDep, secret: Annotated[str, Path(max_length=1024)]
 ) -> JSONResponse:
     """The webhook under its secret path segment."""
-    wanted = resources.settings.webhook_secret
-    if wanted is None or not hmac.compare_digest(wanted.get_secret_value().encode(), secret.encode()):
+    expected = resources.settings.webhook_secret
+    if expected is None or not hmac.compare_digest(expected.get_secret_value().encode(), secret.encode()):
         webhooks.labels(outcome="wrong_secret").inc()
         raise Problem(404, "no such page")
     return await _take(request, resources)
@@ -106,9 +87,9 @@ def _within_rate(request: Request, resources: Resources) -> None:
     rate = resources.settings.webhook_rate
     if rate is None:
         return
-    bucket: Rate | None = getattr(request.app.state, "webhook_rate", None)
+    bucket: TokenBucket | None = getattr(request.app.state, "webhook_rate", None)
     if bucket is None:
-        bucket = request.app.state.webhook_rate = Rate()
+        bucket = request.app.state.webhook_rate = TokenBucket()
     if not bucket.take(rate, time.monotonic()):
         webhooks.labels(outcome="throttled").inc()
         raise Problem(429, "more notifications than this process may take", headers={"Retry-After": "1"})

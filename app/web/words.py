@@ -136,7 +136,7 @@ SYSTEMS = (
 
 def browser_name(user_agent: str | None) -> str:
     """`Chrome on Windows`: enough for a person to know their own browser by."""
-    said = user_agent or ""
-    browser = next((name for mark, name in BROWSERS if mark in said), "A browser")
-    system = next((name for mark, name in SYSTEMS if mark in said), "")
+    agent = user_agent or ""
+    browser = next((name for mark, name in BROWSERS if mark in agent), "A browser")
+    system = next((name for mark, name in SYSTEMS if mark in agent), "")
     return f"{browser} on {system}" if system else browser

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from app.config.settings import Settings
 from app.errors import Misuse
 from app.infrastructure.mail import Mail, MailFailed, send_mail
-from app.organizations.changes import add_organization
+from app.organizations.changes import add_organization, remove_organization
 from app.people.passwords import check_new_password, common_passwords, hash_password, verify_password
 from app.people.sessions import Visitor, new_cookie
 from app.people.signing_in import ask_for_reset, sign_in
@@ -289,6 +289,16 @@ async def test_a_disabled_user_can_be_enabled_again(resources: Resources, organi
     assert await sign_in(resources, email=EMAIL, password=PASSWORD, visitor=visitor())
     with pytest.raises(Misuse):
         await disable_user(resources, "nobody@else.example", by=By("test"))
+
+
+async def test_nobody_is_enabled_in_an_organisation_that_was_removed(
+    resources: Resources, organization: Organization
+) -> None:
+    await add(resources)
+    await remove_organization(resources, "Harbour Clinic", by=By("test"))
+    with pytest.raises(Misuse) as refused:
+        await enable_user(resources, EMAIL, by=By("test"))
+    assert refused.value.code == "organization_removed"
 
 
 async def test_a_password_set_by_somebody_else_is_the_only_one(

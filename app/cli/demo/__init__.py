@@ -185,27 +185,27 @@ async def _keep(stage: Stage) -> dict[str, Any]:
         "sandbox_url": stage.sandbox.control_url,
         "customer": token,
         "data_dir": str(stage.folder),
-        "sign_ins": [asdict(one) for one in await add_sign_ins(stage)],
+        "sign_ins": [asdict(sign_in) for sign_in in await add_sign_ins(stage)],
     }
 
 
 def _report(run: Run, options: Options, keeping: Mapping[str, Any] | None) -> None:
     wrong = [
-        f"{one.about}: {text}" for one in run.expected for text in run.verdict.of_exam[one.request_uuid]
+        f"{exam.about}: {text}" for exam in run.expected for text in run.verdict.of_exam[exam.request_uuid]
     ] + run.verdict.of_run
     if options.as_json:
         shown: dict[str, Any] = {
             "ok": run.verdict.ok,
             "seconds": round(run.seconds, 1),
             "killed_worker": run.killed,
-            "exams": [_exam_json(one, run) for one in run.expected],
+            "exams": [_exam_json(exam, run) for exam in run.expected],
             "problems": wrong,
         }
         show_json(shown | ({"keep": keeping} if keeping is not None else {}))
         return
     show_table(
         ("exam", "state", "arrived as", "id in Aurabox", "study", "captures", "right"),
-        [_row(one, run) for one in run.expected],
+        [_row(exam, run) for exam in run.expected],
         nothing="Nothing was submitted.",
     )
     for line in wrong:

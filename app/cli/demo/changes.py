@@ -50,7 +50,7 @@ async def policy_changed(scenario: Submitting) -> None:
     clinic = await scenario.clinics.open("Quay Clinic")
     number = scenario.next_number()
     await _told_to_wait(scenario, clinic.team, path="/api/v1/patients/*/studies")
-    made = await scenario.submit(
+    submitted = await scenario.submit(
         "policy changed to de-identified mid-way",
         number=number,
         customer=clinic.customer,
@@ -59,7 +59,7 @@ async def policy_changed(scenario: Submitting) -> None:
         unnamed=(f"-{number}", f"SB-00{number}"),
         leaves=PATIENT,
     )
-    scenario.on(made, is_throttled, partial(scenario.clinics.hide_names, clinic))
+    scenario.on(submitted, is_throttled, partial(scenario.clinics.hide_names, clinic))
 
 
 async def link_moved(scenario: Submitting) -> None:
@@ -67,10 +67,10 @@ async def link_moved(scenario: Submitting) -> None:
     old = await scenario.clinics.open("Mill Clinic")
     new = await scenario.clinics.open("Hill Clinic", linked=False)
     await _told_to_wait(scenario, old.team, path="/api/v1/patients")
-    made = await scenario.submit(
+    submitted = await scenario.submit(
         "link moved mid-way, its exams go along", customer=old.customer, team=new.team
     )
-    scenario.on(made, is_throttled, partial(scenario.clinics.move, old, to=new, under_way="refile"))
+    scenario.on(submitted, is_throttled, partial(scenario.clinics.move, old, to=new, under_way="refile"))
 
 
 async def link_moved_and_held(scenario: Submitting) -> None:
@@ -78,13 +78,13 @@ async def link_moved_and_held(scenario: Submitting) -> None:
     old = await scenario.clinics.open("Mint Clinic")
     new = await scenario.clinics.open("Pine Clinic", linked=False)
     await _told_to_wait(scenario, old.team, path="/api/v1/patients")
-    made = await scenario.submit(
+    submitted = await scenario.submit(
         "link moved mid-way, held: file again there, or cancel",
         customer=old.customer,
         state=ExamState.REVIEW,
         code="link_changed",
     )
-    scenario.on(made, is_throttled, partial(scenario.clinics.move, old, to=new, under_way="hold"))
+    scenario.on(submitted, is_throttled, partial(scenario.clinics.move, old, to=new, under_way="hold"))
 
 
 async def patient_corrected(scenario: Submitting) -> None:
@@ -125,7 +125,7 @@ async def patient_archived(scenario: Submitting) -> None:
 async def capture_gone(scenario: Submitting) -> None:
     """One of three captures is gone for good: the others are there, and the missing one is named."""
     number = scenario.next_number()
-    made = await _kept_back(
+    submitted = await _kept_back(
         scenario,
         "a capture gone: deliver without it",
         number=number,
@@ -138,28 +138,28 @@ async def capture_gone(scenario: Submitting) -> None:
     await scenario.sandbox.arm(
         {"kind": "status", "status": 404},
         server="media",
-        path=f"/captures/{made['captures'][1]['id']}*",
+        path=f"/captures/{submitted['captures'][1]['id']}*",
         times=None,
     )
-    await scenario.tell(made)
+    await scenario.tell(submitted)
 
 
 async def list_in_another_order(scenario: Submitting) -> None:
     """While its second capture is read, all links die and Clarius lists the captures the other way round."""
-    made = await _kept_back(
+    submitted = await _kept_back(
         scenario, "captures listed in another order mid-way", captures=["jpeg", "png", "jpeg"]
     )
     held = await scenario.sandbox.arm(
-        {"kind": "hold"}, server="media", path=f"/captures/{made['captures'][1]['id']}*"
+        {"kind": "hold"}, server="media", path=f"/captures/{submitted['captures'][1]['id']}*"
     )
 
     async def reorder() -> None:
         await scenario.sandbox.holds(held)
-        await scenario.sandbox.reorder(made["request_uuid"])
+        await scenario.sandbox.reorder(submitted["request_uuid"])
         await scenario.sandbox.release(held)
 
-    scenario.on(made, is_downloading, reorder)
-    await scenario.tell(made)
+    scenario.on(submitted, is_downloading, reorder)
+    await scenario.tell(submitted)
 
 
 async def two_people_with_one_identifier(scenario: Submitting) -> None:
@@ -180,13 +180,13 @@ async def two_people_with_one_identifier(scenario: Submitting) -> None:
 
 async def twins_in_devanagari(scenario: Submitting) -> None:
     """रीमा and रोमा differ in one vowel sign: two patients."""
-    for given in ("रीमा", "रोमा"):
+    for first_name in ("रीमा", "रोमा"):
         await scenario.submit(
-            f"one of twins, {given} शर्मा",
+            f"one of twins, {first_name} शर्मा",
             patient={
                 "date_of_birth": "2020-05-05",
                 "gender": "F",
-                "first_name": given,
+                "first_name": first_name,
                 "last_name": "शर्मा",
             },
         )
@@ -211,8 +211,8 @@ async def _kept_back(scenario: Submitting, about: str, **arguments: Any) -> dict
     return await scenario.submit(about, **{"listed": False, "notify_times": 0} | arguments)
 
 
-def _decides(scenario: Submitting, made: dict[str, Any], choice: str) -> Callable[[], Awaitable[None]]:
-    return partial(scenario.clinics.decide, UUID(made["request_uuid"]), choice)
+def _decides(scenario: Submitting, submitted: dict[str, Any], choice: str) -> Callable[[], Awaitable[None]]:
+    return partial(scenario.clinics.decide, UUID(submitted["request_uuid"]), choice)
 
 
 CHANGES: tuple[tuple[Callable[[Submitting], Awaitable[None]], int], ...] = (

@@ -55,52 +55,54 @@ def check(
     expected: Sequence[Expected], exams: Mapping[str, Mapping[str, Any]], journal: Journal, *, images: bool
 ) -> Verdict:
     """`exams` are the bridge's own descriptions by request UUID; `images`: captures must be in Aurabox too."""
-    of_exam = {one.request_uuid: _check_exam(one, exams.get(one.request_uuid), journal) for one in expected}
+    of_exam = {
+        exam.request_uuid: _check_exam(exam, exams.get(exam.request_uuid), journal) for exam in expected
+    }
     of_run = _check_run(expected, journal) + _check_people(expected, exams)
     if images:
         of_run += _check_images(expected, exams, journal)
-    unknown = set(exams) - {one.request_uuid for one in expected}
+    unknown = set(exams) - {exam.request_uuid for exam in expected}
     of_run += [f"request {request} was never submitted" for request in sorted(unknown)]
     return Verdict(of_exam=of_exam, of_run=of_run)
 
 
-def _check_exam(one: Expected, exam: Mapping[str, Any] | None, journal: Journal) -> list[str]:
+def _check_exam(expected: Expected, exam: Mapping[str, Any] | None, journal: Journal) -> list[str]:
     if exam is None:
         return ["the bridge does not know it"]
     wrong = []
-    if any(answer != ACCEPTED for answer in one.answers):
-        wrong.append(f"the webhook answered {list(one.answers)}")
-    if exam["state"] != one.state:
-        wrong.append(f"is {exam['state']} ({_why(exam)}), must be {one.state}")
+    if any(answer != ACCEPTED for answer in expected.answers):
+        wrong.append(f"the webhook answered {list(expected.answers)}")
+    if exam["state"] != expected.state:
+        wrong.append(f"is {exam['state']} ({_why(exam)}), must be {expected.state}")
         return wrong
-    if one.code is not None and (exam["error"] or {}).get("code") != one.code:
-        wrong.append(f"is in review ({_why(exam)}), must be for {one.code}")
-    if not one.has_study:
-        return wrong + (["has a study in Aurabox"] if journal.studies_of(one.exam_uuid) else [])
-    if exam["source"] not in one.sources:
+    if expected.code is not None and (exam["error"] or {}).get("code") != expected.code:
+        wrong.append(f"is in review ({_why(exam)}), must be for {expected.code}")
+    if not expected.has_study:
+        return wrong + (["has a study in Aurabox"] if journal.studies_of(expected.exam_uuid) else [])
+    if exam["source"] not in expected.sources:
         wrong.append(f"came by {exam['source']}")
-    served = Counter(one.sha256)
+    served = Counter(expected.sha256)
     received = Counter(capture["sha256"] for capture in exam["captures"])
     arrived = sum((received & served).values())
-    if arrived != (len(one.sha256) if one.images is None else one.images):
-        wrong.append(f"{arrived} of {len(one.sha256)} captures arrived as served")
-    return wrong + _check_delivery(one, exam["aurabox"], journal)
+    if arrived != (len(expected.sha256) if expected.images is None else expected.images):
+        wrong.append(f"{arrived} of {len(expected.sha256)} captures arrived as served")
+    return wrong + _check_delivery(expected, exam["aurabox"], journal)
 
 
-def _check_delivery(one: Expected, where: Mapping[str, Any], journal: Journal) -> list[str]:
+def _check_delivery(expected: Expected, where: Mapping[str, Any], journal: Journal) -> list[str]:
     wrong = []
-    if where["kind"] != one.kind:
-        wrong.append(f"is a {where['kind']} in Aurabox, must be a {one.kind}")
+    if where["kind"] != expected.kind:
+        wrong.append(f"is a {where['kind']} in Aurabox, must be a {expected.kind}")
     if where["patient_id"] not in journal.created(str(where["kind"])):
         wrong.append(f"the {where['kind']} is not in Aurabox's journal")
-    studies = journal.studies_of(one.exam_uuid)
-    if one.unnamed:
+    studies = journal.studies_of(expected.exam_uuid)
+    if expected.unnamed:
         # what must name nobody says nothing of the exam either
         wrong += [f"has a study in Aurabox that names the exam: {study['remote_id']}" for study in studies]
         studies = [
             study for study in journal.created("study").values() if study["remote_id"] == where["study_id"]
         ]
-        wrong += _names(one, where, journal)
+        wrong += _names(expected, where, journal)
     if len(studies) != 1:
         wrong.append(f"has {len(studies)} studies in Aurabox's journal")
     for study in studies[:1]:
@@ -110,12 +112,12 @@ def _check_delivery(one: Expected, where: Mapping[str, Any], journal: Journal) -
             wrong.append("the study lies under somebody else")
         if study["detail"]["fields"].get("study_instance_uid") != where["study_instance_uid"]:
             wrong.append("the study carries another UID")
-        if study["who"] != (one.team or journal.first_team):
+        if study["who"] != (expected.team or journal.first_team):
             wrong.append(f"the study is at {study['who']}")
-    return wrong + _renamed(one, where, journal)
+    return wrong + _renamed(expected, where, journal)
 
 
-def _names(one: Expected, where: Mapping[str, Any], journal: Journal) -> list[str]:
+def _names(expected: Expected, where: Mapping[str, Any], journal: Journal) -> list[str]:
     """What holds a word that it must not hold: the subject, the study or an image of it."""
     ids = {where["patient_id"], where["study_id"]}
     return [
@@ -126,30 +128,32 @@ def _names(one: Expected, where: Mapping[str, Any], journal: Journal) -> list[st
             effect["remote_id"] in ids
             or effect["detail"].get("study_instance_uid") == where["study_instance_uid"]
         )
-        and any(word in str(effect["detail"]) for word in one.unnamed)
+        and any(word in str(effect["detail"]) for word in expected.unnamed)
     ]
 
 
-def _renamed(one: Expected, where: Mapping[str, Any], journal: Journal) -> list[str]:
-    if one.renamed is None:
+def _renamed(expected: Expected, where: Mapping[str, Any], journal: Journal) -> list[str]:
+    if expected.renamed is None:
         return []
     names = [person["family_name"] for person in journal.people if person.get("id") == where["patient_id"]]
-    return [f"the patient's name is {names}"] if names != [one.renamed] else []
+    return [f"the patient's name is {names}"] if names != [expected.renamed] else []
 
 
 def _check_run(expected: Sequence[Expected], journal: Journal) -> list[str]:
     """Nothing doubled, nothing extra, no key astray, and every fault did happen."""
-    wrong = [f"{name.replace('_', ' ')}: {list(found)}" for name, found in journal.checks.items() if found]
-    filed = [one for one in expected if one.has_study]
+    wrong = [
+        f"{name.replace('_', ' ')}: {list(problems)}" for name, problems in journal.checks.items() if problems
+    ]
+    filed = [exam for exam in expected if exam.has_study]
     for kind in SubjectKind:
-        wanted = len({one.person for one in filed if one.kind == kind})
-        wanted += sum(one.leaves == kind for one in filed)
-        made = len(journal.created(kind))
-        if made != wanted:
-            wrong.append(f"{made} {kind}s were created, {wanted} must be")
-    wanted, made = len({one.exam_uuid for one in filed}), len(journal.created("study"))
-    if made != wanted:
-        wrong.append(f"{made} studies were created, {wanted} must be")
+        count = len({exam.person for exam in filed if exam.kind == kind})
+        count += sum(exam.leaves == kind for exam in filed)
+        created = len(journal.created(kind))
+        if created != count:
+            wrong.append(f"{created} {kind}s were created, {count} must be")
+    count, created = len({exam.exam_uuid for exam in filed}), len(journal.created("study"))
+    if created != count:
+        wrong.append(f"{created} studies were created, {count} must be")
     return wrong + [
         f"the fault {rule['kind']} on {rule['path']} acted {rule['hits']} times, not once"
         for rule in journal.faults
@@ -164,9 +168,11 @@ def _check_people(expected: Sequence[Expected], exams: Mapping[str, Mapping[str,
         exam = exams.get(one.request_uuid)
         if exam is not None and exam["aurabox"]["patient_id"]:
             ids[one.person].add(exam["aurabox"]["patient_id"])
-    wrong = [f"{person} is {len(found)} in Aurabox" for person, found in ids.items() if len(found) > 1]
-    shared = Counter(one for found in ids.values() for one in found)
-    return wrong + [f"{number} strangers share {one}" for one, number in shared.items() if number > 1]
+    wrong = [f"{person} is {len(people)} in Aurabox" for person, people in ids.items() if len(people) > 1]
+    shared = Counter(identifier for people in ids.values() for identifier in people)
+    return wrong + [
+        f"{number} strangers share {identifier}" for identifier, number in shared.items() if number > 1
+    ]
 
 
 def _check_images(
@@ -174,11 +180,11 @@ def _check_images(
 ) -> list[str]:
     """As many images in each study as the exam's captures; what was submitted twice is there once."""
     wanted = {
-        exams[one.request_uuid]["aurabox"]["study_id"]: len(set(one.sha256))
-        if one.images is None
-        else one.images
-        for one in expected
-        if one.has_study and one.request_uuid in exams
+        exams[exam.request_uuid]["aurabox"]["study_id"]: len(set(exam.sha256))
+        if exam.images is None
+        else exam.images
+        for exam in expected
+        if exam.has_study and exam.request_uuid in exams
     }
     there = {study["id"]: study["instances"] for person in journal.people for study in person["studies"]}
     return [

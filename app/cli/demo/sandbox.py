@@ -38,13 +38,13 @@ class Sandbox:
 
     async def customer(self) -> tuple[str, str]:
         """A new Clarius customer: the token, and the URL by which Clarius would send the browser to us."""
-        made = await self._ask("POST", "/customers", {})
-        return made["token"], made["connect_url"]
+        customer = await self._ask("POST", "/customers", {})
+        return customer["token"], customer["connect_url"]
 
     async def submit(self, **arguments: Any) -> dict[str, Any]:
         """Submit an exam and notify."""
-        found: dict[str, Any] = await self._ask("POST", "/exams", arguments)
-        return found
+        exam: dict[str, Any] = await self._ask("POST", "/exams", arguments)
+        return exam
 
     async def list_and_notify(self, request_uuid: str) -> list[int | None]:
         """Let Clarius list a request that was kept back, and post its notification."""
@@ -101,16 +101,16 @@ class Sandbox:
 
     async def checks(self) -> dict[str, list[Any]]:
         """What must be empty whatever happened."""
-        found: dict[str, list[Any]] = await self._ask("GET", "/checks")
-        return found
+        checks: dict[str, list[Any]] = await self._ask("GET", "/checks")
+        return checks
 
     async def people(self) -> list[dict[str, Any]]:
         """Every team's patients and cases with their studies and instance counts."""
         state = await self._ask("GET", "/state")
-        found: list[dict[str, Any]] = []
+        items: list[dict[str, Any]] = []
         for team in state["teams"]:
-            found += await self._ask("GET", f"/people?team={quote(team['name'])}")
-        return found
+            items += await self._ask("GET", f"/people?team={quote(team['name'])}")
+        return items
 
 
 @asynccontextmanager

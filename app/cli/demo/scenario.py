@@ -91,10 +91,10 @@ class Scenario(Submitting):
         await self.submit(ABOUT[shape], shape=shape, kind=kind)
 
     async def _unknown_customer(self) -> None:
-        made = await self.submit(
+        submitted = await self.submit(
             "unknown customer, linked later", customer=self.stranger, person="stranger's patient"
         )
-        self.on(made, waits_for_link, partial(self.clinics.link, self.stranger))
+        self.on(submitted, waits_for_link, partial(self.clinics.link, self.stranger))
 
     async def _forged(self) -> None:
         """A notification that Clarius never sent, under the linked customer's own name."""
@@ -158,14 +158,18 @@ class Scenario(Submitting):
     async def _expiring(self) -> None:
         """Kept back until the fault is armed, because its link's name is known only then."""
         number = self.next_number()
-        made = await self.sandbox.submit(
+        submitted = await self.sandbox.submit(
             customer=self.linked, number=number, captures=["jpeg", "png"], listed=False, notify_times=0
         )
-        capture = made["captures"][0]["id"]
+        capture = submitted["captures"][0]["id"]
         await self.sandbox.arm({"kind": "expire"}, server="media", path=f"/captures/{capture}*")
-        answers = await self.sandbox.list_and_notify(made["request_uuid"])
+        answers = await self.sandbox.list_and_notify(submitted["request_uuid"])
         self.expect(
-            made, about="a capture's link expires", kind=PATIENT, person=f"person {number}", answers=answers
+            submitted,
+            about="a capture's link expires",
+            kind=PATIENT,
+            person=f"person {number}",
+            answers=answers,
         )
 
     async def _one_exam_twice(self) -> None:

@@ -146,13 +146,13 @@ class People:
         """A new organisation over a new team, of the first one's policy; `linked`: with an account of its own."""
         key = await self.stage.sandbox.add_team(name)
         options = {"images": self.stage.organization.images, "timezone": TIMEZONE, "burned_in": BURNED_IN}
-        made = await add_organization(
+        organization = await add_organization(
             self.stage.resources, {"name": name, "aurabox_key": key, **options}, by=BY
         )
         customer = ""
         if linked:
             customer, _ = await self.stage.sandbox.customer()
-            await link(self.stage, customer, made)
+            await link(self.stage, customer, organization)
         return Clinic(name=name, team=name, customer=customer)
 
     async def link(self, customer: str) -> None:
@@ -179,7 +179,7 @@ class People:
 
 async def link(stage: Stage, token: str, organization: Organization | None = None) -> None:
     """Link a Clarius account to an organisation (the first one) and wait for the worker to have it confirmed."""
-    made = await start_link(
+    link = await start_link(
         stage.resources,
         token=token,
         organization_id=(organization or stage.organization).id,
@@ -189,7 +189,7 @@ async def link(stage: Stage, token: str, organization: Organization | None = Non
     deadline = time.monotonic() + CONFIRM_SECONDS
     while time.monotonic() < deadline:
         async with stage.resources.sessions() as session:
-            if (await session.get_one(Link, made.id)).state == LinkState.CONFIRMED:
+            if (await session.get_one(Link, link.id)).state == LinkState.CONFIRMED:
                 return
         await asyncio.sleep(POLL_SECONDS)
     raise SonobridgeError(
@@ -200,14 +200,14 @@ async def link(stage: Stage, token: str, organization: Organization | None = Non
 
 async def add_sign_ins(stage: Stage) -> list[SignIn]:
     """A clinician and an admin with passwords for this run."""
-    made = [SignIn(role, f"{role}@harbour.example", secrets.token_urlsafe(12)) for role in Role]
-    for one in made:
+    sign_ins = [SignIn(role, f"{role}@harbour.example", secrets.token_urlsafe(12)) for role in Role]
+    for sign_in in sign_ins:
         await add_user(
             stage.resources,
-            email=one.email,
+            email=sign_in.email,
             organization=str(stage.organization.id),
-            role=one.role.value,
-            password=one.password,
+            role=sign_in.role.value,
+            password=sign_in.password,
             by=BY,
         )
-    return made
+    return sign_ins

@@ -126,36 +126,37 @@ class Submitting:
         """Submit one exam and expect what `arguments` say, of which the sandbox is told what is not ours."""
         number = arguments.pop("number", None) or self.next_number()
         ours = {name: arguments.pop(name) for name in OURS if name in arguments}
-        made = await self.sandbox.submit(
+        submitted = await self.sandbox.submit(
             **{"customer": self.linked, "shape": shape, "number": number} | arguments
         )
-        self.expect(made, about=about, kind=kind, **{"person": f"person {number}"} | ours)
-        return made
+        self.expect(submitted, about=about, kind=kind, **{"person": f"person {number}"} | ours)
+        return submitted
 
-    def expect(self, made: dict[str, Any], *, about: str, answers: Any = None, **more: Any) -> None:
+    def expect(self, submitted: dict[str, Any], *, about: str, answers: Any = None, **more: Any) -> None:
         """Note what must become of what was submitted."""
         self.expected.append(
             Expected(
                 about=about,
-                request_uuid=made["request_uuid"],
-                exam_uuid=made["exam_uuid"],
-                sha256=tuple(capture["sha256"] for capture in made["captures"]),
-                answers=tuple(made["answers"] if answers is None else answers),
+                request_uuid=submitted["request_uuid"],
+                exam_uuid=submitted["exam_uuid"],
+                sha256=tuple(capture["sha256"] for capture in submitted["captures"]),
+                answers=tuple(submitted["answers"] if answers is None else answers),
                 **more,
             )
         )
 
     def on(
-        self, made: dict[str, Any], ready: Callable[[Exam], bool], act: Callable[[], Awaitable[None]]
+        self, submitted: dict[str, Any], ready: Callable[[Exam], bool], act: Callable[[], Awaitable[None]]
     ) -> None:
         """Do something once this exam is ready for it."""
-        self.turns.append(Turn(made["request_uuid"], ready, act))
+        self.turns.append(Turn(submitted["request_uuid"], ready, act))
 
-    async def tell(self, made: dict[str, Any]) -> None:
+    async def tell(self, submitted: dict[str, Any]) -> None:
         """Let Clarius list an exam that was kept back, and notify."""
-        answers = await self.sandbox.list_and_notify(made["request_uuid"])
+        answers = await self.sandbox.list_and_notify(submitted["request_uuid"])
         place = next(
-            (at for at, one in enumerate(self.expected) if one.request_uuid == made["request_uuid"]), None
+            (at for at, exam in enumerate(self.expected) if exam.request_uuid == submitted["request_uuid"]),
+            None,
         )
         if place is None:
             raise SonobridgeError("an exam was told of that nobody submitted", code="sandbox")

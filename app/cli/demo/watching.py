@@ -31,10 +31,10 @@ Look = Callable[[Exams], Awaitable[bool]]
 
 async def read_exams(stage: Stage, expected: Sequence[Expected]) -> dict[str, Exam]:
     """The rows of what was submitted, by request UUID."""
-    wanted = [UUID(one.request_uuid) for one in expected]
+    uuids = [UUID(one.request_uuid) for one in expected]
     async with stage.resources.sessions() as session:
-        found = await session.scalars(select(Exam).where(Exam.request_uuid.in_(wanted)))
-        return {str(exam.request_uuid): exam for exam in found}
+        rows = await session.scalars(select(Exam).where(Exam.request_uuid.in_(uuids)))
+        return {str(exam.request_uuid): exam for exam in rows}
 
 
 async def describe_all(stage: Stage) -> dict[str, dict[str, Any]]:
@@ -64,7 +64,7 @@ async def watch(
             update(exams)
             if submitting.done():
                 submitting.result()
-                if await look(exams) and all(_rests(one, exams) for one in expected):
+                if await look(exams) and all(_rests(exam, exams) for exam in expected):
                     return True
             else:
                 await look(exams)
@@ -83,8 +83,8 @@ def kill_a_worker(exams: Exams) -> int | None:
     return pid
 
 
-def _rests(one: Expected, exams: Exams) -> bool:
-    exam = exams.get(one.request_uuid)
+def _rests(expected: Expected, exams: Exams) -> bool:
+    exam = exams.get(expected.request_uuid)
     return exam is not None and exam.state in FINAL
 
 

@@ -1,24 +1,24 @@
 """The pages about Aurabox: an organisation's patients, cases and their studies, as Aurabox has them (A1–A15).
 
-They show who the patients are, so that each look is audited; the trail names ids only.
+They show who the patients are, so that each look is audited, also one that failed; the trail names ids only.
 """
 
-from collections.abc import AsyncIterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from pydantic import ValidationError
 
-from app.accounts import AccountKind
-from app.clients.aurabox import AuraboxClient, CaseFields, PatientFields
+from app.clients.aurabox import AuraboxClient, Study
+from app.consoles.aurabox import KINDS, SubjectKind, first, on_team
 from app.errors import Misuse, SonobridgeError
 from app.organizations.changes import wanted_organization
 from app.resources import Resources
-from app.store.audit import By, audit
+from app.store.audit import By
 from app.store.organizations import Organization, list_organizations
-from app.upstreams.gate import asking
-from app.web.admin.common import AdminDep, ByDep, admin_page, attempt, explained
+from app.web.admin.common import ADMIN_ONLY, ByDep, admin_page, attempt, explained
 from app.web.browser import CheckedForm
 from app.web.dependencies import ResourcesDep
 from app.web.rendering import PageError, see_other
@@ -26,23 +26,66 @@ from app.web.rendering import PageError, see_other
 T = TypeVar("T")
 
 SHOWN = 100
-KINDS = {"patients": "patient", "cases": "case"}
+# the first is what a new form says
 SEXES = ("unknown", "female", "male", "other")
-FIELDS = {
-    "patients": ("given_names", "family_name", "date_of_birth", "sex"),
-    "cases": ("label", "date_of_birth", "sex"),
-}
 DONE = {
     "created": "Aurabox has made it.",
     "changed": "Aurabox has taken the changes.",
     "deleted": "Aurabox has deleted it.",
 }
 
-router = APIRouter(include_in_schema=False)
+# before a form is read, and that before a team is looked for
+router = APIRouter(include_in_schema=False, dependencies=[ADMIN_ONLY])
+
+
+@dataclass(frozen=True)
+class Team:
+    """An organisation's team at Aurabox, its patients or its cases, and the admin who looks at them."""
+
+    resources: Resources
+    organization: Organization
+    kind: SubjectKind
+    by: By
+
+    @property
+    def path(self) -> str:
+        """The page of the list."""
+        return f"/admin/aurabox/{self.organization.id}/{self.kind.plural}"
+
+    async def call(
+        self,
+        action: str,
+        call: Callable[[AuraboxClient], Awaitable[T]],
+        *,
+        subject: str | None = None,
+        subject_of: Callable[[T], str] | None = None,
+    ) -> T:
+        """Make an audited call; `action` without its prefix. Raises like `on_team`."""
+        return await on_team(
+            self.resources,
+            str(self.organization.id),
+            call,
+            action=f"aurabox.{action}",
+            subject=subject,
+            subject_of=subject_of,
+            by=self.by,
+        )
+
+
+async def get_team(resources: ResourcesDep, by: ByDep, organization: str, kind: str) -> Team:
+    """The team that the path names. Raises PageError."""
+    if kind not in KINDS:
+        raise PageError(404, "There is no such list", "", action=("Go back", "/admin/aurabox"))
+    async with resources.sessions() as session:
+        row = await attempt(wanted_organization(session, organization), back="/admin/aurabox")
+    return Team(resources, row, KINDS[kind], by)
+
+
+TeamDep = Annotated[Team, Depends(get_team)]
 
 
 @router.get("/admin/aurabox")
-async def choose(request: Request, resources: ResourcesDep, _: AdminDep) -> Response:
+async def choose(request: Request, resources: ResourcesDep) -> Response:
     """Which organisation's Aurabox."""
     async with resources.sessions() as session:
         rows = await list_organizations(session)
@@ -50,226 +93,111 @@ async def choose(request: Request, resources: ResourcesDep, _: AdminDep) -> Resp
 
 
 @router.get("/admin/aurabox/{organization}/{kind}")
-async def people(
-    request: Request,
-    resources: ResourcesDep,
-    by: ByDep,
-    organization: str,
-    kind: str,
-    q: str = "",
-    done: str = "",
-) -> Response:
+async def people(request: Request, team: TeamDep, q: str = "", done: str = "") -> Response:
     """The team's patients or cases."""
-    row = await _organization(resources, organization, kind)
-    return await _list(request, resources, row, kind, by=by, q=q[:255], done=DONE.get(done))
+    return await _list(request, team, q=q[:255], done=DONE.get(done))
 
 
 @router.post("/admin/aurabox/{organization}/{kind}")
-async def create(
-    request: Request,
-    resources: ResourcesDep,
-    by: ByDep,
-    form: CheckedForm,
-    organization: str,
-    kind: str,
-) -> Response:
+async def create(request: Request, form: CheckedForm, team: TeamDep) -> Response:
     """Make a patient or a case; a mistake keeps what was typed."""
-    row = await _organization(resources, organization, kind)
     try:
-        async with asking(resources, AccountKind.AURABOX.of(row.id)):
-            made = await _create(resources.aurabox(row), kind, _fields(form, kind))
+        fields = _fields(form, team.kind)
+        created = await team.call(
+            f"{team.kind.word}.create",
+            lambda client: team.kind.create(client, fields),
+            subject_of=lambda subject: subject.id,
+        )
     except SonobridgeError as error:
-        return await _list(request, resources, row, kind, by=by, form=form, problem=explained(error))
-    await _audit(resources, by, f"aurabox.{KINDS[kind]}.create", made)
-    return see_other(f"/admin/aurabox/{row.id}/{kind}/{made}?done=created")
+        return await _list(request, team, form=form, problem=explained(error))
+    return see_other(f"{team.path}/{created.id}?done=created")
 
 
 @router.get("/admin/aurabox/{organization}/{kind}/{person_id}")
-async def one(
-    request: Request,
-    resources: ResourcesDep,
-    by: ByDep,
-    organization: str,
-    kind: str,
-    person_id: str,
-    done: str = "",
-) -> Response:
+async def person(request: Request, team: TeamDep, person_id: str, done: str = "") -> Response:
     """One patient or case, with its studies."""
-    row = await _organization(resources, organization, kind)
-    return await _one(request, resources, row, kind, person_id, by=by, done=DONE.get(done))
+    return await _person(request, team, person_id, done=DONE.get(done))
 
 
 @router.post("/admin/aurabox/{organization}/{kind}/{person_id}")
-async def change(
-    request: Request,
-    resources: ResourcesDep,
-    by: ByDep,
-    form: CheckedForm,
-    organization: str,
-    kind: str,
-    person_id: str,
-) -> Response:
+async def change(request: Request, form: CheckedForm, team: TeamDep, person_id: str) -> Response:
     """Change it; a mistake keeps what was typed."""
-    row = await _organization(resources, organization, kind)
     try:
-        async with asking(resources, AccountKind.AURABOX.of(row.id)):
-            await _update(resources.aurabox(row), kind, person_id, _fields(form, kind))
-    except SonobridgeError as error:
-        return await _one(
-            request, resources, row, kind, person_id, by=by, form=form, problem=explained(error)
+        fields = _fields(form, team.kind)
+        await team.call(
+            f"{team.kind.word}.update",
+            lambda client: team.kind.update(client, person_id, fields),
+            subject=person_id,
         )
-    await _audit(resources, by, f"aurabox.{KINDS[kind]}.update", person_id)
-    return see_other(f"/admin/aurabox/{row.id}/{kind}/{person_id}?done=changed")
+    except SonobridgeError as error:
+        return await _person(request, team, person_id, form=form, problem=explained(error))
+    return see_other(f"{team.path}/{person_id}?done=changed")
 
 
 @router.post("/admin/aurabox/{organization}/{kind}/{person_id}/delete")
-async def delete(
-    resources: ResourcesDep,
-    by: ByDep,
-    _form: CheckedForm,
-    organization: str,
-    kind: str,
-    person_id: str,
-) -> Response:
+async def delete(_form: CheckedForm, team: TeamDep, person_id: str) -> Response:
     """Delete it at Aurabox."""
-    row = await _organization(resources, organization, kind)
-    back = f"/admin/aurabox/{row.id}/{kind}"
-
-    async def doing() -> None:
-        async with asking(resources, AccountKind.AURABOX.of(row.id)):
-            client = resources.aurabox(row)
-            await (client.delete_patient if kind == "patients" else client.delete_case)(person_id)
-
-    await attempt(doing(), back=back)
-    await _audit(resources, by, f"aurabox.{KINDS[kind]}.delete", person_id)
-    return see_other(f"{back}?done=deleted")
+    deleting = team.call(
+        f"{team.kind.word}.delete", lambda client: team.kind.delete(client, person_id), subject=person_id
+    )
+    await attempt(deleting, back=team.path)
+    return see_other(f"{team.path}?done=deleted")
 
 
-async def _list(  # noqa: PLR0913 - all are named
+async def _list(
     request: Request,
-    resources: Resources,
-    row: Organization,
-    kind: str,
+    team: Team,
     *,
-    by: By,
     q: str = "",
     form: Mapping[str, str] | None = None,
     problem: str | None = None,
     done: str | None = None,
 ) -> Response:
-    async def read() -> list[Any]:
-        async with asking(resources, AccountKind.AURABOX.of(row.id)):
-            client = resources.aurabox(row)
-            listed: AsyncIterable[Any] = (
-                client.patients(search=q or None) if kind == "patients" else client.cases(search=q or None)
-            )
-            return await first(listed, SHOWN)
-
-    rows = await attempt(read(), back="/admin/aurabox")
-    await _audit(resources, by, f"aurabox.{KINDS[kind]}.list", str(row.id))
-    context = _context(row, kind) | {
-        "rows": rows,
-        "q": q,
-        "form": dict(form or {}),
-        "done": done,
-        "problem": problem,
-    }
-    return admin_page(request, "aurabox_people.html", context, tab="aurabox", status=422 if problem else 200)
+    rows = await attempt(
+        team.call(
+            f"{team.kind.word}.list",
+            lambda client: first(team.kind.listing(client, search=q or None), SHOWN),
+            subject=str(team.organization.id),
+        ),
+        back="/admin/aurabox",
+    )
+    context = {"rows": rows, "q": q, "form": dict(form or {}), "done": done}
+    return _page(request, "aurabox_people.html", team, context, problem=problem)
 
 
-async def _one(  # noqa: PLR0913 - all are named
+async def _person(
     request: Request,
-    resources: Resources,
-    row: Organization,
-    kind: str,
+    team: Team,
     person_id: str,
     *,
-    by: By,
     form: Mapping[str, str] | None = None,
     problem: str | None = None,
     done: str | None = None,
 ) -> Response:
-    async def read() -> tuple[Any, list[Any]]:
-        async with asking(resources, AccountKind.AURABOX.of(row.id)):
-            client = resources.aurabox(row)
-            found = await (client.patient(person_id) if kind == "patients" else client.case(person_id))
-            return found, await first(client.studies(person_id), SHOWN)
+    async def read(client: AuraboxClient) -> tuple[Any, list[Study]]:
+        return await team.kind.get(client, person_id), await first(client.studies(person_id), SHOWN)
 
-    found, studies = await attempt(read(), back=f"/admin/aurabox/{row.id}/{kind}")
-    await _audit(resources, by, f"aurabox.{KINDS[kind]}.view", person_id)
-    typed = {name: str(getattr(found, name) or "") for name in FIELDS[kind]} | dict(form or {})
-    context = _context(row, kind) | {
-        "found": found,
-        "form": typed,
-        "studies": studies,
-        "done": done,
-        "problem": problem,
-    }
-    return admin_page(request, "aurabox_person.html", context, tab="aurabox", status=422 if problem else 200)
-
-
-def _context(row: Organization, kind: str) -> dict[str, Any]:
-    return {
-        "organization": row,
-        "kind": kind,
-        "one": KINDS[kind],
-        "fields": FIELDS[kind],
-        "sexes": SEXES,
-    }
-
-
-async def first(items: AsyncIterable[T], most: int) -> list[T]:
-    """At most so many of a listing that may go on for long."""
-    found: list[T] = []
-    async for item in items:
-        found.append(item)
-        if len(found) >= most:
-            break
-    return found
-
-
-def _fields(form: Mapping[str, str], kind: str) -> dict[str, Any]:
-    """What was typed; empty fields are left out, except that an emptied date is none."""
-    return {name: form[name].strip() for name in FIELDS[kind] if form.get(name, "").strip()}
-
-
-async def _create(client: AuraboxClient, kind: str, fields: dict[str, Any]) -> str:
-    try:
-        if kind == "patients":
-            return (await client.create_patient(PatientFields.model_validate(fields))).id
-        return (await client.create_case(CaseFields.model_validate(fields))).id
-    except ValidationError as error:
-        raise _mistyped(error) from None
-
-
-async def _update(client: AuraboxClient, kind: str, person_id: str, fields: dict[str, Any]) -> None:
-    try:
-        if kind == "patients":
-            await client.update_patient(person_id, PatientFields.model_validate(fields))
-        else:
-            await client.update_case(person_id, CaseFields.model_validate(fields))
-    except ValidationError as error:
-        raise _mistyped(error) from None
-
-
-def _mistyped(error: ValidationError) -> Misuse:
-    wrong = sorted(
-        {str(item["loc"][0]).replace("_", " ") for item in error.errors(include_input=False) if item["loc"]}
+    subject, studies = await attempt(
+        team.call(f"{team.kind.word}.view", read, subject=person_id), back=team.path
     )
-    return Misuse(f"{', '.join(wrong)}: not a value that Aurabox knows; dates are written 1970-12-31")
+    typed = {name: str(getattr(subject, name) or "") for name in team.kind.fields} | dict(form or {})
+    context = {"subject": subject, "form": typed, "studies": studies, "done": done}
+    return _page(request, "aurabox_person.html", team, context, problem=problem)
 
 
-async def _organization(resources: Resources, organization: str, kind: str) -> Organization:
-    if kind not in KINDS:
-        raise PageError(404, "There is no such list", "", action=("Go back", "/admin/aurabox"))
-
-    async def read() -> Organization:
-        async with resources.sessions() as session:
-            return await wanted_organization(session, organization)
-
-    return await attempt(read(), back="/admin/aurabox")
+def _page(
+    request: Request, template: str, team: Team, context: Mapping[str, Any], *, problem: str | None
+) -> Response:
+    context = {"team": team, "kind": team.kind, "sexes": SEXES, "problem": problem, **context}
+    return admin_page(request, template, context, tab="aurabox", status=422 if problem else 200)
 
 
-async def _audit(resources: Resources, by: By, action: str, subject: str) -> None:
-    async with resources.sessions.begin() as session:
-        await audit(session, by=by, action=action, subject=subject)
+def _fields(form: Mapping[str, str], kind: SubjectKind) -> Any:
+    """What was typed, to be written; empty fields are left out. Raises Misuse."""
+    typed = {name: form[name].strip() for name in kind.fields if form.get(name, "").strip()}
+    try:
+        return kind.model.model_validate(typed)
+    except ValidationError as error:
+        items = error.errors(include_input=False)
+        wrong = sorted({str(item["loc"][0]).replace("_", " ") for item in items if item["loc"]})
+    raise Misuse(f"{', '.join(wrong)}: not a value that Aurabox knows; dates are written 1970-12-31")

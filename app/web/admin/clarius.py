@@ -9,10 +9,11 @@ from fastapi.responses import Response
 from app.accounts import AccountKind
 from app.clients.clarius import Annotation
 from app.consoles import clarius as clarius_admin
-from app.consoles.clarius import describe_key, describe_pair, describe_record
+from app.consoles.clarius import describe_key, describe_record
 from app.consoles.clarius_keys import rotate_key
 from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import NotThere, SonobridgeError
+from app.linking.comparing import describe_pair, pair_tokens
 from app.resources import Resources
 from app.upstreams.gate import asking
 from app.web.admin.common import AdminDep, ByDep, admin_page, attempt, explained
@@ -70,8 +71,8 @@ async def create_key(request: Request, resources: ResourcesDep, by: ByDep, form:
     name = form.get("name", "").strip()
     if not name:
         raise PageError(422, "A key needs a name", "Nothing was done.", action=("Go back", BACK))
-    made = await attempt(clarius_admin.create_key(resources, name, by=by), back=BACK)
-    return await _settings(request, resources, secret=(made.name, made.key.get_secret_value()))
+    key = await attempt(clarius_admin.create_key(resources, name, by=by), back=BACK)
+    return await _settings(request, resources, secret=(key.name, key.key.get_secret_value()))
 
 
 @router.post("/admin/clarius/keys/rotate")
@@ -97,12 +98,12 @@ async def records(request: Request, resources: ResourcesDep, _: AdminDep) -> Res
         if text.isascii() and text.isdigit() and len(text) < 9
         else 0
     )
-    found = await attempt(
+    records = await attempt(
         clarius_admin.read_records(resources, skip=skip, limit=SHOWN_RECORDS + 1), back=BACK
     )
     context = {
-        "rows": [describe_record(one) for one in found[:SHOWN_RECORDS]],
-        "more": f"{BACK}/records?skip={skip + SHOWN_RECORDS}" if len(found) > SHOWN_RECORDS else None,
+        "rows": [describe_record(record) for record in records[:SHOWN_RECORDS]],
+        "more": f"{BACK}/records?skip={skip + SHOWN_RECORDS}" if len(records) > SHOWN_RECORDS else None,
         "section": "records",
     }
     return admin_page(request, "clarius_records.html", context, tab="clarius")
@@ -111,11 +112,11 @@ async def records(request: Request, resources: ResourcesDep, _: AdminDep) -> Res
 @router.get("/admin/clarius/tokens")
 async def tokens(request: Request, resources: ResourcesDep, _: AdminDep) -> Response:
     """Confirmed tokens beside our links."""
-    pairs = await attempt(clarius_admin.compare_tokens(resources), back=BACK)
+    pairs = await attempt(pair_tokens(resources, by_hand=True), back=BACK)
     context = {
-        "rows": [describe_pair(one) for one in pairs[:SHOWN_TOKENS]],
+        "rows": [describe_pair(pair) for pair in pairs[:SHOWN_TOKENS]],
         "hidden": max(len(pairs) - SHOWN_TOKENS, 0),
-        "differing": sum(1 for one in pairs if one.difference is not None),
+        "differing": sum(1 for pair in pairs if pair.difference is not None),
         "section": "tokens",
     }
     return admin_page(request, "clarius_tokens.html", context, tab="clarius")
@@ -190,8 +191,8 @@ async def _settings(request: Request, resources: Resources, **more: Any) -> Resp
     registered, keys, problem = None, [], None
     try:
         registered = await registered_urls(resources)
-        found, used = await clarius_admin.list_keys(resources)
-        keys = [describe_key(key, used) for key in found]
+        api_keys, used = await clarius_admin.list_keys(resources)
+        keys = [describe_key(key, used) for key in api_keys]
     except SonobridgeError as error:
         problem = explained(error)
     context: dict[str, Any] = {
@@ -211,7 +212,9 @@ async def _applications(resources: Resources) -> tuple[list[Any], dict[UUID, Any
         clarius = await resources.clarius()
         every = await clarius.applications()
         ours = await clarius.customised_applications()
-    return sorted(every, key=lambda one: one.name.lower()), {one.uuid: one for one in ours}
+    return sorted(every, key=lambda application: application.name.lower()), {
+        application.uuid: application for application in ours
+    }
 
 
 async def _annotations(resources: Resources, application: UUID) -> list[Annotation]:

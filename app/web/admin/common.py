@@ -17,7 +17,8 @@ from app.web.words import STEP_WORDS, WAITING_WORDS, exam_words_for_admins, link
 
 T = TypeVar("T")
 
-AdminDep = Annotated[Person, Depends(require_role(Role.ADMIN))]
+ADMIN_ONLY = Depends(require_role(Role.ADMIN))
+AdminDep = Annotated[Person, ADMIN_ONLY]
 
 TABS = (
     ("overview", "Overview", "/admin"),
@@ -49,8 +50,8 @@ def admin_page(
     status: int = 200,
 ) -> Response:
     """Render a page below `admin/`, with the tabs."""
-    given = {"tabs": TABS, "tab": tab, "done": None, "problem": None}
-    return render(request, f"admin/{template}", given | words() | dict(context), status=status)
+    defaults = {"tabs": TABS, "tab": tab, "done": None, "problem": None}
+    return render(request, f"admin/{template}", defaults | words() | dict(context), status=status)
 
 
 def words() -> dict[str, Any]:

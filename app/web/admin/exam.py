@@ -12,7 +12,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from starlette.types import Message
+from starlette.datastructures import UploadFile
 
 from app.config.sealing import CannotUnseal
 from app.delivery import actions
@@ -31,10 +31,10 @@ from app.store.exams import Exam, wanted_exam
 from app.store.filings import Choice
 from app.store.subjects import Subject
 from app.web.admin.common import ByDep, admin_page, attempt, refusal
-from app.web.api.routing import MAX_REPORT_BYTES
 from app.web.browser import BACKGROUND_HEADER, CheckedForm, VisitorDep, csrf_token, is_our_origin
 from app.web.dependencies import ResourcesDep
-from app.web.exam_files import capture_file, send_report
+from app.web.exam_files import MAX_REPORT_BYTES, capture_file, send_report
+from app.web.limits import bounded
 from app.web.rendering import PageError, see_other
 
 ACTS = {"retry": actions.RETRY, "release": actions.RELEASE, "cancel": actions.CANCEL}
@@ -90,7 +90,7 @@ class People:
         found = []
         for name, label in FIELDS:
             ours = _text(self.claimed, name)
-            theirs = [_text(one.identity, name) for one in self.known]
+            theirs = [_text(person.identity, name) for person in self.known]
             if ours or any(theirs):
                 found.append((label, ours, [(other, other != ours) for other in theirs]))
         return found
@@ -126,8 +126,10 @@ async def exam(
     async with resources.sessions() as session:
         shown = await show_exam(session, row)
         held = {
-            one.index: one.downloaded_at is not None and one.purged_at is None and one.kind in SHOWN_INLINE
-            for one in await captures_of(session, row.id)
+            capture.index: capture.downloaded_at is not None
+            and capture.purged_at is None
+            and capture.kind in SHOWN_INLINE
+            for capture in await captures_of(session, row.id)
         }
     context: dict[str, Any] = {
         "exam": shown,
@@ -177,35 +179,22 @@ async def report(
     back = f"/admin/exams/{request_uuid}"
     if not is_our_origin(request, resources.settings.public_url):
         raise PageError(403, "This form did not come from here", "Nothing was done.")
-    bounded = Request(request.scope, _bounded(request))
-    async with bounded.form(max_files=1, max_fields=5) as form:
-        given = str(form.get("csrf_token") or "")
-        if not hmac.compare_digest(given.encode(), csrf_token(visitor.cookie).encode()):
+    too_large = PageError(413, "This report is too large", f"At most {MAX_REPORT_BYTES // 2**20} MiB.")
+    short_enough = bounded(request, most=MAX_REPORT_BYTES, refusal=too_large)
+    async with short_enough.form(max_files=1, max_fields=5) as form:
+        token = str(form.get("csrf_token") or "")
+        if not hmac.compare_digest(token.encode(), csrf_token(visitor.cookie).encode()):
             raise PageError(
                 403, "This page was out of date", "Open it again and retry.", action=("Go back", back)
             )
         name, file = form.get("name"), form.get("file")
-        content = await file.read() if not isinstance(file, str) and file is not None else b""
-        if (
-            isinstance(file, str)
-            or file is None
-            or not content
-            or not isinstance(name, str)
-            or not name.strip()
-        ):
+        content = await file.read() if isinstance(file, UploadFile) else b""
+        if not isinstance(file, UploadFile) or not content or not isinstance(name, str) or not name.strip():
             raise PageError(
                 422, "A report needs a name and a file", "Nothing was sent.", action=("Go back", back)
             )
-        upload: Any = file
         await attempt(
-            send_report(
-                resources,
-                request_uuid,
-                name=name.strip()[:200],
-                file=upload,
-                content=content,
-                by=by,
-            ),
+            send_report(resources, request_uuid, name=name.strip()[:200], file=file, content=content, by=by),
             back=back,
         )
     return see_other(f"{back}?done=report")
@@ -248,37 +237,18 @@ async def _people(resources: Resources, row: Exam) -> People | None:
         policy = await policy_of(session, row)
         at = await clock(session)
         asked = (row.question or {}).get("conflicts", []) if row.state == ExamState.REVIEW else []
-        found = [await session.get(Subject, UUID(one)) for one in asked]
+        subjects = [await session.get(Subject, UUID(subject_id)) for subject_id in asked]
     if policy is None:
         return None
     claimed = exam_identity(resources, row, policy, today=day_of(at, policy))
-    known = []
-    for subject in found:
+    people = []
+    for subject in subjects:
         if subject is not None:
             identity = facts_of(resources, subject)
-            known.append(Known(subject.kind, subject.remote_id, identity, contradicts(identity, claimed)))
-    return People(claimed, known)
+            people.append(Known(subject.kind, subject.remote_id, identity, contradicts(identity, claimed)))
+    return People(claimed, people)
 
 
 async def _note_view(resources: Resources, row: Exam, *, by: By) -> None:
     async with resources.sessions.begin() as session:
-        await audit(
-            session,
-            by=by,
-            action="patient.view",
-            subject=str(row.request_uuid),
-        )
-
-
-def _bounded(request: Request) -> Any:
-    read = 0
-
-    async def receive() -> Message:
-        nonlocal read
-        message = await request.receive()
-        read += len(message.get("body", b""))
-        if read > MAX_REPORT_BYTES:
-            raise PageError(413, "This report is too large", f"At most {MAX_REPORT_BYTES // 2**20} MiB.")
-        return message
-
-    return receive
+        await audit(session, by=by, action="patient.view", subject=str(row.request_uuid))

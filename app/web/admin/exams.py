@@ -30,25 +30,25 @@ router = APIRouter(include_in_schema=False)
 @router.get("/admin/exams")
 async def exams(request: Request, resources: ResourcesDep, _: AdminDep) -> Response:
     """The list."""
-    given = asked(request.query_params)
+    fields = asked(request.query_params)
     cursor = request.query_params.get("cursor") or None
     problem, items, following, total = None, [], None, 0
     async with resources.sessions() as session:
         organizations = await list_organizations(session)
         try:
-            wanted = await read_filter(session, **given)
-            page, following = await find_exams(session, wanted, limit=PAGE, cursor=cursor)
+            chosen = await read_filter(session, **fields)
+            page, following = await find_exams(session, chosen, limit=PAGE, cursor=cursor)
             items = await describe_exams(session, page)
-            total = await count_exams(session, wanted)
+            total = await count_exams(session, chosen)
         except Misuse as error:
             problem = sentence(error.message)
     context = {
-        "given": given,
+        "given": fields,
         "items": items,
         "total": total,
-        "more": f"/admin/exams?{urlencode(given | {'cursor': following})}" if following else None,
+        "more": f"/admin/exams?{urlencode(fields | {'cursor': following})}" if following else None,
         "first": cursor is None,
-        "query": urlencode(given),
+        "query": urlencode(fields),
         "organizations": organizations,
         "choices": {"state": list(ExamState), "step": list(Step), "reason": list(Reason)},
         "problem": problem,
@@ -57,9 +57,9 @@ async def exams(request: Request, resources: ResourcesDep, _: AdminDep) -> Respo
     return admin_page(request, "exams.html", context, tab="exams", status=422 if problem else 200)
 
 
-def asked(given: Any) -> dict[str, str]:
+def asked(params: Any) -> dict[str, str]:
     """What was typed or chosen; empty fields ask for nothing."""
-    return {name: str(given[name]).strip()[:200] for name in FILTERS if str(given.get(name) or "").strip()}
+    return {name: str(params[name]).strip()[:200] for name in FILTERS if str(params.get(name) or "").strip()}
 
 
 def _done(retried: str | None) -> str | None:
@@ -71,19 +71,19 @@ def _done(retried: str | None) -> str | None:
 @router.get("/admin/exams/retry")
 async def confirm_retry(request: Request, resources: ResourcesDep, _: AdminDep) -> Response:
     """How many would be retried, before anything is."""
-    given = asked(request.query_params)
-    wanted = await _filter(resources, given)
-    bulk = await act_on_matching(resources, wanted, RETRY, by=By("nobody"), dry_run=True)
-    context = {"given": given, "matched": bulk.matched, "query": urlencode(given)}
+    fields = asked(request.query_params)
+    chosen = await _filter(resources, fields)
+    bulk = await act_on_matching(resources, chosen, RETRY, by=By("nobody"), dry_run=True)
+    context = {"given": fields, "matched": bulk.matched, "query": urlencode(fields)}
     return admin_page(request, "exams_retry.html", context, tab="exams")
 
 
 @router.post("/admin/exams/retry")
 async def retry(resources: ResourcesDep, by: ByDep, form: CheckedForm) -> Response:
     """Retry all that the filter finds."""
-    given = asked(form)
-    bulk = await act_on_matching(resources, await _filter(resources, given), RETRY, by=by)
-    return see_other(f"/admin/exams?{urlencode(given | {'retried': bulk.done})}")
+    fields = asked(form)
+    bulk = await act_on_matching(resources, await _filter(resources, fields), RETRY, by=by)
+    return see_other(f"/admin/exams?{urlencode(fields | {'retried': bulk.done})}")
 
 
 @router.post("/admin/exams/import")

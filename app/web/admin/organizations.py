@@ -53,10 +53,10 @@ async def new(request: Request, resources: ResourcesDep, _: AdminDep) -> Respons
 async def add(request: Request, resources: ResourcesDep, by: ByDep, form: CheckedForm) -> Response:
     """Add it; a mistake keeps what was typed."""
     try:
-        made = await add_organization(resources, said(form, new=True), by=by)
+        row = await add_organization(resources, said(form, new=True), by=by)
     except Misuse as error:
         return _editor(request, typed(form), row=None, problem=sentence(error.message))
-    return see_other(f"{BACK}/{made.id}?done=added")
+    return see_other(f"{BACK}/{row.id}?done=added")
 
 
 @router.get("/admin/organizations/{organization}")
@@ -102,7 +102,7 @@ async def test(
 
 @router.post("/admin/organizations/{organization}/remove")
 async def remove(resources: ResourcesDep, by: ByDep, _form: CheckedForm, organization: str) -> Response:
-    """Take it out of use."""
+    """Remove it (soft delete): it is out of use, its row stays."""
     await attempt(
         remove_organization(resources, organization, by=by),
         back=f"{BACK}/{organization}",

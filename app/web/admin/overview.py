@@ -63,9 +63,9 @@ async def overview(request: Request, resources: ResourcesDep, _: AdminDep, done:
 @router.post("/admin/reconcile")
 async def run_reconcile(resources: ResourcesDep, by: ByDep, _form: CheckedForm) -> Response:
     """Read Clarius's list now."""
-    found = await attempt(reconcile(resources), back="/admin")
+    counts = await attempt(reconcile(resources), back="/admin")
     async with resources.sessions.begin() as session:
-        await audit(session, by=by, action="reconcile", detail=f"{found['new']} new")
+        await audit(session, by=by, action="reconcile", detail=f"{counts['new']} new")
     return see_other("/admin?done=reconcile")
 
 
@@ -79,7 +79,7 @@ async def resume_account(resources: ResourcesDep, by: ByDep, _form: CheckedForm,
 async def _resume(resources: Resources, account: str, *, by: By) -> None:
     async with resources.sessions() as session:
         seen = await read_overview(session)
-        if account not in {known.account for known in seen.upstreams}:
+        if account not in {row.account for row in seen.upstreams}:
             raise PageError(
                 404, "There is no such account", "It may work again already.", action=("Go back", "/admin")
             )
@@ -98,8 +98,8 @@ async def _resume(resources: Resources, account: str, *, by: By) -> None:
 @router.get("/admin/gaps")
 async def gaps(request: Request, resources: ResourcesDep, _: AdminDep) -> Response:
     """Exams that Clarius sent and Aurabox does not have, looked up now."""
-    found = await attempt(find_gaps(resources), back="/admin")
-    return admin_page(request, "gaps.html", {"gaps": found}, tab="overview")
+    gaps = await attempt(find_gaps(resources), back="/admin")
+    return admin_page(request, "gaps.html", {"gaps": gaps}, tab="overview")
 
 
 async def _charts(session: AsyncSession, at: datetime) -> tuple[Chart, Chart]:
@@ -130,25 +130,25 @@ async def _charts(session: AsyncSession, at: datetime) -> tuple[Chart, Chart]:
 
 def _health(seen: Overview) -> list[dict[str, Any]]:
     """Each account at an upstream that was ever amiss, and how it stands; those in trouble first."""
-    throttled = {known.account for known in seen.throttled}
+    throttled = {account.account for account in seen.throttled}
     rows = []
-    for known in seen.upstreams:
-        if known.refused_since is not None:
-            state, why = "Credentials refused", known.refused_why or ""
-        elif known.open_since is not None:
+    for account in seen.upstreams:
+        if account.refused_since is not None:
+            state, why = "Credentials refused", account.refused_why or ""
+        elif account.open_since is not None:
             state, why = "Most calls fail", "It is tried with one call every now and then."
-        elif known.account in throttled:
+        elif account.account in throttled:
             state, why = "Told to slow down", "It goes on by itself."
         else:
             state, why = "Works", ""
         rows.append(
             {
-                "account": known.account,
-                "name": seen.name_of(known.account),
+                "account": account.account,
+                "name": seen.name_of(account.account),
                 "state": state,
                 "ok": state == "Works",
                 "why": why,
-                "since": known.refused_since or known.open_since,
+                "since": account.refused_since or account.open_since,
             }
         )
     return sorted(rows, key=lambda row: (row["ok"], row["name"]))

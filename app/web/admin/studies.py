@@ -6,22 +6,16 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.accounts import AccountKind
-from app.errors import Misuse
-from app.organizations.changes import wanted_organization
-from app.resources import Resources
-from app.store.audit import By, audit
-from app.store.organizations import Organization
-from app.upstreams.gate import asking
-from app.web.admin.aurabox import KINDS
-from app.web.admin.common import ByDep, admin_page, attempt
+from app.errors import Misuse, SonobridgeError
+from app.web.admin.aurabox import TeamDep
+from app.web.admin.common import ADMIN_ONLY, admin_page, attempt, refusal
 from app.web.browser import CheckedForm
-from app.web.dependencies import ResourcesDep
-from app.web.rendering import PageError, see_other
+from app.web.rendering import see_other
 
 MOST_FIELDS = 40
 
-router = APIRouter(include_in_schema=False)
+# before a form is read, and that before a team is looked for
+router = APIRouter(include_in_schema=False, dependencies=[ADMIN_ONLY])
 
 
 def read_lines(text: str) -> dict[str, str]:
@@ -51,101 +45,53 @@ def as_lines(fields: Mapping[str, Any]) -> str:
 
 
 @router.get("/admin/aurabox/{organization}/{kind}/{person_id}/studies/{study_id}")
-async def study(
-    request: Request,
-    resources: ResourcesDep,
-    by: ByDep,
-    organization: str,
-    kind: str,
-    person_id: str,
-    study_id: str,
-) -> Response:
+async def show(request: Request, team: TeamDep, person_id: str, study_id: str) -> Response:
     """One study (A13)."""
-    row, back = await _place(resources, organization, kind, person_id)
-
-    async def read() -> Any:
-        async with asking(resources, AccountKind.AURABOX.of(row.id)):
-            return await resources.aurabox(row).study(person_id, study_id)
-
-    found = await attempt(read(), back=back)
-    await _audit(resources, by, "aurabox.study.view", study_id)
-    context = {
-        "organization": row,
-        "kind": kind,
-        "one": KINDS[kind],
-        "person_id": person_id,
-        "found": found,
-        "lines": as_lines(found.fields),
-    }
+    study = await attempt(
+        team.call("study.view", lambda client: client.study(person_id, study_id), subject=study_id),
+        back=f"{team.path}/{person_id}",
+    )
+    context = {"team": team, "person_id": person_id, "study": study, "lines": as_lines(study.fields)}
     return admin_page(request, "aurabox_study.html", context, tab="aurabox")
 
 
 @router.post("/admin/aurabox/{organization}/{kind}/{person_id}/studies")
-async def create(
-    resources: ResourcesDep,
-    by: ByDep,
-    form: CheckedForm,
-    organization: str,
-    kind: str,
-    person_id: str,
-) -> Response:
+async def create(form: CheckedForm, team: TeamDep, person_id: str) -> Response:
     """Make a study (A12)."""
-    row, back = await _place(resources, organization, kind, person_id)
-
-    async def doing() -> str:
-        fields = read_lines(form.get("fields", ""))
-        async with asking(resources, AccountKind.AURABOX.of(row.id)):
-            return (await resources.aurabox(row).create_study(person_id, fields)).id
-
-    made = await attempt(doing(), back=back)
-    await _audit(resources, by, "aurabox.study.create", made)
+    back = f"{team.path}/{person_id}"
+    fields = _typed(form, back=back)
+    creating = team.call(
+        "study.create",
+        lambda client: client.create_study(person_id, fields),
+        subject=person_id,
+        subject_of=lambda study: study.id,
+    )
+    await attempt(creating, back=back)
     return see_other(f"{back}?done=created")
 
 
 @router.post("/admin/aurabox/{organization}/{kind}/{person_id}/studies/{study_id}")
-async def change(
-    resources: ResourcesDep,
-    by: ByDep,
-    form: CheckedForm,
-    organization: str,
-    kind: str,
-    person_id: str,
-    study_id: str,
-) -> Response:
+async def change(form: CheckedForm, team: TeamDep, person_id: str, study_id: str) -> Response:
     """Change (A14) or delete (A15) a study, by the button that was pressed."""
-    row, back = await _place(resources, organization, kind, person_id)
-    deleting = form.get("act") == "delete"
-
-    async def doing() -> None:
-        fields = {} if deleting else read_lines(form.get("fields", ""))
-        async with asking(resources, AccountKind.AURABOX.of(row.id)):
-            client = resources.aurabox(row)
-            if deleting:
-                await client.delete_study(person_id, study_id)
-            else:
-                await client.update_study(person_id, study_id, fields)
-
-    await attempt(doing(), back=f"{back}/studies/{study_id}")
-    action = "aurabox.study.delete" if deleting else "aurabox.study.update"
-    await _audit(resources, by, action, study_id)
-    return see_other(f"{back}?done={'deleted' if deleting else 'changed'}")
+    back = f"{team.path}/{person_id}"
+    here = f"{back}/studies/{study_id}"
+    if form.get("act") == "delete":
+        deleting = team.call(
+            "study.delete", lambda client: client.delete_study(person_id, study_id), subject=study_id
+        )
+        await attempt(deleting, back=here)
+        return see_other(f"{back}?done=deleted")
+    fields = _typed(form, back=here)
+    updating = team.call(
+        "study.update", lambda client: client.update_study(person_id, study_id, fields), subject=study_id
+    )
+    await attempt(updating, back=here)
+    return see_other(f"{back}?done=changed")
 
 
-async def _place(
-    resources: Resources, organization: str, kind: str, person_id: str
-) -> tuple[Organization, str]:
-    """The organisation, and the page of the patient or case."""
-    if kind not in KINDS:
-        raise PageError(404, "There is no such list", "", action=("Go back", "/admin/aurabox"))
-
-    async def read() -> Organization:
-        async with resources.sessions() as session:
-            return await wanted_organization(session, organization)
-
-    row = await attempt(read(), back="/admin/aurabox")
-    return row, f"/admin/aurabox/{row.id}/{kind}/{person_id}"
-
-
-async def _audit(resources: Resources, by: By, action: str, subject: str) -> None:
-    async with resources.sessions.begin() as session:
-        await audit(session, by=by, action=action, subject=subject)
+def _typed(form: Mapping[str, str], *, back: str) -> dict[str, str]:
+    """The fields that were typed. Raises PageError."""
+    try:
+        return read_lines(form.get("fields", ""))
+    except SonobridgeError as error:
+        raise refusal(error, back=back) from error

@@ -43,7 +43,7 @@ async def users(request: Request, resources: ResourcesDep, _: AdminDep, done: st
 async def invite_one(request: Request, resources: ResourcesDep, by: ByDep, form: CheckedForm) -> Response:
     """Invite; the link is shown here once."""
     try:
-        made = await invite(
+        invitation = await invite(
             resources,
             email=form.get("email", ""),
             organization=form.get("organization", ""),
@@ -52,7 +52,12 @@ async def invite_one(request: Request, resources: ResourcesDep, by: ByDep, form:
         )
     except Misuse as error:
         return await _page(request, resources, form=form, problem=sentence(error.message), status=422)
-    return await _page(request, resources, link=("Invitation", made.user.email, made.url), mailed=made.mailed)
+    return await _page(
+        request,
+        resources,
+        link=("Invitation", invitation.user.email, invitation.url),
+        mailed=invitation.mailed,
+    )
 
 
 @router.post("/admin/users/{user_id}/{act}")

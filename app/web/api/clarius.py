@@ -11,17 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.accounts import AccountKind
 from app.clients.clarius import Annotation
 from app.consoles import clarius as clarius_admin
-from app.consoles.clarius import (
-    ApiKeyItem,
-    ConfirmedTokenItem,
-    RecordItem,
-    describe_key,
-    describe_pair,
-    describe_record,
-)
+from app.consoles.clarius import ApiKeyItem, RecordItem, describe_key, describe_record
 from app.consoles.clarius_keys import rotate_key
 from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import Misuse
+from app.linking.comparing import ConfirmedTokenItem, TokenPair, describe_pair, pair_tokens
 from app.store.audit import By
 from app.store.cursors import read_cursor, write_cursor
 from app.upstreams.gate import asking
@@ -157,11 +151,11 @@ async def records(
     """Clarius's records of its webhook calls, each beside our own receipt, the newest first."""
     skip = read_cursor(cursor, int) if cursor else None
     start = min(skip[0], clarius_admin.MOST_RECORDS) if skip else 0
-    found = await clarius_admin.read_records(resources, skip=start, limit=limit + 1)
-    page = found[:limit]
+    records = await clarius_admin.read_records(resources, skip=start, limit=limit + 1)
+    page = records[:limit]
     return Page(
         items=[describe_record(record) for record in page],
-        next_cursor=write_cursor(start + limit) if len(found) > limit else None,
+        next_cursor=write_cursor(start + limit) if len(records) > limit else None,
     )
 
 
@@ -170,12 +164,12 @@ async def confirmed_tokens(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> Page[ConfirmedTokenItem]:
     """The customers that Clarius holds as confirmed beside our links, differences first."""
-    pairs = await clarius_admin.compare_tokens(resources)
+    pairs = await pair_tokens(resources, by_hand=True)
     page, following = slice_page(sorted(pairs, key=_pair_place), key=_pair_place, limit=limit, cursor=cursor)
     return Page(items=[describe_pair(pair) for pair in page], next_cursor=following)
 
 
-def _pair_place(pair: clarius_admin.TokenPair) -> str:
+def _pair_place(pair: TokenPair) -> str:
     return f"{int(pair.difference is None)}{pair.customer_hint}{pair.customer_hash.hex()}"
 
 
@@ -194,9 +188,9 @@ async def api_keys(
 @router.post("/api-keys", status_code=201, responses=problems(writes=True, upstream=True))
 async def create_api_key(resources: ResourcesDep, caller: CallerDep, body: ApiKeyCreate) -> NewApiKeyItem:
     """Make an API key at Clarius beside the one in use. Its secret is in this answer and nowhere else."""
-    made = await clarius_admin.create_key(resources, body.name, by=_by(caller))
+    key = await clarius_admin.create_key(resources, body.name, by=_by(caller))
     return NewApiKeyItem(
-        prefix=made.prefix, name=made.name, created_at=made.created, key=made.key.get_secret_value()
+        prefix=key.prefix, name=key.name, created_at=key.created, key=key.key.get_secret_value()
     )
 
 
@@ -226,15 +220,18 @@ async def applications(
 ) -> Page[ApplicationItem]:
     """All exam applications on Clarius Cloud."""
     async with asking(resources, AccountKind.CLARIUS):
-        found = await (await resources.clarius()).applications()
+        rows = await (await resources.clarius()).applications()
     page, following = slice_page(
-        sorted(found, key=lambda one: str(one.uuid)),
-        key=lambda one: str(one.uuid),
+        sorted(rows, key=lambda application: str(application.uuid)),
+        key=lambda application: str(application.uuid),
         limit=limit,
         cursor=cursor,
     )
     return Page[ApplicationItem].model_validate(
-        {"items": [{"uuid": one.uuid, "name": one.name} for one in page], "next_cursor": following}
+        {
+            "items": [{"uuid": application.uuid, "name": application.name} for application in page],
+            "next_cursor": following,
+        }
     )
 
 
@@ -244,15 +241,15 @@ async def customised(
 ) -> Page[CustomisedItem]:
     """The applications that we customised."""
     async with asking(resources, AccountKind.CLARIUS):
-        found = await (await resources.clarius()).customised_applications()
+        rows = await (await resources.clarius()).customised_applications()
     page, following = slice_page(
-        sorted(found, key=lambda one: str(one.uuid)),
-        key=lambda one: str(one.uuid),
+        sorted(rows, key=lambda application: str(application.uuid)),
+        key=lambda application: str(application.uuid),
         limit=limit,
         cursor=cursor,
     )
     return Page[CustomisedItem].model_validate(
-        {"items": [one.model_dump() for one in page], "next_cursor": following}
+        {"items": [application.model_dump() for application in page], "next_cursor": following}
     )
 
 
@@ -260,8 +257,8 @@ async def customised(
 async def show_application(resources: ResourcesDep, _: CallerDep, application: UUID) -> CustomisedItem:
     """One application with our annotations."""
     async with asking(resources, AccountKind.CLARIUS):
-        found = await (await resources.clarius()).customised_application(application)
-    return CustomisedItem.model_validate(found.model_dump())
+        row = await (await resources.clarius()).customised_application(application)
+    return CustomisedItem.model_validate(row.model_dump())
 
 
 @router.put("/applications/{application}", responses=problems(NO_APPLICATION, writes=True, upstream=True))
@@ -269,7 +266,7 @@ async def set_application(
     resources: ResourcesDep, caller: CallerDep, application: UUID, body: AnnotationsBody
 ) -> CustomisedItem:
     """Replace our annotations of an application."""
-    annotations = [Annotation.model_validate(one.model_dump()) for one in body.annotations]
+    annotations = [Annotation.model_validate(annotation.model_dump()) for annotation in body.annotations]
     await clarius_admin.set_annotations(resources, application, annotations, by=_by(caller))
     return await show_application(resources, caller, application)
 

@@ -120,10 +120,10 @@ async def list_exams(  # noqa: PLR0913, PLR0917 - one parameter for each filter
 ) -> Page[ExamItem]:
     """Exams, the newest received first."""
     async with resources.sessions() as session:
-        wanted = await read_filter(
+        chosen = await read_filter(
             session, state=state, step=step, reason=reason, organization=organization, q=q, since=since
         )
-        page, following = await find_exams(session, wanted, limit=limit, cursor=cursor)
+        page, following = await find_exams(session, chosen, limit=limit, cursor=cursor)
         items = await show_exams(session, page)
     return Page(items=items, next_cursor=following)
 
@@ -132,7 +132,7 @@ async def list_exams(  # noqa: PLR0913, PLR0917 - one parameter for each filter
 async def retry_many(resources: ResourcesDep, caller: CallerDep, body: ExamFilter) -> RetryCount:
     """Retry all exams that the filter finds; without a state those that are failed or in review."""
     async with resources.sessions() as session:
-        wanted = await read_filter(
+        chosen = await read_filter(
             session,
             state=body.state,
             step=body.step,
@@ -140,7 +140,7 @@ async def retry_many(resources: ResourcesDep, caller: CallerDep, body: ExamFilte
             organization=body.organization,
             since=body.since,
         )
-    bulk = await actions.act_on_matching(resources, wanted, actions.RETRY, by=caller.by, dry_run=body.dry_run)
+    bulk = await actions.act_on_matching(resources, chosen, actions.RETRY, by=caller.by, dry_run=body.dry_run)
     return RetryCount(matched=bulk.matched, retried=bulk.done)
 
 
@@ -193,7 +193,7 @@ async def cancel(resources: ResourcesDep, caller: CallerDep, request_uuid: UUID)
 async def decide_one(
     resources: ResourcesDep, caller: CallerDep, request_uuid: UUID, body: DecideBody
 ) -> ExamItem:
-    """Settle what an exam in review waits for, by one of its `ways`; the same decision twice is one."""
+    """Settle what an exam in review waits for, by one of its `ways`; safe to repeat."""
     exam = await actions.decide(
         resources,
         request_uuid,

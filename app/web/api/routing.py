@@ -5,7 +5,7 @@ The token is checked before the body is read, so that nobody without one learns 
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,7 +15,6 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
-from starlette.types import Message
 
 from app.config.sealing import CannotUnseal
 from app.errors import Misuse, NotThere, Rejected, SonobridgeError, UpstreamError
@@ -25,8 +24,9 @@ from app.store.audit import By
 from app.store.exams import StaleMove
 from app.store.tokens import Scope
 from app.upstreams.gate import Held
+from app.web.exam_files import MAX_REPORT_BYTES
+from app.web.limits import TokenBucket, bounded
 from app.web.problems import Problem
-from app.web.webhook import Rate
 
 CALLS_PER_SECOND = 100.0
 """Of one token, in one process; a second's worth may come at once."""
@@ -34,7 +34,6 @@ REFUSALS_PER_SECOND = 10.0
 """Of one address without a valid token."""
 BUCKETS = 1000
 MAX_BODY_BYTES = 1024 * 1024
-MAX_REPORT_BYTES = 32 * 1024 * 1024
 FAILED_DEPENDENCY = 424
 CONFLICTS = frozenset(
     {
@@ -89,7 +88,9 @@ class ApiRoute(APIRoute):
         async def checked(request: Request) -> Response:
             request.state.caller = await _authenticate(request)
             try:
-                return await handle(_bounded(request, most=most))
+                return await handle(
+                    bounded(request, most=most, refusal=Problem(413, f"at most {most} bytes"))
+                )
             except HTTPException as error:
                 # FastAPI wraps whatever ends the reading of a body into a 400
                 if isinstance(error.__cause__, Problem):
@@ -127,39 +128,23 @@ async def _authenticate(request: Request) -> Caller:
 
 def _count(request: Request, key: str, rate: float) -> None:
     """Count one call of `key` in this process. Raises Problem 429."""
-    buckets: OrderedDict[str, Rate] | None = getattr(request.app.state, "admin_rates", None)
+    buckets: OrderedDict[str, TokenBucket] | None = getattr(request.app.state, "admin_rates", None)
     if buckets is None:
         buckets = request.app.state.admin_rates = OrderedDict()
     admit(buckets, key, rate, at=time.monotonic())
 
 
-def admit(buckets: OrderedDict[str, Rate], key: str, rate: float, *, at: float) -> None:
+def admit(buckets: OrderedDict[str, TokenBucket], key: str, rate: float, *, at: float) -> None:
     """Raise Problem 429 when `key` has used up its share; the longest unused shares are forgotten.
 
     `rate` is in calls per second, `at` in seconds of a monotonic clock.
     """
-    bucket = buckets.setdefault(key, Rate())
+    bucket = buckets.setdefault(key, TokenBucket())
     buckets.move_to_end(key)
     while len(buckets) > BUCKETS:
         buckets.popitem(last=False)
     if not bucket.take(rate, at):
         raise Problem(429, "too many calls", headers={"Retry-After": "1"})
-
-
-def _bounded(request: Request, *, most: int) -> Request:
-    """The same request with a body that may not be longer than `most` bytes."""
-    read = 0
-    receive: Callable[[], Awaitable[Message]] = request.receive
-
-    async def counted() -> Message:
-        nonlocal read
-        message = await receive()
-        read += len(message.get("body", b""))
-        if read > most:
-            raise Problem(413, f"at most {most} bytes")
-        return message
-
-    return Request(request.scope, counted)
 
 
 def is_bad_value(error: DBAPIError) -> bool:

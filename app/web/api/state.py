@@ -126,15 +126,15 @@ async def events(
 @router.post("/reconcile", responses=problems(writes=True, upstream=True))
 async def run_reconcile(resources: ResourcesDep, caller: CallerDep) -> ReconcileResult:
     """Read Clarius's poll API now and take in what is new; answers when it is done."""
-    found = await reconcile(resources)
+    counts = await reconcile(resources)
     async with resources.sessions.begin() as session:
         await audit(
             session,
             by=caller.by,
             action="reconcile",
-            detail=f"{found['looked_at']} looked at, {found['new']} new",
+            detail=f"{counts['looked_at']} looked at, {counts['new']} new",
         )
-    return ReconcileResult.model_validate(found)
+    return ReconcileResult.model_validate(counts)
 
 
 @router.get("/gaps", responses=problems(upstream=True))
@@ -161,30 +161,39 @@ async def describe_overview(resources: Resources) -> OverviewBody:
             "waiting": seen.waiting,
             "oldest_due_seconds": seen.oldest_due_seconds,
             "workers": [
-                {"id": one.id, "host": one.host, "heartbeat_at": one.heartbeat_at} for one in seen.workers
+                {"id": worker.id, "host": worker.host, "heartbeat_at": worker.heartbeat_at}
+                for worker in seen.workers
             ],
             "last_webhook_at": seen.last_webhook_at,
             "last_reconcile_at": seen.last_reconcile_at,
             "gaps": seen.gaps,
             "paused": [
-                _account(seen, one, since=one.refused_since, why=one.refused_why, until=one.probe_at)
-                for one in seen.paused
+                _account(
+                    seen,
+                    account,
+                    since=account.refused_since,
+                    why=account.refused_why,
+                    until=account.probe_at,
+                )
+                for account in seen.paused
             ],
             "breakers": [
-                _account(seen, one, since=one.open_since, why="most calls failed", until=one.open_until)
-                for one in seen.breakers
+                _account(
+                    seen, account, since=account.open_since, why="most calls failed", until=account.open_until
+                )
+                for account in seen.breakers
             ],
             "throttled": [
-                _account(seen, one, since=None, why="told to slow down", until=one.throttled_until)
-                for one in seen.throttled
+                _account(seen, account, since=None, why="told to slow down", until=account.throttled_until)
+                for account in seen.throttled
             ],
             "alerts": [
-                {"condition": one.condition, "message": one.message, "since": one.since}
-                for one in seen.alerts
+                {"condition": alert.condition, "message": alert.message, "since": alert.since}
+                for alert in seen.alerts
             ],
         }
     )
 
 
-def _account(seen: Overview, one: Upstream, **told: Any) -> dict[str, Any]:
-    return {"account": one.account, "name": seen.name_of(one.account)} | told
+def _account(seen: Overview, account: Upstream, **told: Any) -> dict[str, Any]:
+    return {"account": account.account, "name": seen.name_of(account.account)} | told

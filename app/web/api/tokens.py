@@ -57,9 +57,9 @@ async def all_tokens(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> Page[TokenItem]:
     """Tokens in force, by name."""
-    rows = sorted(await list_tokens(resources), key=lambda one: one.name)
-    page, following = slice_page(rows, key=lambda one: one.name, limit=limit, cursor=cursor)
-    return Page(items=[describe_token(one) for one in page], next_cursor=following)
+    rows = sorted(await list_tokens(resources), key=lambda token: token.name)
+    page, following = slice_page(rows, key=lambda token: token.name, limit=limit, cursor=cursor)
+    return Page(items=[describe_token(token) for token in page], next_cursor=following)
 
 
 @router.post("/tokens", status_code=201, responses=problems(TAKEN, writes=True))

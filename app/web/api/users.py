@@ -138,8 +138,8 @@ async def remove(resources: ResourcesDep, caller: CallerDep, user: EmailOrId) ->
 
 
 async def _described(resources: Resources, email_or_id: str) -> UserItem:
-    wanted = email_or_id.strip().lower()
+    address = email_or_id.strip().lower()
     for user, organization in await list_users(resources):
-        if wanted in {user.email.lower(), str(user.id)}:
+        if address in {user.email.lower(), str(user.id)}:
             return describe_user(user, organization)
     raise Misuse("there is no user with this address", code="no_such_user")
