@@ -70,15 +70,25 @@ def test_every_defect_says_where_it_is_shown() -> None:
     assert doubled == []
 
 
-def test_a_row_that_a_test_is_named_after_is_shown_by_it() -> None:
-    rows = dict(lines_of("The fault matrix"))
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        file = str(path.relative_to(ROOT))
-        for test in functions_of(file):
-            if (match := re.match(r"test_row_(\d+)_", test)) is not None:
-                assert (file, test) in named_in(rows[match[1]]), (
-                    f"row {match[1]} does not name {file}::{test}"
-                )
+def rows_marked(file: str) -> set[tuple[str, str, str]]:
+    """(row, file, test) for each number in a test's `pytest.mark.row(…)`."""
+    tree = ast.parse((ROOT / file).read_text("utf-8"))
+    return {
+        (ast.unparse(number), file, node.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for mark in node.decorator_list
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.row"
+        for number in mark.args
+    }
+
+
+def test_each_row_names_the_tests_that_carry_its_mark_and_no_others() -> None:
+    files = (path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py"))
+    marked = set().union(*(rows_marked(file) for file in files))
+    named = {(row, *test) for row, rest in lines_of("The fault matrix") for test in named_in(rest)}
+    assert sorted(marked - named) == [], "marked, and the row does not name it"
+    assert sorted(named - marked) == [], "named in a row, and without its mark"
 
 
 POINTED = re.compile(r'(?<![\w/.-])((?:[\w.-]+/)*[\w-]+\.md)(?!\w)(?:[,:]? "([^"\n]+)")?')

@@ -50,6 +50,7 @@ async def tables(database_url: str) -> set[str]:
         await engine.dispose()
 
 
+@pytest.mark.row(31)
 @pytest.mark.slow
 async def test_up_down_and_up_again(empty_database_url: str) -> None:
     for words in (("upgrade", "head"), ("downgrade", "base"), ("upgrade", "head")):

@@ -209,6 +209,7 @@ async def test_two_browsers_with_one_token(bridge: Bridge, chromium: Browser) ->
         assert len((await session.scalars(select(Link))).all()) == 1
 
 
+@pytest.mark.row(28)
 async def test_the_token_is_in_no_referer_and_no_url_after_the_door(
     bridge: Bridge, chromium: Browser
 ) -> None:

@@ -305,6 +305,7 @@ async def test_a_list_that_only_grows_is_at_rest(http, peer):
     assert len(peer.seen) == 4
 
 
+@pytest.mark.row(38)
 async def test_a_list_that_never_comes_to_rest_proves_nothing(http, peer):
     lists = [[f"{reading}-{number}" for number in range(3)] for reading in range(9)]
     with pytest.raises(TryLater) as caught:

@@ -73,6 +73,7 @@ async def test_a_pseudonymous_case_is_not_given_objects_that_name(settings: Sett
         assert home_of(scene, new.study_instance_uid).kind == "patient"
 
 
+@pytest.mark.row(33)
 @pytest.mark.parametrize("transport", ["uploader", "dicomweb"])
 async def test_what_was_made_before_a_switch_leaves_without_a_name(
     settings: Settings, transport: str
@@ -93,6 +94,7 @@ async def test_what_was_made_before_a_switch_leaves_without_a_name(
         assert home_of(scene, image.study_instance_uid).kind == "case"
 
 
+@pytest.mark.row(33)
 async def test_a_stricter_policy_after_images_left_is_a_persons_to_decide(settings: Settings) -> None:
     async with image_scene(settings, "dicomweb") as scene:
         rule = scene.sandbox.faults.arm(
@@ -113,6 +115,7 @@ async def test_a_stricter_policy_after_images_left_is_a_persons_to_decide(settin
         )
 
 
+@pytest.mark.row(35)
 async def test_exam_data_that_names_somebody_else_when_read_again(settings: Settings) -> None:
     async with image_scene(settings, "uploader") as scene:
         scene.sandbox.faults.arm(faults.answer(503), server="aurabox", path="*/upload/init", times=None)
@@ -141,6 +144,7 @@ async def test_exam_data_that_names_somebody_else_when_read_again(settings: Sett
         assert home_of(scene, image.study_instance_uid).fields["family_name"] == "Other"
 
 
+@pytest.mark.row(35)
 async def test_exam_data_of_another_request_is_not_filed(settings: Settings) -> None:
     async with open_clinic(settings) as clinic:
         body = {
@@ -186,6 +190,7 @@ def people_of(clinic: Clinic) -> dict[str, int]:
     return {name: len(team.people) for name, team in clinic.bridge.sandbox.aurabox.teams.items()}
 
 
+@pytest.mark.row(34)
 @pytest.mark.parametrize("then", ["hold", "refile", "cancel"])
 async def test_a_link_that_moved_takes_nothing_to_the_clinic_it_was_taken_from(
     settings: Settings, then: str
@@ -207,6 +212,7 @@ async def test_a_link_that_moved_takes_nothing_to_the_clinic_it_was_taken_from(
         assert people_of(clinic) == {"Team One": 0, "Team Two": 1}
 
 
+@pytest.mark.row(34)
 async def test_an_exam_whose_link_ended_is_held_until_it_is_linked_again(settings: Settings) -> None:
     async with open_clinic(settings) as clinic:
         submitted, key, link = await paused_at_match(clinic)
@@ -239,6 +245,7 @@ async def test_a_decision_without_exam_data_is_refused_with_a_sentence(settings:
         await clinic.bridge.reaches(submitted.request_uuid, ExamState.DELIVERED)
 
 
+@pytest.mark.row(48)
 @pytest.mark.parametrize("address", ["another request's", "its own"])
 async def test_a_released_forgery_fetches_nothing_that_is_not_its_own(
     settings: Settings, address: str

@@ -62,6 +62,7 @@ async def submit(bridge: Bridge) -> Any:
     return await bridge.sandbox.submit_exam(customer=customer, patient=JOHN, captures=())
 
 
+@pytest.mark.row(38)
 async def test_a_patient_is_not_made_again_because_another_was_deleted_while_we_page(bridge: Bridge) -> None:
     """Ours, the first of the second page in either order, slips to the page that was just read."""
     sandbox = bridge.sandbox
@@ -80,6 +81,7 @@ async def test_a_patient_is_not_made_again_because_another_was_deleted_while_we_
     assert len(sandbox.team().people[john].studies) == 1
 
 
+@pytest.mark.row(38)
 async def test_a_patient_shown_on_two_pages_is_one_match(bridge: Bridge) -> None:
     """Somebody is added while we page; newest first, ours would be on the first page and on the second."""
     sandbox = bridge.sandbox

@@ -55,6 +55,7 @@ def people(bridge: Bridge, team: str = "Team One") -> list[Person]:
     return list(bridge.sandbox.team(team).people.values())
 
 
+@pytest.mark.row(37)
 async def test_a_patient_that_was_deleted_is_made_anew_once(bridge: Bridge) -> None:
     customer = await bridge.customer(await bridge.organization(images="none"))
     await delivered(bridge, customer)
@@ -76,6 +77,7 @@ async def test_a_patient_that_was_deleted_is_made_anew_once(bridge: Bridge) -> N
     assert len(await replaced(bridge, "subject")) == 1
 
 
+@pytest.mark.row(37)
 async def test_a_patient_that_was_merged_into_another_record_is_taken_over_with_its_studies(
     bridge: Bridge,
 ) -> None:
@@ -122,6 +124,7 @@ async def test_another_teams_key_makes_another_record(bridge: Bridge) -> None:
     assert len(person.studies) == 1
 
 
+@pytest.mark.row(37)
 @pytest.mark.parametrize("identity", ["identified", "deidentified"])
 async def test_an_archived_patient_waits_for_a_person(bridge: Bridge, identity: str) -> None:
     customer = await bridge.customer(await bridge.organization(images="none", identity=identity))
@@ -155,6 +158,7 @@ async def test_another_record_beside_an_archived_one_is_remembered(
     assert [(one.archived, len(one.studies)) for one in people(bridge)] == [(True, 1), (False, 2)]
 
 
+@pytest.mark.row(38)
 @pytest.mark.parametrize(
     ("path", "times"),
     [("*/patients/*/studies", 1), ("*/patients/*/studies/*", 1), ("*/patients/*", 2)],
@@ -179,6 +183,7 @@ async def test_what_was_just_made_and_answers_404_is_looked_for_again(
     assert subject.missing_since is None
 
 
+@pytest.mark.row(38)
 async def test_what_is_listed_and_answers_404_is_not_made_beside_it(settings: Settings) -> None:
     more = {**SHORT, **QUICKLY_MISSED, "retry_budget_hours": 0.0005}
     async with Sandbox() as sandbox, open_bridge(settings_for(settings, sandbox, **more), sandbox) as bridge:
@@ -197,6 +202,7 @@ async def test_what_is_listed_and_answers_404_is_not_made_beside_it(settings: Se
         assert len(people(bridge)) == 1
 
 
+@pytest.mark.row(37)
 @pytest.mark.parametrize("transport", ["uploader", "dicomweb"])
 async def test_a_study_that_was_deleted_is_made_anew_with_its_images(
     settings: Settings, transport: str

@@ -153,6 +153,7 @@ async def test_when_the_retry_budget_is_over_the_exam_fails_with_its_last_error(
     assert (failed.state, failed.error_code, failed.due_at) == (ExamState.FAILED, "clarius_unavailable", None)
 
 
+@pytest.mark.row(44)
 async def test_a_pause_uses_up_nothing_of_the_retry_budget(resources: Resources) -> None:
     """Fault row 44: trouble, four days of pause, trouble again is not 72 hours of trying."""
     exam = await add_exam(resources)
@@ -172,6 +173,7 @@ async def test_time_in_which_nobody_could_take_it_is_no_trying(resources: Resour
     assert (await reread(resources, exam.id)).state == ExamState.WAITING
 
 
+@pytest.mark.row(44)
 async def test_tries_on_both_sides_of_a_pause_add_up(resources: Resources) -> None:
     exam = await add_exam(resources)
     for _ in range(2):
@@ -274,6 +276,7 @@ async def test_a_cancelled_body_is_cancelled_and_no_lease_is_lost(resources: Res
     assert await work.renew()
 
 
+@pytest.mark.row(22)
 async def test_leases_end_by_the_databases_clock(resources: Resources) -> None:
     """Row 22: what this host's clock says is never asked."""
     exam = await add_exam(resources)

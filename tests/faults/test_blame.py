@@ -73,7 +73,8 @@ async def alerts(resources: Resources) -> list[str]:
 # row 50
 
 
-async def test_row_50_one_token_that_no_key_opens_holds_its_own_exams_only(bridge: Bridge) -> None:
+@pytest.mark.row(50)
+async def test_one_token_that_no_key_opens_holds_its_own_exams_only(bridge: Bridge) -> None:
     bad, good = await two_clinics(bridge)
     sealed_elsewhere = Sealer([new_key()]).seal(bad.encode())
     async with bridge.resources.sessions.begin() as session:
@@ -90,7 +91,8 @@ async def test_row_50_one_token_that_no_key_opens_holds_its_own_exams_only(bridg
     assert "unreadable" in await alerts(bridge.resources)
 
 
-async def test_row_50_one_exams_data_that_no_key_opens_holds_that_exam_only(bridge: Bridge) -> None:
+@pytest.mark.row(50)
+async def test_one_exams_data_that_no_key_opens_holds_that_exam_only(bridge: Bridge) -> None:
     clinic, request_uuid = await paused_clinic(bridge)
     async with bridge.resources.sessions.begin() as session:
         await session.execute(update(Exam).values(exam_data_sealed=Sealer([new_key()]).seal(b"{}")))
@@ -124,7 +126,8 @@ async def test_an_organisations_key_that_no_sealing_key_opens_pauses_its_own_acc
 # row 42
 
 
-async def test_row_42_broken_captures_on_clariuss_own_origin_are_their_organisations(
+@pytest.mark.row(42)
+async def test_broken_captures_on_clariuss_own_origin_are_their_organisations(
     settings: Settings,
 ) -> None:
     async with opened(
@@ -151,10 +154,9 @@ async def test_row_42_broken_captures_on_clariuss_own_origin_are_their_organisat
         assert known is None or known.open_since is None
 
 
+@pytest.mark.row(42)
 @pytest.mark.parametrize("transport", ["dicomweb", "uploader"])
-async def test_row_42_one_study_that_is_always_forbidden_fails_alone(
-    settings: Settings, transport: str
-) -> None:
+async def test_one_study_that_is_always_forbidden_fails_alone(settings: Settings, transport: str) -> None:
     async with image_scene(settings, transport, given={"credentials_probe_seconds": FAR}) as scene:
         path = "/dicomweb/*" if transport == "dicomweb" else "*/upload/init"
         refused: list[str] = []
@@ -217,8 +219,9 @@ async def look_at_patients(bridge: Bridge, clinic: Organization) -> None:
 LOOKS = {"org test": look_with_org_test, "doctor": look_with_doctor, "aurabox patients": look_at_patients}
 
 
+@pytest.mark.row(49)
 @pytest.mark.parametrize("look", LOOKS)
-async def test_row_49_a_persons_look_that_succeeds_lets_everything_go_on(bridge: Bridge, look: str) -> None:
+async def test_a_persons_look_that_succeeds_lets_everything_go_on(bridge: Bridge, look: str) -> None:
     clinic, request_uuid = await paused_clinic(bridge)
     bridge.sandbox.faults.clear()
     await LOOKS[look](bridge, clinic)
@@ -226,7 +229,8 @@ async def test_row_49_a_persons_look_that_succeeds_lets_everything_go_on(bridge:
     assert exam.attempts == 0
 
 
-async def test_row_49_a_look_from_a_shell_without_the_key_changes_nothing(bridge: Bridge) -> None:
+@pytest.mark.row(49)
+async def test_a_look_from_a_shell_without_the_key_changes_nothing(bridge: Bridge) -> None:
     """`doctor` where CLARIUS_API_KEY is not set: the workers, who have it, go on."""
     customer = await bridge.customer(await bridge.organization("A", images="none"))
     here = bridge.resources

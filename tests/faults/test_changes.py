@@ -86,11 +86,12 @@ async def rests(bridge: Bridge, submitted: Submitted, *states: ExamState) -> Exa
 # row 33
 
 
+@pytest.mark.row(33)
 @pytest.mark.parametrize("step", STEPS, ids=str)
 @pytest.mark.parametrize(
     ("begun", "then"), [(IDENTIFIED, DEIDENTIFIED), (DEIDENTIFIED, IDENTIFIED)], ids=["hiding", "showing"]
 )
-async def test_row_33_a_policy_that_changes_before_a_step(
+async def test_a_policy_that_changes_before_a_step(
     settings: Settings, step: Step, begun: dict[str, str], then: dict[str, str]
 ) -> None:
     async with opened(settings) as bridge:
@@ -121,11 +122,10 @@ async def set_policy(bridge: Bridge, name: str, policy: dict[str, str]) -> None:
 # row 34
 
 
+@pytest.mark.row(34)
 @pytest.mark.parametrize("step", STEPS, ids=str)
 @pytest.mark.parametrize("how", ["moved", "ended"])
-async def test_row_34_a_link_that_moves_or_ends_before_a_step(
-    settings: Settings, step: Step, how: str
-) -> None:
+async def test_a_link_that_moves_or_ends_before_a_step(settings: Settings, step: Step, how: str) -> None:
     async with opened(settings) as bridge:
         old = await bridge.organization("Old Clinic", images="uploader")
         team = bridge.sandbox.team("Team Two")

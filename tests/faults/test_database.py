@@ -31,7 +31,8 @@ async def through_a_proxy(settings: Settings, sandbox: Sandbox) -> AsyncIterator
             yield proxy, resources
 
 
-async def test_row_41_a_worker_whose_connections_went_dead_is_soon_at_work_again(
+@pytest.mark.row(41)
+async def test_a_worker_whose_connections_went_dead_is_soon_at_work_again(
     settings: Settings, sandbox: Sandbox
 ) -> None:
     async with (
@@ -48,7 +49,8 @@ async def test_row_41_a_worker_whose_connections_went_dead_is_soon_at_work_again
         await bridge.ends_well()
 
 
-async def test_row_41_an_api_whose_connections_went_dead_refuses_a_few_notifications(
+@pytest.mark.row(41)
+async def test_an_api_whose_connections_went_dead_refuses_a_few_notifications(
     settings: Settings, sandbox: Sandbox
 ) -> None:
     async with through_a_proxy(settings, sandbox) as (proxy, resources), serving(resources) as url:
@@ -68,9 +70,8 @@ async def test_row_41_an_api_whose_connections_went_dead_refuses_a_few_notificat
         assert set(answers[:-1]) <= {503}
 
 
-async def test_row_41_a_server_that_is_only_slow_loses_no_connection(
-    settings: Settings, sandbox: Sandbox
-) -> None:
+@pytest.mark.row(41)
+async def test_a_server_that_is_only_slow_loses_no_connection(settings: Settings, sandbox: Sandbox) -> None:
     async with through_a_proxy(settings, sandbox) as (proxy, resources), resources.sessions() as session:
         await session.execute(text("SELECT 1"))
         await until(lambda: proxy.connections >= 2, what="the watch has its connection")
@@ -81,7 +82,8 @@ async def test_row_41_a_server_that_is_only_slow_loses_no_connection(
         assert await session.scalar(text("SELECT 2")) == 2
 
 
-async def test_row_41_a_process_ends_though_nobody_noticed_that_its_connections_went_dead(
+@pytest.mark.row(41)
+async def test_a_process_ends_though_nobody_noticed_that_its_connections_went_dead(
     settings: Settings, sandbox: Sandbox
 ) -> None:
     async with through_a_proxy(settings, sandbox) as (proxy, resources):
@@ -97,7 +99,8 @@ async def bridge(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Bridge]:
         yield opened
 
 
-async def test_row_41_a_server_that_takes_no_writes_is_503_and_not_ready_and_it_heals(
+@pytest.mark.row(41)
+async def test_a_server_that_takes_no_writes_is_503_and_not_ready_and_it_heals(
     bridge: Bridge,
 ) -> None:
     name = await database_name(bridge.resources)
@@ -115,7 +118,8 @@ async def test_row_41_a_server_that_takes_no_writes_is_503_and_not_ready_and_it_
     await until(taken)
 
 
-async def test_row_41_a_connection_to_a_server_that_became_a_standby_costs_no_notification(
+@pytest.mark.row(41)
+async def test_a_connection_to_a_server_that_became_a_standby_costs_no_notification(
     settings: Settings, sandbox: Sandbox
 ) -> None:
     async with open_bridge(settings_for(settings, sandbox, **SHORT), sandbox, worker=False) as bridge:

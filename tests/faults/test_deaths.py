@@ -22,7 +22,8 @@ from tests.support.wait import until
 FINAL = (ExamState.DELIVERED, ExamState.FAILED, ExamState.REVIEW)
 
 
-async def test_row_43_a_step_that_only_newer_code_knows_is_left_alone(settings: Settings) -> None:
+@pytest.mark.row(43)
+async def test_a_step_that_only_newer_code_knows_is_left_alone(settings: Settings) -> None:
     async with (
         Sandbox() as sandbox,
         open_bridge(settings_for(settings, sandbox, **SHORT), sandbox) as bridge,
@@ -65,8 +66,9 @@ async def test_what_ran_beside_a_killer_is_delivered(rig: Rig) -> None:
     assert [exam.state for exam in exams[1:]] == [ExamState.DELIVERED] * 3
 
 
+@pytest.mark.row(43)
 @pytest.mark.slow
-async def test_row_43_three_outages_within_one_long_step_are_no_deaths(settings: Settings) -> None:
+async def test_three_outages_within_one_long_step_are_no_deaths(settings: Settings) -> None:
     """PostgreSQL is away three times for longer than a lease during one download."""
     url = make_url(settings.database_url)
     folder = unquote(str(url.query.get("host", "")))

@@ -31,7 +31,8 @@ CAPTURES = ("jpeg",) * 20
 # row 4
 
 
-async def test_row_4_killed_between_two_captures_the_others_are_not_read_again(rig: Rig) -> None:
+@pytest.mark.row(4)
+async def test_killed_between_two_captures_the_others_are_not_read_again(rig: Rig) -> None:
     await rig.api()
     worker = rig.worker("download:between_captures@7")
     customer = await rig.customer(await rig.organization(images="uploader"))
@@ -45,7 +46,8 @@ async def test_row_4_killed_between_two_captures_the_others_are_not_read_again(r
     await rig.ends_well()
 
 
-async def test_row_4_killed_within_a_capture_it_goes_on_where_the_file_ends(rig: Rig) -> None:
+@pytest.mark.row(4)
+async def test_killed_within_a_capture_it_goes_on_where_the_file_ends(rig: Rig) -> None:
     await rig.api()
     worker = rig.worker()
     customer = await rig.customer(await rig.organization(images="uploader"))
@@ -91,7 +93,8 @@ async def behind_a_proxy(settings: Settings) -> AsyncIterator[tuple[Bridge, Prox
             yield bridge, proxy, resources
 
 
-async def test_row_6_the_answer_to_a_commit_is_lost_and_the_exam_is_not(settings: Settings) -> None:
+@pytest.mark.row(6)
+async def test_the_answer_to_a_commit_is_lost_and_the_exam_is_not(settings: Settings) -> None:
     async with behind_a_proxy(settings) as (bridge, proxy, resources):
         direct = replace(bridge, resources=resources)
         customer = bridge.sandbox.add_customer()
@@ -118,7 +121,8 @@ async def test_row_6_the_answer_to_a_commit_is_lost_and_the_exam_is_not(settings
             await direct.ends_well()
 
 
-async def test_row_6_a_database_that_hangs_is_503_and_it_heals(settings: Settings) -> None:
+@pytest.mark.row(6)
+async def test_a_database_that_hangs_is_503_and_it_heals(settings: Settings) -> None:
     async with behind_a_proxy(settings) as (bridge, proxy, resources):
         direct = replace(bridge, resources=resources)
         customer = bridge.sandbox.add_customer()
@@ -142,7 +146,8 @@ async def test_row_6_a_database_that_hangs_is_503_and_it_heals(settings: Setting
 # row 21
 
 
-async def test_row_21_a_full_disk_takes_nothing_on_shows_it_and_heals(settings: Settings) -> None:
+@pytest.mark.row(21)
+async def test_a_full_disk_takes_nothing_on_shows_it_and_heals(settings: Settings) -> None:
     # a file system in memory, which nobody else fills meanwhile
     with TemporaryDirectory(prefix="sonobridge-", dir="/dev/shm") as folder:
         ballast = Path(folder) / "ballast"
@@ -177,7 +182,8 @@ async def test_row_21_a_full_disk_takes_nothing_on_shows_it_and_heals(settings: 
 # row 23
 
 
-async def test_row_23_an_organisation_that_hangs_holds_up_no_other(settings: Settings) -> None:
+@pytest.mark.row(23)
+async def test_an_organisation_that_hangs_holds_up_no_other(settings: Settings) -> None:
     async with Sandbox(teams=("Team One", "Team Two")) as sandbox:
         patient = {**SHORT, "request_seconds": 60.0, "worker_concurrency": 10}
         async with open_bridge(settings_for(settings, sandbox, **patient), sandbox) as bridge:

@@ -17,6 +17,7 @@ STOPS = 10
 WITHOUT_REDIS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
 
 
+@pytest.mark.row(5)
 @pytest.mark.slow
 async def test_ten_stops_during_an_upload_burn_no_attempt(rig: Rig) -> None:
     await rig.api()

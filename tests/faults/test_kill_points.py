@@ -77,6 +77,7 @@ def sides(effect: str) -> tuple[str, ...]:
     return f"{step}:before_{what}", f"{step}:after_{what}"
 
 
+@pytest.mark.row(3)
 def test_every_point_has_a_case() -> None:
     killed = {point for effect in CASES for point in sides(effect)}
     killed |= {point.partition("@")[0] for points, _ in BETWEEN for point in points} | KILLED_ELSEWHERE
@@ -91,6 +92,7 @@ def kills() -> list[tuple[tuple[str, ...], Journey]]:
     return [*((points, journey) for points, journey in chosen if journey is not REPORTED), *once, *BETWEEN]
 
 
+@pytest.mark.row(3, 4)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("points", "journey"),

@@ -27,7 +27,8 @@ async def linked(rig: Rig, **options: Any) -> str:
     return await rig.customer(await rig.organization(**options))
 
 
-async def test_row_1_the_api_dies_between_commit_and_ring(rig: Rig) -> None:
+@pytest.mark.row(1)
+async def test_the_api_dies_between_commit_and_ring(rig: Rig) -> None:
     api = await rig.api("inbox:between_commit_and_ring")
     rig.worker()
     customer = await linked(rig)
@@ -38,7 +39,8 @@ async def test_row_1_the_api_dies_between_commit_and_ring(rig: Rig) -> None:
     await rig.ends_well()
 
 
-async def test_row_2_the_api_dies_before_the_commit(settings: Settings, zygote: Zygote, tmp_path) -> None:
+@pytest.mark.row(2)
+async def test_the_api_dies_before_the_commit(settings: Settings, zygote: Zygote, tmp_path) -> None:
     async with open_rig(settings, zygote, tmp_path, clarius_poll_interval=1.0) as rig:
         api = await rig.api("inbox:before_commit")
         rig.worker()
@@ -51,7 +53,8 @@ async def test_row_2_the_api_dies_before_the_commit(settings: Settings, zygote: 
         await rig.ends_well()
 
 
-async def test_row_5_sigterm_gives_back_or_finishes(rig: Rig) -> None:
+@pytest.mark.row(5)
+async def test_sigterm_gives_back_or_finishes(rig: Rig) -> None:
     await rig.api()
     worker = rig.worker()
     customer = await linked(rig)
@@ -74,7 +77,8 @@ async def test_row_5_sigterm_gives_back_or_finishes(rig: Rig) -> None:
     await rig.ends_well()
 
 
-async def test_row_8_one_notification_many_times_and_one_exam_under_many_forged_ids(rig: Rig) -> None:
+@pytest.mark.row(8)
+async def test_one_notification_many_times_and_one_exam_under_many_forged_ids(rig: Rig) -> None:
     await rig.api()
     rig.worker()
     customer = await linked(rig)
@@ -113,7 +117,8 @@ async def test_row_8_one_notification_many_times_and_one_exam_under_many_forged_
 ROUNDS = 12
 
 
-async def test_row_9_two_exams_of_one_new_patient_at_once(rig: Rig) -> None:
+@pytest.mark.row(9)
+async def test_two_exams_of_one_new_patient_at_once(rig: Rig) -> None:
     await rig.api()
     workers = [rig.worker(), rig.worker()]
     customer = await linked(rig)
@@ -137,10 +142,11 @@ async def test_row_9_two_exams_of_one_new_patient_at_once(rig: Rig) -> None:
     assert [await worker.stop() for worker in workers] == [0, 0]
 
 
+@pytest.mark.row(10)
 @pytest.mark.parametrize(
     "point", ["create:after_intent", "match:before_create_patient", "create:before_record"]
 )
-async def test_row_10_a_worker_frozen_past_its_lease_does_nothing_when_it_wakes(rig: Rig, point: str) -> None:
+async def test_a_worker_frozen_past_its_lease_does_nothing_when_it_wakes(rig: Rig, point: str) -> None:
     await rig.api()
     zombie = rig.worker(f"stop:{point}")
     customer = await linked(rig)
@@ -159,7 +165,8 @@ async def test_row_10_a_worker_frozen_past_its_lease_does_nothing_when_it_wakes(
     await rig.ends_well()
 
 
-async def test_row_13_a_create_whose_answer_was_lost_and_that_shows_late_is_adopted(
+@pytest.mark.row(13)
+async def test_a_create_whose_answer_was_lost_and_that_shows_late_is_adopted(
     settings: Settings, zygote: Zygote, tmp_path
 ) -> None:
     async with open_rig(settings, zygote, tmp_path, settle_seconds=60.0) as rig:
@@ -182,7 +189,8 @@ async def test_row_13_a_create_whose_answer_was_lost_and_that_shows_late_is_adop
         await rig.ends_well()
 
 
-async def test_row_24_an_exam_that_kills_its_worker_is_set_aside(rig: Rig) -> None:
+@pytest.mark.row(24)
+async def test_an_exam_that_kills_its_worker_is_set_aside(rig: Rig) -> None:
     await rig.api()
     customer = await linked_by_a_passing_worker(rig)
     deadly = await rig.sandbox.submit_exam(customer=customer)

@@ -57,10 +57,9 @@ AFTER = {
 }
 
 
+@pytest.mark.row(11)
 @pytest.mark.parametrize("after", AFTER)
-async def test_row_11_a_throttled_account_waits_as_a_whole_and_the_others_go_on(
-    bridge: Bridge, after: str
-) -> None:
+async def test_a_throttled_account_waits_as_a_whole_and_the_others_go_on(bridge: Bridge, after: str) -> None:
     slow = await bridge.customer(await bridge.organization("Slow", images="none"))
     team = bridge.sandbox.team("Team Two")
     quick = await bridge.customer(await bridge.organization("Quick", team=team, images="none"))
@@ -85,10 +84,9 @@ async def test_row_11_a_throttled_account_waits_as_a_whole_and_the_others_go_on(
 # rows 12 to 14
 
 
+@pytest.mark.row(12)
 @pytest.mark.parametrize("with_effect", [True, False])
-async def test_row_12_server_errors_on_creates_are_looked_for_first(
-    bridge: Bridge, with_effect: bool
-) -> None:
+async def test_server_errors_on_creates_are_looked_for_first(bridge: Bridge, with_effect: bool) -> None:
     customer = await bridge.customer(await bridge.organization(images="none"))
     fault = faults.answer(500, after_effect=with_effect)
     bridge.sandbox.faults.arm(fault, server="aurabox", method="POST", times=2)
@@ -98,7 +96,8 @@ async def test_row_12_server_errors_on_creates_are_looked_for_first(
     await bridge.ends_well()
 
 
-async def test_row_14_several_matches_go_to_review(bridge: Bridge) -> None:
+@pytest.mark.row(14)
+async def test_several_matches_go_to_review(bridge: Bridge) -> None:
     clinic = await bridge.organization(images="none")
     customer = await bridge.customer(clinic)
     told = SHAPES["complete"].patient(77)
@@ -121,14 +120,13 @@ async def test_row_14_several_matches_go_to_review(bridge: Bridge) -> None:
 # rows 4, 15 and 16
 
 
+@pytest.mark.row(15)
 @pytest.mark.parametrize(
     "fault",
     [faults.truncate(700), faults.expire(), faults.answer(500), faults.cut_before()],
     ids=["truncated", "expired", "500", "cut"],
 )
-async def test_row_15_a_capture_that_fails_once_is_resumed_or_refreshed(
-    bridge: Bridge, fault: faults.Fault
-) -> None:
+async def test_a_capture_that_fails_once_is_resumed_or_refreshed(bridge: Bridge, fault: faults.Fault) -> None:
     customer = await bridge.customer(await bridge.organization(images="none"))
     bridge.sandbox.faults.arm(fault, server="media")
     submitted = await bridge.sandbox.submit_exam(customer=customer, captures=("jpeg", "png", "jpeg"))
@@ -136,7 +134,8 @@ async def test_row_15_a_capture_that_fails_once_is_resumed_or_refreshed(
     await bridge.ends_well()
 
 
-async def test_row_15_links_that_all_expired_are_refreshed_with_one_look(bridge: Bridge) -> None:
+@pytest.mark.row(15)
+async def test_links_that_all_expired_are_refreshed_with_one_look(bridge: Bridge) -> None:
     customer = await bridge.customer(await bridge.organization(images="none"))
     held = bridge.sandbox.faults.arm(faults.hold(), server="media")
     submitted = await bridge.sandbox.submit_exam(customer=customer, captures=("jpeg", "png", "jpeg"))
@@ -159,10 +158,9 @@ BAD = {
 }
 
 
+@pytest.mark.row(15)
 @pytest.mark.parametrize("kind", BAD)
-async def test_row_15_a_capture_that_is_none_is_shown_and_the_others_are_kept(
-    bridge: Bridge, kind: str
-) -> None:
+async def test_a_capture_that_is_none_is_shown_and_the_others_are_kept(bridge: Bridge, kind: str) -> None:
     customer = await bridge.customer(await bridge.organization(images="none"))
     submitted = await bridge.sandbox.submit_exam(customer=customer, captures=("jpeg", kind))
     exam = await bridge.reaches(submitted.request_uuid, ExamState.REVIEW, timeout=60)
@@ -170,7 +168,8 @@ async def test_row_15_a_capture_that_is_none_is_shown_and_the_others_are_kept(
     assert "capture 2" in (exam.error_message or "")
 
 
-async def test_row_15_a_capture_without_end_is_refused_at_the_cap(settings: Settings) -> None:
+@pytest.mark.row(15)
+async def test_a_capture_without_end_is_refused_at_the_cap(settings: Settings) -> None:
     async with opened(settings, max_capture_bytes=300_000) as bridge:
         customer = await bridge.customer(await bridge.organization(images="none"))
         submitted = await bridge.sandbox.submit_exam(customer=customer, captures=("endless", "jpeg"))
@@ -184,8 +183,9 @@ REFUSED_SHAPES = {"list", "string", "null", "not-json", "cut-json", "gzip-bomb"}
 SLOW_SHAPES = {"many-captures"}
 
 
+@pytest.mark.row(16)
 @pytest.mark.slow
-async def test_row_16_no_shape_of_exam_data_is_too_odd(settings: Settings) -> None:
+async def test_no_shape_of_exam_data_is_too_odd(settings: Settings) -> None:
     # what is no answer is tried again for as long as the budget lasts: here for some seconds
     async with opened(settings, retry_budget_hours=0.001) as bridge:
         await every_shape_comes_to_rest(bridge)
@@ -208,7 +208,8 @@ async def every_shape_comes_to_rest(bridge: Bridge) -> None:
             assert exam.state == ExamState.REVIEW, f"{shape}: {exam.state} {exam.error_code}"
 
 
-async def test_row_16_exam_data_with_half_a_character_in_it(bridge: Bridge) -> None:
+@pytest.mark.row(16)
+async def test_exam_data_with_half_a_character_in_it(bridge: Bridge) -> None:
     customer = await bridge.customer(await bridge.organization(images="none"))
     body = '{"patient": {"last_name": "Ash\\ud800grove", "identifier": "\\udfff7"}, "captures": []}'
     fault = faults.answer(200, body, headers={"Content-Type": "application/json"})
@@ -236,9 +237,10 @@ GARBLED = {
 }
 
 
+@pytest.mark.row(39)
 @pytest.mark.parametrize("garbled", GARBLED)
 @pytest.mark.parametrize("read", READS)
-async def test_row_39_an_answer_that_is_none_is_tried_again(bridge: Bridge, read: str, garbled: str) -> None:
+async def test_an_answer_that_is_none_is_tried_again(bridge: Bridge, read: str, garbled: str) -> None:
     server, path = READS[read]
     customer = await bridge.customer(await bridge.organization(images="none"))
     rule = bridge.sandbox.faults.arm(GARBLED[garbled](), server=server, method="GET", path=path, times=2)
@@ -249,8 +251,9 @@ async def test_row_39_an_answer_that_is_none_is_tried_again(bridge: Bridge, read
     await bridge.ends_well()
 
 
+@pytest.mark.row(39)
 @pytest.mark.parametrize("read", READS)
-async def test_row_39_a_firewalls_403_once_is_tried_again(bridge: Bridge, read: str) -> None:
+async def test_a_firewalls_403_once_is_tried_again(bridge: Bridge, read: str) -> None:
     """A page of something between us and the vendor: the key works, and the exam is what was asked for."""
     server, path = READS[read]
     customer = await bridge.customer(await bridge.organization(images="none"))
@@ -270,10 +273,9 @@ IMAGE_READS = {
 }
 
 
+@pytest.mark.row(39)
 @pytest.mark.parametrize("garbled", BLOCKED)
-async def test_row_39_a_known_patient_whose_record_is_not_to_be_read_once(
-    bridge: Bridge, garbled: str
-) -> None:
+async def test_a_known_patient_whose_record_is_not_to_be_read_once(bridge: Bridge, garbled: str) -> None:
     customer = await bridge.customer(await bridge.organization(images="none"))
     first = await bridge.sandbox.submit_exam(customer=customer, number=7)
     await bridge.reaches(first.request_uuid, ExamState.DELIVERED)
@@ -288,9 +290,10 @@ async def test_row_39_a_known_patient_whose_record_is_not_to_be_read_once(
     await bridge.ends_well()
 
 
+@pytest.mark.row(39)
 @pytest.mark.parametrize("garbled", BLOCKED)
 @pytest.mark.parametrize("read", IMAGE_READS)
-async def test_row_39_a_read_around_images_that_is_none_is_tried_again(
+async def test_a_read_around_images_that_is_none_is_tried_again(
     settings: Settings, read: str, garbled: str
 ) -> None:
     transport, path = IMAGE_READS[read]
@@ -306,7 +309,8 @@ async def test_row_39_a_read_around_images_that_is_none_is_tried_again(
 # row 18
 
 
-async def test_row_18_an_unknown_customer_is_held_and_asked_about_by_nobody_until_it_is_linked(
+@pytest.mark.row(18)
+async def test_an_unknown_customer_is_held_and_asked_about_by_nobody_until_it_is_linked(
     bridge: Bridge,
 ) -> None:
     customer = bridge.sandbox.add_customer()
@@ -326,7 +330,8 @@ async def test_row_18_an_unknown_customer_is_held_and_asked_about_by_nobody_unti
 # rows 19 and 32
 
 
-async def test_row_19_a_revoked_organisation_pauses_alone_and_resumes_with_a_new_key(bridge: Bridge) -> None:
+@pytest.mark.row(19)
+async def test_a_revoked_organisation_pauses_alone_and_resumes_with_a_new_key(bridge: Bridge) -> None:
     sandbox = bridge.sandbox
     clinic = await bridge.organization("Revoked", images="none")
     revoked = await bridge.customer(clinic)
@@ -352,7 +357,8 @@ async def test_row_19_a_revoked_organisation_pauses_alone_and_resumes_with_a_new
     await bridge.ends_well()
 
 
-async def test_row_19_a_revoked_clarius_key_pauses_everything_at_clarius_and_a_probe_resumes(
+@pytest.mark.row(19)
+async def test_a_revoked_clarius_key_pauses_everything_at_clarius_and_a_probe_resumes(
     bridge: Bridge,
 ) -> None:
     sandbox = bridge.sandbox
@@ -371,9 +377,8 @@ async def test_row_19_a_revoked_clarius_key_pauses_everything_at_clarius_and_a_p
     await bridge.ends_well()
 
 
-async def test_row_32_a_missing_sealing_key_pauses_and_the_old_one_opens(
-    settings: Settings, tmp_path: Path
-) -> None:
+@pytest.mark.row(32)
+async def test_a_missing_sealing_key_pauses_and_the_old_one_opens(settings: Settings, tmp_path: Path) -> None:
     old = new_key()
     async with Sandbox() as sandbox:
         base = settings_for(settings, sandbox, **{**SHORT, "secret_keys": [old]})
@@ -396,7 +401,8 @@ async def test_row_32_a_missing_sealing_key_pauses_and_the_old_one_opens(
 # rows 20 and 25
 
 
-async def test_row_20_an_exam_deleted_before_it_is_read_is_gone(bridge: Bridge) -> None:
+@pytest.mark.row(20)
+async def test_an_exam_deleted_before_it_is_read_is_gone(bridge: Bridge) -> None:
     customer = await bridge.customer(await bridge.organization(images="none"))
     held = bridge.sandbox.faults.arm(faults.hold(), server="clarius", path="*/exams/accessible/*")
     submitted = await bridge.sandbox.submit_exam(customer=customer)
@@ -412,7 +418,8 @@ async def test_row_20_an_exam_deleted_before_it_is_read_is_gone(bridge: Bridge) 
     await bridge.ends_well()
 
 
-async def test_row_38_exam_data_that_lag_behind_the_list_are_no_deletion(bridge: Bridge) -> None:
+@pytest.mark.row(38)
+async def test_exam_data_that_lag_behind_the_list_are_no_deletion(bridge: Bridge) -> None:
     customer = await bridge.customer(await bridge.organization(images="none"))
     lagging = bridge.sandbox.faults.arm(
         faults.answer(404, {"detail": "Not found."}),
@@ -427,7 +434,8 @@ async def test_row_38_exam_data_that_lag_behind_the_list_are_no_deletion(bridge:
     await bridge.ends_well()
 
 
-async def test_row_38_exam_data_that_never_come_fail_and_say_so(settings: Settings) -> None:
+@pytest.mark.row(38)
+async def test_exam_data_that_never_come_fail_and_say_so(settings: Settings) -> None:
     async with opened(settings, clarius_verify_window=0.5, retry_budget_hours=0.0005) as bridge:
         customer = await bridge.customer(await bridge.organization(images="none"))
         bridge.sandbox.faults.arm(
@@ -441,7 +449,8 @@ async def test_row_38_exam_data_that_never_come_fail_and_say_so(settings: Settin
         assert exam.error_code == "exam_data_not_there"
 
 
-async def test_row_20_an_exam_deleted_while_its_links_expire_is_gone(bridge: Bridge) -> None:
+@pytest.mark.row(20)
+async def test_an_exam_deleted_while_its_links_expire_is_gone(bridge: Bridge) -> None:
     customer = await bridge.customer(await bridge.organization(images="none"))
     held = bridge.sandbox.faults.arm(faults.hold(), server="media")
     submitted = await bridge.sandbox.submit_exam(customer=customer, captures=("jpeg",))
@@ -453,7 +462,8 @@ async def test_row_20_an_exam_deleted_while_its_links_expire_is_gone(bridge: Bri
     await bridge.ends_well()
 
 
-async def test_row_25_a_day_without_webhooks_is_made_good_by_polling(settings: Settings) -> None:
+@pytest.mark.row(25)
+async def test_a_day_without_webhooks_is_made_good_by_polling(settings: Settings) -> None:
     async with opened(settings, clarius_poll_interval=0.5) as bridge:
         customer = await bridge.customer(await bridge.organization(images="none"))
         missed = await asyncio.gather(

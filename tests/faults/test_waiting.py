@@ -1,5 +1,6 @@
 """What takes long, or is away for long, is waited for: rows 43 and 44 of docs/faults.md; nobody healthy is given up."""
 
+import pytest
 from sqlalchemy import select
 
 from app.config.settings import Settings
@@ -17,7 +18,8 @@ from tests.support.rig import SHORT
 from tests.support.wait import until
 
 
-async def test_row_43_a_search_longer_than_every_hold(settings: Settings) -> None:
+@pytest.mark.row(43)
+async def test_a_search_longer_than_every_hold(settings: Settings) -> None:
     """Six exams of one new patient, and a search that takes several times as long as a hold."""
     async with Sandbox() as sandbox, open_bridge(settings_for(settings, sandbox, **SHORT), sandbox) as bridge:
         customer = await bridge.customer(await bridge.organization(images="none"))
@@ -38,7 +40,8 @@ async def paused(bridge: Bridge, submitted: Submitted) -> bool:
     return (await bridge.exam(submitted.request_uuid)).reason == Reason.PAUSED
 
 
-async def test_row_44_a_pause_longer_than_the_whole_budget_with_trouble_before_and_after(
+@pytest.mark.row(44)
+async def test_a_pause_longer_than_the_whole_budget_with_trouble_before_and_after(
     settings: Settings,
 ) -> None:
     """A hiccup, a key that is refused for longer than exams are tried at all, its new key, another hiccup."""

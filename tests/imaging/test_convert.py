@@ -46,6 +46,7 @@ def test_a_missing_file_is_an_error_of_the_disk_not_of_the_capture(tmp_path):
         convert_capture(tmp_path / "x", tmp_path / "out", context_for(HUMAN), HUMAN, capture_index=0)
 
 
+@pytest.mark.row(46)
 def test_a_disk_that_takes_nothing_is_no_damage(tmp_path):
     """Conversion fails for want of room, and so does writing anything else: the capture may be sound."""
     source = jpeg(tmp_path / "c")

@@ -50,6 +50,7 @@ def damaged(data: bytes, dice: random.Random) -> bytes:
     return bytes(held)
 
 
+@pytest.mark.row(46)
 @pytest.mark.filterwarnings(
     "default"
 )  # pydicom warns of every odd value that it reads, which is the point here

@@ -93,6 +93,7 @@ async def test_what_a_broken_off_reading_did_not_reach_is_found_by_the_next(
     assert len(await exams(polling)) == 150
 
 
+@pytest.mark.row(25)
 @pytest.mark.parametrize("where", ["loop", "foreign host"])
 async def test_pages_that_lead_astray_are_cut_off_and_the_page_before_them_counts(
     polling: Resources, sandbox: Sandbox, where: str

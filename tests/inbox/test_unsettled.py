@@ -87,7 +87,8 @@ async def take(resources: Resources, count: int = 1) -> list[Verdict]:
     return [receipt.verdict for receipt in receipts]
 
 
-async def test_row_45_a_claim_reads_as_much_beside_thousands_as_beside_none(resources: Resources) -> None:
+@pytest.mark.row(45)
+async def test_a_claim_reads_as_much_beside_thousands_as_beside_none(resources: Resources) -> None:
     await add_link(resources, "a-linked-customer", await add_clinic(resources))
     costs = []
     for junk in (0, 3000):
@@ -101,7 +102,8 @@ async def test_row_45_a_claim_reads_as_much_beside_thousands_as_beside_none(reso
     assert max(costs) < 20, costs
 
 
-async def test_row_45_true_ones_at_once_are_all_taken_beside_junk(settings: Settings) -> None:
+@pytest.mark.row(45)
+async def test_true_ones_at_once_are_all_taken_beside_junk(settings: Settings) -> None:
     async with capped(settings, 3000) as resources:
         await flood(resources, 3000)
         await sweep(resources)

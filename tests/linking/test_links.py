@@ -81,6 +81,7 @@ async def test_a_link_is_made_once_however_often_and_at_once_it_is_asked_for(
     assert sorted(await acts(resources)) == [("link.start", "done")] + [("link.start", "known")] * 7
 
 
+@pytest.mark.row(40)
 async def test_eight_clinicians_link_over_one_database_connection(
     resources: Resources, organization: Organization, sandbox: Sandbox
 ) -> None:

@@ -65,8 +65,9 @@ async def disabled(session: AsyncSession, user: User, hashed: str) -> None:
     user.disabled_at = await session.scalar(select(now()))
 
 
+@pytest.mark.row(47)
 @pytest.mark.parametrize("change", [new_password, disabled])
-async def test_row_47_a_password_checked_before_the_change_and_a_session_wanted_after_it(
+async def test_a_password_checked_before_the_change_and_a_session_wanted_after_it(
     resources: Resources, owner: User, change: Callable[[AsyncSession, User, str], Awaitable[None]]
 ) -> None:
     hashed = await hash_password(NEW)
@@ -125,8 +126,9 @@ async def by_disabling(resources: Resources, user: User) -> None:
     await enable_user(resources, OWNER, by=By("test"))
 
 
+@pytest.mark.row(47)
 @pytest.mark.parametrize("act", [by_oneself, by_reset_link, by_an_admin, by_disabling])
-async def test_row_47_no_session_of_the_old_password_is_left_whoever_ends_it(
+async def test_no_session_of_the_old_password_is_left_whoever_ends_it(
     resources: Resources, owner: User, act: Callable[[Resources, User], Awaitable[None]]
 ) -> None:
     await add_user(

@@ -111,6 +111,7 @@ async def faults_of(
     return faults
 
 
+@pytest.mark.row(26, 40)
 @pytest.mark.slow
 async def test_every_statement_of_the_store_eight_times_over_one_connection(
     settings: Settings, engine: AsyncEngine

@@ -122,6 +122,7 @@ async def test_whatever_is_due_is_rung_and_nothing_else(resources: Resources) ->
         assert [row_id for row_id, _ in await due_exams(session, limit=10)] == [due.id]
 
 
+@pytest.mark.row(26)
 async def test_organisations_take_turns(resources: Resources) -> None:
     busy, quiet = await add_clinic(resources, "Busy"), await add_clinic(resources, "Quiet")
     for _ in range(10):

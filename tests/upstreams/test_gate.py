@@ -257,6 +257,7 @@ async def test_a_person_keeps_to_a_throttle(resources: Resources) -> None:
     assert await call(resources, by_hand=True) == "throttled"
 
 
+@pytest.mark.row(12)
 async def test_the_breaker_opens_at_the_share_of_failures_and_closes_after_one_probe(
     resources: Resources, sandbox: Sandbox
 ) -> None:

@@ -3,6 +3,7 @@
 import re
 from uuid import UUID
 
+import pytest
 from sqlalchemy import select, update
 
 from app.linking.links import start_link
@@ -127,6 +128,7 @@ async def test_a_session_that_expired_on_the_confirm_page_goes_through_signing_i
     assert (await browser.send(again, "/connect")).path == "/connect/status"
 
 
+@pytest.mark.row(28)
 async def test_a_token_that_another_organisation_holds_is_refused_and_audited(site: Site) -> None:
     ours, theirs = await site.clinic(), await site.clinic("Other Clinic")
     held = await start_link(
@@ -158,6 +160,7 @@ async def test_two_browsers_with_one_token_make_one_link(site: Site) -> None:
     assert len(await links(site)) == 1
 
 
+@pytest.mark.row(28)
 async def test_nobody_links_without_a_session(site: Site) -> None:
     browser = site.browser()
     login = await browser.get(f"/connect/clarius/{TOKEN}")
@@ -167,6 +170,7 @@ async def test_nobody_links_without_a_session(site: Site) -> None:
     assert await links(site) == []
 
 
+@pytest.mark.row(28)
 async def test_a_pending_link_belongs_to_one_browser(site: Site) -> None:
     clinic = await site.clinic()
     await site.browser().get(f"/connect/clarius/{TOKEN}")

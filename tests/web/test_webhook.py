@@ -80,6 +80,7 @@ async def test_nothing_but_post(client: httpx.AsyncClient, method: str) -> None:
     assert answer.status_code == 405
 
 
+@pytest.mark.row(17)
 async def test_under_a_secret_only_its_path_answers(settings: Settings) -> None:
     async with application(settings, webhook_secret=SecretStr("a-long-secret-segment")) as client:
         for path in (
@@ -134,6 +135,7 @@ MALFORMED: dict[str, bytes] = {
 }
 
 
+@pytest.mark.row(17)
 @pytest.mark.parametrize("name", MALFORMED)
 async def test_what_is_no_notification_is_422_and_small(client: httpx.AsyncClient, name: str) -> None:
     answer = await client.post(PATH, content=MALFORMED[name], headers={"content-type": "application/json"})
@@ -143,6 +145,7 @@ async def test_what_is_no_notification_is_422_and_small(client: httpx.AsyncClien
     assert b"DROP" not in answer.content
 
 
+@pytest.mark.row(17)
 async def test_too_large_is_413_however_it_is_sent(client: httpx.AsyncClient) -> None:
     large = json.dumps(notice(padding="x" * 16 * 1024)).encode()
     for content in (large, b" " * 1024 * 1024, pieces(large)):
@@ -170,6 +173,7 @@ async def test_json_with_a_charset_is_json(client: httpx.AsyncClient) -> None:
     assert answer.status_code == 202
 
 
+@pytest.mark.row(17)
 @pytest.mark.slow
 async def test_a_body_that_does_not_come_is_408_and_the_connection_ends(settings: Settings) -> None:
     async with open_resources(settings) as resources, serving(resources) as url:
@@ -204,6 +208,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.row(17)
 async def test_no_body_is_answered_500(settings: Settings) -> None:
     """Row 17: whatever bytes or JSON come, the answer is a 202 with a row or a 4xx without one."""
     async with application(settings) as client:
@@ -250,7 +255,8 @@ async def refusing(database_url: str) -> AsyncIterator[None]:
         await admin.close()
 
 
-async def test_row_6_a_database_that_refuses_is_503_and_it_heals(settings: Settings) -> None:
+@pytest.mark.row(6)
+async def test_a_database_that_refuses_is_503_and_it_heals(settings: Settings) -> None:
     async with application(settings) as client:
         assert (await client.post(PATH, json=notice())).status_code == 202
         async with refusing(settings.database_url):
@@ -266,7 +272,8 @@ async def test_row_6_a_database_that_refuses_is_503_and_it_heals(settings: Setti
         await until(heals)
 
 
-async def test_row_7_redis_hung_or_gone_the_webhook_answers_all_the_same(settings: Settings) -> None:
+@pytest.mark.row(7)
+async def test_redis_hung_or_gone_the_webhook_answers_all_the_same(settings: Settings) -> None:
     async with (
         proxied(settings.redis_url) as (proxy, through),
         application(settings, redis_url=through) as client,

@@ -71,6 +71,7 @@ def test_every_kind_that_is_rung_has_a_runner() -> None:
     assert set(RUNNERS) >= {"exam", "link"}
 
 
+@pytest.mark.row(31)
 async def test_an_unknown_kind_is_left_for_a_newer_version(resources: Resources) -> None:
     assert not await run_if_due(resources, "hologram", uuid.uuid4())
 
@@ -106,7 +107,8 @@ async def test_a_ring_never_raises_and_never_takes_long(settings: Settings, stat
             await queue.aclose()
 
 
-async def test_row_7_work_goes_on_by_the_database_alone(settings: Settings) -> None:
+@pytest.mark.row(7)
+async def test_work_goes_on_by_the_database_alone(settings: Settings) -> None:
     """A worker that never reaches Redis: due rows are found all the same."""
     async with proxied(settings.redis_url) as (proxy, through):
         proxy.refuse = True
@@ -123,7 +125,8 @@ async def test_row_7_work_goes_on_by_the_database_alone(settings: Settings) -> N
             await until(done)
 
 
-async def test_row_31_a_row_that_another_version_made_is_left_alone(resources: Resources) -> None:
+@pytest.mark.row(31)
+async def test_a_row_that_another_version_made_is_left_alone(resources: Resources) -> None:
     exam = await add_exam(resources, state="teleporting")  # type: ignore[arg-type]
     await tick(resources)
     assert not await run_if_due(resources, "exam", exam.id)

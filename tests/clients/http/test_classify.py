@@ -166,6 +166,7 @@ def drip(slow, clock, *, count, seconds):
         slow.took(count)
 
 
+@pytest.mark.row(15)
 def test_a_slow_drip_is_cut_after_one_window():
     clock = Clock()
     slow = pace(clock)

@@ -81,6 +81,7 @@ def test_addresses_that_are_public(address):
     assert is_public(address)
 
 
+@pytest.mark.row(27)
 @pytest.mark.parametrize(
     "url",
     [
@@ -171,6 +172,7 @@ async def test_an_address_that_answers_nothing_hides_no_other(peer, silent, befo
     assert (answer.body, peer.dialled) == (b"ok", 1)
 
 
+@pytest.mark.row(27)
 async def test_a_name_that_rebinds_is_refused_at_the_next_connection(peer, tls):
     names = Names(["127.0.0.1"], ["10.0.0.1"])
     peer.answer(Reply(200, b"ok", {"Connection": "close"}))
@@ -181,6 +183,7 @@ async def test_a_name_that_rebinds_is_refused_at_the_next_connection(peer, tls):
     assert peer.dialled == 1
 
 
+@pytest.mark.row(27)
 async def test_a_redirect_to_loopback_is_refused_and_not_dialled(peer, other, tls):
     peer.answer(Reply(302, headers={"Location": f"{other.url}/x?sig=canary"}))
     async with Http(Egress(True, frozenset({f"127.0.0.1:{peer.port}"})), tls=tls) as http:

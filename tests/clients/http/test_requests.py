@@ -147,6 +147,7 @@ async def test_a_compressed_answer_is_read(http, peer):
         assert (await http.request(call(peer))).body == plain
 
 
+@pytest.mark.row(16)
 async def test_a_gzip_bomb_is_cut_at_the_cap(http, peer):
     bomb = gzip.compress(b"0" * 50_000_000)
     peer.answer(Reply(200, bomb, {"Content-Encoding": "gzip"}))

@@ -36,7 +36,8 @@ async def in_review(scene: Scene, *captures: str, **more: object) -> tuple[objec
     return submitted, await scene.reaches(submitted, ExamState.REVIEW)
 
 
-async def test_row_46_damage_that_a_library_calls_a_fault_of_the_disk_is_the_captures(
+@pytest.mark.row(46)
+async def test_damage_that_a_library_calls_a_fault_of_the_disk_is_the_captures(
     settings: Settings, tmp_path: Path
 ) -> None:
     async with image_scene(settings, "uploader") as scene:
@@ -125,6 +126,7 @@ async def test_good_ones_are_delivered_and_bad_ones_named(settings: Settings, tr
         await scene.staging_is_empty()
 
 
+@pytest.mark.row(15)
 async def test_over_large_and_endless_captures_are_refused(settings: Settings) -> None:
     async with image_scene(settings, given={"max_capture_bytes": 100_000}) as scene:
         submitted, exam = await in_review(scene, "jpeg", "endless", "jpeg#5")
@@ -200,6 +202,7 @@ async def test_a_release_for_another_reason_accepts_no_missing_capture(settings:
         assert exam.error_code == "captures_missing"
 
 
+@pytest.mark.row(15)
 async def test_content_that_changed_before_it_was_sent_is_sent_as_it_is_now(settings: Settings) -> None:
     async with image_scene(settings) as scene:
         held = scene.sandbox.faults.arm(

@@ -18,6 +18,7 @@ def counting(scene: Scene) -> None:
     scene.sandbox.aurabox.image_count_field = "images_held"
 
 
+@pytest.mark.row(37)
 @pytest.mark.parametrize("transport", ["dicomweb", "uploader"])
 async def test_images_deleted_in_aurabox_are_sent_again_by_the_next_submission(
     settings: Settings, transport: str

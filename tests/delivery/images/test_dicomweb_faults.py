@@ -1,5 +1,7 @@
 """STOW-RS on bad days (docs/faults.md, row 30): what was refused goes again, and only that; QIDO-RS has the last word."""
 
+import pytest
+
 from app.config.settings import Settings
 from app.delivery.actions import RELEASE, RETRY, act_on
 from app.states import ExamState
@@ -15,6 +17,7 @@ def sizes_sent(scene: Scene) -> list[int]:
     return [one.request_bytes for one in scene.sandbox.journal.requests_to("aurabox", "POST", "/dicomweb/*")]
 
 
+@pytest.mark.row(30)
 async def test_only_the_refused_ones_go_again(settings: Settings) -> None:
     async with image_scene(settings, "dicomweb") as scene:
         scene.sandbox.aurabox.refuse_next_instances = 2
@@ -30,6 +33,7 @@ async def test_only_the_refused_ones_go_again(settings: Settings) -> None:
         assert scene.effects("aurabox.instance.create") == 4
 
 
+@pytest.mark.row(30)
 async def test_a_409_that_refuses_all_is_tried_again(settings: Settings) -> None:
     async with image_scene(settings, "dicomweb") as scene:
         scene.sandbox.aurabox.refuse_next_instances = 2
@@ -66,6 +70,7 @@ async def test_one_that_is_refused_for_good_is_missing_and_the_others_are_delive
         assert exam.seen_count == 1
 
 
+@pytest.mark.row(30)
 async def test_a_request_that_is_cut_goes_again(settings: Settings) -> None:
     async with image_scene(settings, "dicomweb") as scene:
         cut = scene.sandbox.faults.arm(faults.cut_request(2_000_000), **STORE)

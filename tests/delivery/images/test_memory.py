@@ -11,6 +11,7 @@ from bench.imaging_memory import MEGABYTE, in_own_process, make_captures
 CAPTURES, CAPTURE_MEGABYTES = 2, 40
 
 
+@pytest.mark.row(15)
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("images", ["uploader", "dicomweb"])

@@ -118,6 +118,7 @@ async def test_a_submission_cancelled_while_complete_is_asked_leaves_its_images_
         assert (await scene.bridge.exam(first.request_uuid)).state == ExamState.CANCELLED
 
 
+@pytest.mark.row(29)
 async def test_an_archive_that_was_accepted_without_an_answer_is_not_sent_again(settings: Settings) -> None:
     """The answer to `complete` is lost and Aurabox has forgotten the upload: the study's own number is looked at."""
     async with image_scene(settings, given={"aurabox_image_count_field": "images_held"}) as scene:

@@ -25,6 +25,7 @@ async def sent_once(scene: Scene, captures: int) -> None:
     await scene.staging_is_empty()
 
 
+@pytest.mark.row(29)
 async def test_tokens_that_expire_during_the_upload_are_renewed(settings: Settings) -> None:
     async with image_scene(settings) as scene:
         held = scene.sandbox.faults.arm(faults.hold(), server="lift", method="PATCH", nth=2)
@@ -55,6 +56,7 @@ CASES: dict[str, tuple[str, str, Fault, int]] = {
 }
 
 
+@pytest.mark.row(29)
 @pytest.mark.parametrize("case", CASES)
 async def test_trouble_on_the_way_changes_nothing(settings: Settings, case: str) -> None:
     server, what, fault, nth = CASES[case]
@@ -67,6 +69,7 @@ async def test_trouble_on_the_way_changes_nothing(settings: Settings, case: str)
         await sent_once(scene, 1)
 
 
+@pytest.mark.row(29)
 @pytest.mark.parametrize("gone", [False, True])
 async def test_an_upload_that_vanished_is_begun_anew(settings: Settings, gone: bool) -> None:
     async with image_scene(settings) as scene:

@@ -57,7 +57,8 @@ def links_end(scene: Scene, held: Rule) -> None:
     held.release()
 
 
-async def test_row_36_captures_listed_in_another_order_arrive_once_each(settings: Settings) -> None:
+@pytest.mark.row(36)
+async def test_captures_listed_in_another_order_arrive_once_each(settings: Settings) -> None:
     async with image_scene(settings, given=QUICK) as scene:
         submitted, held = await started(scene, "jpeg", "png", nth=2)
         before = [one.id for one in await scene.captures(submitted)]
@@ -70,7 +71,8 @@ async def test_row_36_captures_listed_in_another_order_arrive_once_each(settings
         assert [one.kind for one in captures] == ["png", "jpeg"]
 
 
-async def test_row_36_one_more_in_front_of_the_list_is_read_too(settings: Settings) -> None:
+@pytest.mark.row(36)
+async def test_one_more_in_front_of_the_list_is_read_too(settings: Settings) -> None:
     async with image_scene(settings, given=QUICK) as scene:
         submitted, held = await started(scene, "jpeg", "png", nth=2)
         more = keep_capture(scene.sandbox, make_capture("jpeg", seed=4711))
@@ -81,7 +83,8 @@ async def test_row_36_one_more_in_front_of_the_list_is_read_too(settings: Settin
         assert [one.index for one in await scene.captures(submitted)] == [0, 1, 2]
 
 
-async def test_row_36_one_that_the_list_names_no_more_is_not_sent(settings: Settings) -> None:
+@pytest.mark.row(36)
+async def test_one_that_the_list_names_no_more_is_not_sent(settings: Settings) -> None:
     async with image_scene(settings, given=QUICK) as scene:
         submitted, held = await started(scene, "jpeg", "png", nth=2)
         del ids_of(scene, submitted)[0]
@@ -92,7 +95,8 @@ async def test_row_36_one_that_the_list_names_no_more_is_not_sent(settings: Sett
         assert (left.kind, left.index) == ("png", 0)
 
 
-async def test_row_36_one_whose_image_is_in_the_study_stays_when_the_list_names_it_no_more(
+@pytest.mark.row(36)
+async def test_one_whose_image_is_in_the_study_stays_when_the_list_names_it_no_more(
     settings: Settings,
 ) -> None:
     async with image_scene(settings, given=QUICK) as scene:
@@ -151,7 +155,8 @@ def test_a_place_is_the_path_and_more_only_where_that_does_not_tell_apart() -> N
     assert places(["https://[broken"]) == {"https://[broken": "https://[broken"}
 
 
-async def test_row_36_one_that_is_gone_for_good_is_its_own_problem(settings: Settings) -> None:
+@pytest.mark.row(36)
+async def test_one_that_is_gone_for_good_is_its_own_problem(settings: Settings) -> None:
     """Storage lost one file (404 on every fresh link): the others are delivered, and this one is named."""
     async with image_scene(settings, given={"retry_budget_hours": 0.003}) as scene:
         lose_the_second(scene)
@@ -168,7 +173,8 @@ async def test_row_36_one_that_is_gone_for_good_is_its_own_problem(settings: Set
         assert len(scene.received) == 2
 
 
-async def test_row_36_one_that_is_there_a_little_later_is_found(settings: Settings) -> None:
+@pytest.mark.row(36)
+async def test_one_that_is_there_a_little_later_is_found(settings: Settings) -> None:
     async with image_scene(settings, given=QUICK) as scene:
         rule = lose_the_second(scene, times=5)
         submitted, _ = await scene.delivered("jpeg", "png")
@@ -220,10 +226,9 @@ async def test_trying_again_reads_the_exam_data_anew_first(settings: Settings) -
         assert len(asked) == refused
 
 
+@pytest.mark.row(39)
 @pytest.mark.parametrize("at_clarius", [False, True])
-async def test_row_39_a_page_in_place_of_a_capture_is_tried_again(
-    settings: Settings, at_clarius: bool
-) -> None:
+async def test_a_page_in_place_of_a_capture_is_tried_again(settings: Settings, at_clarius: bool) -> None:
     async with image_scene(settings, given=QUICK) as scene:
         submitted = await scene.submit("jpeg", "png", notify_times=0)
         scene.sandbox.clarius.exams[submitted.request_uuid].captures_at_clarius = at_clarius
@@ -238,7 +243,8 @@ async def test_row_39_a_page_in_place_of_a_capture_is_tried_again(
         assert len(scene.received) == 2
 
 
-async def test_row_39_a_garbled_answer_is_tried_again(settings: Settings) -> None:
+@pytest.mark.row(39)
+async def test_a_garbled_answer_is_tried_again(settings: Settings) -> None:
     async with image_scene(settings, given=QUICK) as scene:
         garbled = faults.answer(200, "no gzip", headers={"content-encoding": "gzip"})
         rule = scene.sandbox.faults.arm(garbled, server="media", times=3)
@@ -247,7 +253,8 @@ async def test_row_39_a_garbled_answer_is_tried_again(settings: Settings) -> Non
         assert len(scene.received) == 2
 
 
-async def test_row_38_a_404_on_clariuss_own_origin_is_no_end(settings: Settings) -> None:
+@pytest.mark.row(38)
+async def test_a_404_on_clariuss_own_origin_is_no_end(settings: Settings) -> None:
     async with image_scene(settings, given=QUICK) as scene:
         submitted = await scene.submit("jpeg", notify_times=0)
         scene.sandbox.clarius.exams[submitted.request_uuid].captures_at_clarius = True

@@ -48,6 +48,7 @@ def walk(url: str, token: str) -> int:
     return walked
 
 
+@pytest.mark.row(17)
 @pytest.mark.slow
 async def test_every_operation_answers_as_described(ops: Ops):
     token = ops.write.headers["authorization"].removeprefix("Bearer ")
