@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts import AccountKind
-from app.clients.clarius import Annotation
+from app.clients.clarius import Annotation, Application
 from app.consoles import clarius as clarius_admin
 from app.consoles.clarius import ApiKeyItem, RecordItem, describe_key, describe_record
 from app.consoles.clarius_keys import rotate_key
@@ -165,7 +165,7 @@ async def confirmed_tokens(
 ) -> Page[ConfirmedTokenItem]:
     """The customers that Clarius holds as confirmed beside our links, differences first."""
     pairs = await pair_tokens(resources, by_hand=True)
-    page, following = slice_page(sorted(pairs, key=_pair_place), key=_pair_place, limit=limit, cursor=cursor)
+    page, following = slice_page(pairs, key=_pair_place, limit=limit, cursor=cursor)
     return Page(items=[describe_pair(pair) for pair in page], next_cursor=following)
 
 
@@ -179,9 +179,7 @@ async def api_keys(
 ) -> Page[ApiKeyItem]:
     """The API keys at Clarius, without their secrets; `in_use` marks ours."""
     keys, used = await clarius_admin.list_keys(resources)
-    page, following = slice_page(
-        sorted(keys, key=lambda key: key.prefix), key=lambda key: key.prefix, limit=limit, cursor=cursor
-    )
+    page, following = slice_page(keys, key=lambda key: key.prefix, limit=limit, cursor=cursor)
     return Page(items=[describe_key(key, used) for key in page], next_cursor=following)
 
 
@@ -214,6 +212,10 @@ async def revoke_api_key(
     return Response(status_code=204)
 
 
+def _application_place(application: Application) -> str:
+    return str(application.uuid)
+
+
 @router.get("/applications", responses=problems(upstream=True))
 async def applications(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
@@ -221,18 +223,9 @@ async def applications(
     """All exam applications on Clarius Cloud."""
     async with asking(resources, AccountKind.CLARIUS):
         rows = await (await resources.clarius()).applications()
-    page, following = slice_page(
-        sorted(rows, key=lambda application: str(application.uuid)),
-        key=lambda application: str(application.uuid),
-        limit=limit,
-        cursor=cursor,
-    )
-    return Page[ApplicationItem].model_validate(
-        {
-            "items": [{"uuid": application.uuid, "name": application.name} for application in page],
-            "next_cursor": following,
-        }
-    )
+    page, following = slice_page(rows, key=_application_place, limit=limit, cursor=cursor)
+    items = [ApplicationItem(uuid=application.uuid, name=application.name) for application in page]
+    return Page(items=items, next_cursor=following)
 
 
 @router.get("/applications/customised", responses=problems(upstream=True))
@@ -242,15 +235,9 @@ async def customised(
     """The applications that we customised."""
     async with asking(resources, AccountKind.CLARIUS):
         rows = await (await resources.clarius()).customised_applications()
-    page, following = slice_page(
-        sorted(rows, key=lambda application: str(application.uuid)),
-        key=lambda application: str(application.uuid),
-        limit=limit,
-        cursor=cursor,
-    )
-    return Page[CustomisedItem].model_validate(
-        {"items": [application.model_dump() for application in page], "next_cursor": following}
-    )
+    page, following = slice_page(rows, key=_application_place, limit=limit, cursor=cursor)
+    items = [CustomisedItem.model_validate(application.model_dump()) for application in page]
+    return Page(items=items, next_cursor=following)
 
 
 @router.get("/applications/{application}", responses=problems(NO_APPLICATION, upstream=True))

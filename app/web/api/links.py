@@ -47,7 +47,7 @@ async def all_links(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> Page[LinkItem]:
     """Links, the newest first."""
-    rows = sorted(await list_links(resources), key=lambda row: place(row[0]))
+    rows = await list_links(resources)
     page, following = slice_page(rows, key=lambda row: place(row[0]), limit=limit, cursor=cursor)
     items = await describe_links(resources, page)
     return Page(items=items, next_cursor=following)

@@ -77,7 +77,7 @@ async def all_organizations(
 ) -> Page[OrganizationItem]:
     """Organisations in use, by name."""
     async with resources.sessions() as session:
-        rows = sorted(await list_organizations(session), key=lambda one: (one.name.lower(), str(one.id)))
+        rows = await list_organizations(session)
     page, following = slice_page(
         rows, key=lambda one: f"{one.name.lower()}\x01{one.id}", limit=limit, cursor=cursor
     )

@@ -25,7 +25,8 @@ Cursor = Annotated[
 def slice_page(
     items: Sequence[T], *, key: Callable[[T], str], limit: int, cursor: str | None
 ) -> tuple[list[T], str | None]:
-    """A page out of a short list that is sorted by `key`, and the cursor of the next one."""
+    """A page out of a short list in the order of `key`, and the cursor of the next one."""
+    items = sorted(items, key=key)
     after = read_cursor(cursor, str)[0] if cursor else None
     rest = [item for item in items if after is None or key(item) > after]
     page = rest[:limit]

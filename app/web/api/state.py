@@ -142,7 +142,7 @@ async def gaps(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> Page[GapItem]:
     """Exams that Clarius sent and Aurabox does not have, each with the reason."""
-    rows = sorted(await find_gaps(resources), key=_gap_place)
+    rows = await find_gaps(resources)
     page, following = slice_page(rows, key=_gap_place, limit=limit, cursor=cursor)
     return Page(items=page, next_cursor=following)
 

@@ -57,7 +57,7 @@ async def all_tokens(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> Page[TokenItem]:
     """Tokens in force, by name."""
-    rows = sorted(await list_tokens(resources), key=lambda token: token.name)
+    rows = await list_tokens(resources)
     page, following = slice_page(rows, key=lambda token: token.name, limit=limit, cursor=cursor)
     return Page(items=[describe_token(token) for token in page], next_cursor=following)
 

@@ -84,7 +84,7 @@ async def all_users(
     resources: ResourcesDep, _: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> Page[UserItem]:
     """Users, by address."""
-    rows = sorted(await list_users(resources), key=lambda row: row[0].email)
+    rows = await list_users(resources)
     page, following = slice_page(rows, key=lambda row: row[0].email, limit=limit, cursor=cursor)
     return Page[UserItem].model_validate(
         {"items": [describe_user(*row) for row in page], "next_cursor": following}
