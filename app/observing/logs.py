@@ -52,7 +52,6 @@ QUIET_LOGGERS = (
 PLACE_FRAMES = 4
 """How many of the innermost frames of an exception are named."""
 
-REQUEST_ID_CHARACTERS = 64
 """Longest request id taken from outside."""
 
 
@@ -144,13 +143,9 @@ def keep_allowed_keys(
     return event
 
 
-def bind_request_id(request_id: str | None = None) -> str:
-    """Puts a request id on every line of this task from here on, and returns it.
-
-    One from outside is kept only if it is short and made of letters, digits and `-`; else a new one is made.
-    """
-    if request_id is None or not _is_plain_id(request_id):
-        request_id = uuid4().hex
+def bind_request_id() -> str:
+    """Puts a new request id on every line of this task from here on, and returns it; none is taken from outside."""
+    request_id = uuid4().hex
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
     return request_id
@@ -160,10 +155,6 @@ def current_request_id() -> str | None:
     """The request id bound to this task, to be kept with a row whose later work should carry it."""
     bound = structlog.contextvars.get_contextvars().get("request_id")
     return bound if isinstance(bound, str) else None
-
-
-def _is_plain_id(text: str) -> bool:
-    return 0 < len(text) <= REQUEST_ID_CHARACTERS and text.isascii() and text.replace("-", "").isalnum()
 
 
 def _type_name(error: BaseException) -> str:

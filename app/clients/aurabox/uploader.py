@@ -224,7 +224,6 @@ class UploaderClient:
         studies: Sequence[StudySummary],
         *,
         patient_id: str | None,
-        source: str = "sonobridge",
         context: Mapping[str, Any] | None = None,
     ) -> list[str]:
         """`POST uploader/upload/init`: announce an upload; gives Aurabox's study ids, as far as it tells them."""
@@ -233,7 +232,7 @@ class UploaderClient:
             "studies": {study.study_uid: asdict(study) for study in studies},
             "mode": "bulk",
             "type": UPLOAD_MODE,
-            "source": source,
+            "source": "sonobridge",
             "patient_id": patient_id,
             "context": dict(context or {}),
         }

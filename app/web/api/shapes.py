@@ -1,7 +1,7 @@
 """The bodies of the admin API, whose names other people's scripts use; must not hold a secret that can be read back."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -626,6 +626,3 @@ class AnnotationsBody(Body):
         },
     )
     annotations: Annotated[list[AnnotationItem], Field(max_length=200)]
-
-
-Extra = dict[str, Any]
