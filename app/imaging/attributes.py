@@ -100,8 +100,8 @@ def _write_subject(dataset: Dataset, subject: Subject) -> None:
         dataset.PatientID = label
         if subject.species is not None:
             species = clean(subject.species)
-            known = species if species.casefold().replace(" ", "-") in KNOWN_SPECIES else ""
-            _write_veterinary(dataset, species=known, owner="")
+            listed = species if species.casefold().replace(" ", "-") in KNOWN_SPECIES else ""
+            _write_veterinary(dataset, species=listed, owner="")
     dataset.PatientBirthDate = _date(subject.birth_date)
     dataset.PatientSex = subject.sex
 

@@ -82,26 +82,26 @@ def _require_disk(source: Path, out_dir: Path, error: Exception) -> None:
         probe.unlink(missing_ok=True)
 
 
-def _checked(made: ConvertedInstance) -> Converted:
+def _checked(instance: ConvertedInstance) -> Converted:
     """The instance once it has passed the check; its file goes otherwise."""
     try:
-        require_valid(made.path)
+        require_valid(instance.path)
     except CaptureProblem:
-        made.path.unlink(missing_ok=True)
+        instance.path.unlink(missing_ok=True)
         raise
-    return Converted([made])
+    return Converted([instance])
 
 
 def _by_kind(capture: Capture, out_dir: Path, context: StudyContext, subject: Subject) -> Converted:
-    one: dict[str, Callable[[Capture, Path, StudyContext, Subject], ConvertedInstance]] = {
+    converters: dict[str, Callable[[Capture, Path, StudyContext, Subject], ConvertedInstance]] = {
         "jpeg": convert_jpeg,
         "png": convert_png,
         "mp4": convert_clip,
         "dicom": convert_dicom,
     }
     kind = sniff(capture.path)
-    if kind in one:
-        return _checked(one[kind](capture, out_dir, context, subject))
+    if kind in converters:
+        return _checked(converters[kind](capture, out_dir, context, subject))
     if kind == "zip":
         return convert_bundle(capture, out_dir, context, subject)
     if kind == "heif":

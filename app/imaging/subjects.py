@@ -136,8 +136,10 @@ class Converted(list[ConvertedInstance]):
     `left_out` is how many files of a bundle became none, and `why` says so to a person (empty: nothing was left out).
     """
 
-    def __init__(self, made: Iterable[ConvertedInstance] = (), *, left_out: int = 0, why: str = "") -> None:
-        super().__init__(made)
+    def __init__(
+        self, instances: Iterable[ConvertedInstance] = (), *, left_out: int = 0, why: str = ""
+    ) -> None:
+        super().__init__(instances)
         self.left_out = left_out
         self.why = why
 

@@ -112,9 +112,9 @@ def exception_as_place(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """Replaces `exc_info` by the exception's type, the innermost places it came through, and its cause's type."""
-    given = event.pop("exc_info", None)
+    exc_info = event.pop("exc_info", None)
     event.pop("stack_info", None)
-    error = _exception_of(given)
+    error = _exception_of(exc_info)
     if error is None:
         return event
     event["error_type"] = _type_name(error)
@@ -161,12 +161,12 @@ def _type_name(error: BaseException) -> str:
     return f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
 
 
-def _exception_of(given: Any) -> BaseException | None:
-    if isinstance(given, BaseException):
-        return given
-    if isinstance(given, tuple):
-        value = given[1]
+def _exception_of(exc_info: Any) -> BaseException | None:
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if isinstance(exc_info, tuple):
+        value = exc_info[1]
         return value if isinstance(value, BaseException) else None
-    if given:
+    if exc_info:
         return sys.exc_info()[1]
     return None

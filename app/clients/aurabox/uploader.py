@@ -53,7 +53,7 @@ class SignIns:
         return held if held is not None and self.clock() < held.until else None
 
     def put(self, account: str, sign_in: SignIn) -> None:
-        """Keep a sign-in."""
+        """Keep a sign-in in place of the one held before."""
         self._held[account] = sign_in
 
     def drop(self, account: str, token: SecretStr) -> None:
@@ -237,8 +237,8 @@ class UploaderClient:
             "context": dict(context or {}),
         }
         answer = await self._ask("uploader/upload/init", "POST", json=body)
-        found = answer.object().get("studies")
-        entries = found if isinstance(found, list) else []
+        told = answer.object().get("studies")
+        entries = told if isinstance(told, list) else []
         return [str(entry["id"]) for entry in entries if isinstance(entry, dict) and entry.get("id")]
 
     async def start(self, upload_id: uuid.UUID, assembly_id: str) -> None:

@@ -125,8 +125,8 @@ class ClariusClient:
         self, *, notification_url: str | None = None, token_transfer_url: str | None = None
     ) -> ServiceSettings:
         """C7: change the URLs: None leaves one as it is, "" clears it. Gives what is registered afterwards."""
-        wanted = {"notification_url": notification_url, "token_transfer_url": token_transfer_url}
-        body = {name: url for name, url in wanted.items() if url is not None}
+        urls = {"notification_url": notification_url, "token_transfer_url": token_transfer_url}
+        body = {name: url for name, url in urls.items() if url is not None}
         await self._ask("change settings", "PATCH", "services/settings/", json=body)
         # What C7 answers is not documented, so the truth is read back.
         return await self.settings()

@@ -81,7 +81,7 @@ class RecordedRequest(Record):
 
 
 class RecordedEvent(Record):
-    """What came of a webhook call: `response` is None and `error` says why when it failed."""
+    """The outcome of a webhook call: `response` is None and `error` says why when it failed."""
 
     shown: ClassVar[tuple[str, ...]] = ("sent_at", "error")
 
