@@ -140,7 +140,6 @@ LEASABLE = states_with(lambda traits: traits.lease == "free")
 LEASED = states_with(lambda traits: traits.lease == "held")
 FOLLOWS_LINK = states_with(lambda traits: traits.linked)
 
-NAMED_WAITS = frozenset(Reason)
 # these waits end by themselves; the others only once somebody has linked an account or renewed a key
 ENDS_BY_ITSELF = frozenset({Reason.RETRY, Reason.THROTTLED, Reason.SETTLING})
 
@@ -162,10 +161,3 @@ def may_move(now: str, to: str) -> bool:
 def earlier(one: Step, other: Step) -> Step:
     """The one of two steps that runs first."""
     return min(one, other, key=list(Step).index)
-
-
-def next_step(step: str) -> Step | None:
-    """The step after `step`, or None after the last."""
-    order = list(Step)
-    at = order.index(Step(step))
-    return order[at + 1] if at + 1 < len(order) else None

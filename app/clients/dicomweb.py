@@ -42,9 +42,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What came of storing: the UIDs that the server took, and those it did not with its failure reason (PS3.4 B.2.3,
-    None when it gave none).
-    """
+    """The UIDs that the server took, and those it did not with its failure reason (PS3.4 B.2.3; None: it gave none)."""
 
     stored: frozenset[str] = frozenset()
     failed: Mapping[str, int | None] = field(default_factory=dict)
@@ -129,7 +127,7 @@ def _outcome(answer: Answer, sent: frozenset[str]) -> Stored:
 
 
 class DicomWebClient:
-    """One per organisation. Storing an instance again is harmless: the server knows it by its UID."""
+    """One per organisation. Storing is idempotent: the server knows an instance by its UID."""
 
     def __init__(self, http: Http, *, base_url: str, headers: Mapping[str, str], account: str) -> None:
         self._http = http
@@ -185,19 +183,19 @@ class DicomWebClient:
 
     async def instance_uids(self, study_uid: str) -> frozenset[str]:
         """QIDO-RS: the SOP instance UIDs that the server has of a study; none when it does not know the study."""
-        found: set[str] = set()
+        uids: set[str] = set()
         while True:
             page = await self._search(
                 f"studies/{segment(study_uid)}/instances",
-                {"includefield": SOP_INSTANCE_UID, "limit": FOUND_PER_PAGE, "offset": len(found)},
+                {"includefield": SOP_INSTANCE_UID, "limit": FOUND_PER_PAGE, "offset": len(uids)},
                 accept=frozenset({404}),
             )
             new = {uid for uid in (_first(item, SOP_INSTANCE_UID) for item in page) if isinstance(uid, str)}
             # A short page need not be the last, since servers have limits of their own; and one that knows no
             # `offset` gives the same page again. Either way nothing new is the end.
-            if new <= found:
-                return frozenset(found)
-            found |= new
+            if new <= uids:
+                return frozenset(uids)
+            uids |= new
 
     async def check(self) -> None:
         """QIDO-RS for one study, to see whether address and credentials are right."""

@@ -62,7 +62,7 @@ def etag_path(dest: Path) -> Path:
 
 
 def partial(dest: Path) -> Partial | None:
-    """What is held of an unfinished download, if it can be gone on with."""
+    """What is held of an unfinished download, if it can be resumed."""
     try:
         size = part_path(dest).stat().st_size
         etag = etag_path(dest).read_text("ascii")
@@ -103,10 +103,10 @@ def _starts_at(streamed: Streamed) -> int | None:
 
 def _is_whole(streamed: Streamed) -> bool:
     """Whether a range that nobody asked for is all there is (RFC 9110 14.4: `bytes 0-99/100`)."""
-    found = re.fullmatch(
+    content_range = re.fullmatch(
         r"bytes 0-(\d{1,18})/(\d{1,18})", streamed.headers.get("content-range", ""), re.ASCII
     )
-    return found is not None and int(found[1]) + 1 == int(found[2])
+    return content_range is not None and int(content_range[1]) + 1 == int(content_range[2])
 
 
 def _hash_of(path: Path, count: int) -> "hashlib._Hash":

@@ -1,4 +1,4 @@
-"""Counts and traces what calls to the outside come to; must not know a URL, a body or an account."""
+"""Counts and traces the outcomes of outgoing calls; must not know a URL, a body or an account."""
 
 from app.clients.http.call import Observation
 from app.observing.metrics import upstream_calls

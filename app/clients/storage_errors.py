@@ -45,10 +45,10 @@ class StorageError:
 def read_storage_error(headers: Mapping[str, str], body: bytes) -> StorageError:
     """Read a refusal; fails on nothing."""
     named = re.fullmatch(r"[A-Za-z][\w.-]{1,63}", headers.get(CODE_HEADER, "").strip())
-    found = CODE.search(body)
+    element = CODE.search(body)
     code = named[0] if named else ""
-    if found is not None and not code:
-        code = (found[1] or found[2]).decode("ascii", "replace")
-    told = b" ".join(one[1] or one[2] for one in TELLS.finditer(body)).decode("utf-8", "replace")
+    if element is not None and not code:
+        code = (element[1] or element[2]).decode("ascii", "replace")
+    told = b" ".join(match[1] or match[2] for match in TELLS.finditer(body)).decode("utf-8", "replace")
     expired = code.lower() in EXPIRED_CODES or bool(EXPIRY.search(code)) or bool(EXPIRY.search(told))
     return StorageError(code, expired)

@@ -199,8 +199,8 @@ async def send_file(
 
     `stored_url` is what `hooks.created` was told in an earlier run. Rules by answer: 409 → HEAD; 404 and 410 →
     start over; 401 → fresh token, same URL; 423, 5xx and cuts → back off, then HEAD; all of it a few times without
-    progress, then the error goes to the caller, who comes back later with the stored URL. 429 goes to him at once,
-    because the whole account waits.
+    progress, then the error goes to the caller, who comes back later with the stored URL. 429 goes there at once, because the
+    whole account waits.
     """
     sending = _Sending(http, target, path=path, metadata=metadata, account=account, hooks=hooks)
     sending.url = stored_url

@@ -113,8 +113,8 @@ def redis_url(value: str) -> str:
     """A Redis URL by network or by socket; empty stays empty."""
     if not value:
         return value
-    scheme, found, rest = value.partition("://")
-    if not found or scheme not in {"redis", "rediss", "unix"}:
+    scheme, separator, rest = value.partition("://")
+    if not separator or scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("must begin with redis://, rediss:// or unix://")
     if scheme == "unix" and not urlsplit(value).path.startswith("/"):
         raise ValueError("must name the socket by its whole path: unix:///run/redis.sock")
@@ -193,7 +193,7 @@ def upstreams(values: frozenset[str]) -> frozenset[str]:
 
 def networks(values: frozenset[str]) -> frozenset[str]:
     """Addresses and networks of proxies, spelled as networks."""
-    found = set()
+    spelled = set()
     for value in values:
         try:
             network = ipaddress.ip_network(value)
@@ -203,8 +203,8 @@ def networks(values: frozenset[str]) -> frozenset[str]:
             ) from None
         if network.prefixlen == 0:
             raise ValueError("would trust everybody: name the proxy's address or network")
-        found.add(str(network))
-    return frozenset(found)
+        spelled.add(str(network))
+    return frozenset(spelled)
 
 
 def study_fields(value: Any) -> Any:

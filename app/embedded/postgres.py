@@ -143,7 +143,7 @@ def _make_cluster(home: Path, account: places.OsUser) -> None:
     with (draft / "postgresql.conf").open("a", encoding="ascii") as configuration:
         configuration.write("include_if_exists 'sonobridge.conf'\n")
     statement = f"CREATE DATABASE {DATABASE}\n"
-    _run("postgres", "--single", "-D", draft, SUPERUSER, account=account, given=statement)
+    _run("postgres", "--single", "-D", draft, SUPERUSER, account=account, stdin=statement)
     _run("initdb", "--sync-only", "-D", draft, account=account)
     draft.replace(home)
 
@@ -221,14 +221,14 @@ def _program(name: str) -> Path:
     return Path(spec.origin).parent / f"pginstall{VERSION}" / "bin" / name
 
 
-def _run(name: str, *arguments: object, account: places.OsUser, given: str = "") -> None:
+def _run(name: str, *arguments: object, account: places.OsUser, stdin: str = "") -> None:
     """Runs one of PostgreSQL's programs to its end.
 
     Its output goes to a file: the server inherits the descriptor, so that reading a pipe to its end would wait for
     the server to stop. Raises EmbeddedError with the program's own words.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as text:
-        text.write(given.encode())
+        text.write(stdin.encode())
         text.seek(0)
         done = subprocess.run(
             [_program(name), *map(str, arguments)],

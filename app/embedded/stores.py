@@ -72,11 +72,11 @@ def hold_stores(
             stop=partial(redis.stop, folder / "redis"),
         ),
     }
-    wanted = {"postgres": want_postgres, "redis": want_redis}
+    asked = {"postgres": want_postgres, "redis": want_redis}
     holds: dict[str, FolderLock] = {}
     try:
         for name, server in servers.items():
-            if wanted[name]:
+            if asked[name]:
                 holds[name] = hold(server, locks)
     except BaseException:
         for held in reversed(holds.values()):

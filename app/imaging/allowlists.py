@@ -1,4 +1,4 @@
-"""The only attributes that may leave this house, identified and de-identified.
+"""The only attributes that may be sent, identified and de-identified.
 
 Objects are built from these lists and checked against them before they are written. It must not
 grow a rule that removes something afterwards: what is not listed is never written.

@@ -9,6 +9,7 @@ from datetime import date
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from app.imaging import uids
 from app.imaging.allowlists import assert_allowed
 from app.imaging.dicom_text import clean, long_string, person_name, short_string
 from app.imaging.subjects import (
@@ -21,6 +22,7 @@ from app.imaging.subjects import (
     Subject,
 )
 
+MANUFACTURER = "Clarius"
 NO_CALIBRATION = "No calibration from the source: measurements are in pixels."
 DEIDENTIFICATION_METHOD = "Sonobridge: only attributes of an allow-list are written"
 
@@ -84,7 +86,7 @@ def seal(dataset: Dataset, subject: Subject, *, from_scanner: bool = False) -> D
 
 def _write_subject(dataset: Dataset, subject: Subject) -> None:
     if isinstance(subject, HumanSubject):
-        dataset.PatientName = person_name(subject.family_name, subject.given_name, subject.middle_name)
+        dataset.PatientName = person_name(subject.family_name, subject.given_name)
         dataset.PatientID = long_string(subject.patient_id)
     elif isinstance(subject, AnimalSubject):
         # The owner stands where the family name stands, as veterinary modalities do it.
@@ -98,8 +100,8 @@ def _write_subject(dataset: Dataset, subject: Subject) -> None:
         dataset.PatientID = label
         if subject.species is not None:
             species = clean(subject.species)
-            known = species if species.casefold().replace(" ", "-") in KNOWN_SPECIES else ""
-            _write_veterinary(dataset, species=known, owner="")
+            listed = species if species.casefold().replace(" ", "-") in KNOWN_SPECIES else ""
+            _write_veterinary(dataset, species=listed, owner="")
     dataset.PatientBirthDate = _date(subject.birth_date)
     dataset.PatientSex = subject.sex
 
@@ -145,12 +147,10 @@ def _write_place(dataset: Dataset, context: StudyContext, plan: ObjectPlan) -> N
     dataset.Modality = "US"
     dataset.Laterality = ""
     dataset.PatientOrientation = ""
-    dataset.ContentDate = _date(plan.content_at.date())
-    dataset.ContentTime = plan.content_at.strftime("%H%M%S")
-    dataset.Manufacturer = long_string(context.manufacturer)
-    if long_string(context.manufacturer_model):
-        dataset.ManufacturerModelName = long_string(context.manufacturer_model)
-    dataset.SoftwareVersions = long_string(context.software_versions)
+    dataset.ContentDate = _date(context.studied_at.date())
+    dataset.ContentTime = context.studied_at.strftime("%H%M%S")
+    dataset.Manufacturer = MANUFACTURER
+    dataset.SoftwareVersions = uids.IMPLEMENTATION_VERSION_NAME
 
 
 def require_context(context: StudyContext, subject: Subject) -> None:

@@ -60,7 +60,7 @@ class LeftOut:
 
 @dataclass(slots=True)
 class _Unpacking:
-    """What has been found so far in a zip and the zips within it."""
+    """What was unpacked so far of a zip and the zips within it."""
 
     scratch: Path
     budget: int
@@ -77,23 +77,23 @@ def convert_bundle(capture: Capture, out_dir: Path, context: StudyContext, subje
     """
     scratch = out_dir / f"{capture.sha256}.bundle"
     try:
-        found = _unpack(capture.path, scratch)
-        made, refused = _rewrite_all(found, capture, out_dir, context, subject)
+        unpacked = _unpack(capture.path, scratch)
+        instances, refused = _rewrite_all(unpacked, capture, out_dir, context, subject)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    left_out = sorted([*found.left_out, *refused], key=lambda one: one.number)
-    if not made:
+    left_out = sorted([*unpacked.left_out, *refused], key=lambda file: file.number)
+    if not instances:
         raise _nothing_made(left_out)
-    return Converted(made, left_out=len(left_out), why=_sentence(left_out, of=found.files))
+    return Converted(instances, left_out=len(left_out), why=_sentence(left_out, of=unpacked.files))
 
 
 def _rewrite_all(
-    found: _Unpacking, capture: Capture, out_dir: Path, context: StudyContext, subject: Subject
+    unpacked: _Unpacking, capture: Capture, out_dir: Path, context: StudyContext, subject: Subject
 ) -> tuple[list[ConvertedInstance], list[LeftOut]]:
     """Each object written anew and checked; the place of one that cannot be stays empty."""
-    made: list[ConvertedInstance] = []
+    instances: list[ConvertedInstance] = []
     refused: list[LeftOut] = []
-    members = sorted(found.sources.items(), key=lambda item: _order(item[1][2], item[1][1]))
+    members = sorted(unpacked.sources.items(), key=lambda item: _order(item[1][2], item[1][1]))
     plans = {
         sha256: plan_object(
             context,
@@ -104,30 +104,32 @@ def _rewrite_all(
         )
         for place, (sha256, (_, _, source)) in enumerate(members)
     }
-    known = {
+    our_uids = {
         str(source.dataset.SOPInstanceUID): plans[sha256].instance_uid for sha256, (_, _, source) in members
     }
     for sha256, (number, _, source) in members:
         plan = plans[sha256]
         try:
-            instance = rewrite(source, out_dir, context, subject, capture=capture, plan=plan, known=known)
+            instance = rewrite(
+                source, out_dir, context, subject, capture=capture, plan=plan, our_uids=our_uids
+            )
             require_valid(instance.path)
         except CaptureProblem as problem:
             (out_dir / f"{plan.instance_uid}.dcm").unlink(missing_ok=True)
             refused.append(LeftOut(number, problem))
         else:
-            made.append(instance)
-    return made, refused
+            instances.append(instance)
+    return instances, refused
 
 
 def _order(source: SourceObject, name: str) -> tuple[object, ...]:
     """The scanner's own order: its numbers, then its times; names only where it said neither."""
-    said = source.dataset
+    dataset = source.dataset
     return (
-        _number(said.get("SeriesNumber")),
-        _number(said.get("InstanceNumber")),
-        _digits(said.get("ContentDate") or said.get("AcquisitionDate")),
-        _digits(said.get("ContentTime") or said.get("AcquisitionTime")),
+        _number(dataset.get("SeriesNumber")),
+        _number(dataset.get("InstanceNumber")),
+        _digits(dataset.get("ContentDate") or dataset.get("AcquisitionDate")),
+        _digits(dataset.get("ContentTime") or dataset.get("AcquisitionTime")),
         [
             (int(part), "") if part.isdigit() else (-1, part)
             for part in re.split(r"(\d+)", name, flags=re.ASCII)
@@ -151,21 +153,21 @@ def _unpack(path: Path, scratch: Path) -> _Unpacking:
     """The DICOM files of a zip by the SHA-256 of their content (a double counts once)."""
     scratch.mkdir(parents=True, exist_ok=True)
     most = min(MAX_BUNDLE_BYTES, max(SMALL_BUNDLE_BYTES, MAX_BUNDLE_RATIO * path.stat().st_size))
-    found = _Unpacking(scratch, budget=most)
-    _unpack_into(found, path, depth=1)
-    return found
+    unpacked = _Unpacking(scratch, budget=most)
+    _unpack_into(unpacked, path, depth=1)
+    return unpacked
 
 
-def _unpack_into(found: _Unpacking, path: Path, *, depth: int) -> None:
+def _unpack_into(unpacked: _Unpacking, path: Path, *, depth: int) -> None:
     try:
         with zipfile.ZipFile(path) as bundle:
             members = sorted(
                 (info for info in bundle.infolist() if not info.is_dir()), key=lambda info: info.filename
             )
-            if found.files + len(members) > MAX_BUNDLE_MEMBERS:
+            if unpacked.files + len(members) > MAX_BUNDLE_MEMBERS:
                 raise CaptureProblem("capture_too_large", "The zip holds too many files.")
             for info in members:
-                _take(found, bundle, info, depth=depth)
+                _take(unpacked, bundle, info, depth=depth)
     except zipfile.BadZipFile as error:
         raise CaptureProblem("capture_truncated", "The zip is damaged or incomplete.") from error
     except _UNPACKING as error:
@@ -177,35 +179,35 @@ def _unpack_into(found: _Unpacking, path: Path, *, depth: int) -> None:
         raise CaptureProblem("capture_unreadable", "The zip cannot be unpacked.") from error
 
 
-def _take(found: _Unpacking, bundle: zipfile.ZipFile, info: zipfile.ZipInfo, *, depth: int) -> None:
-    """Read one member into what was found, or say why not. Only what may be an object is unpacked."""
-    found.files += 1
-    number = found.files
+def _take(unpacked: _Unpacking, bundle: zipfile.ZipFile, info: zipfile.ZipInfo, *, depth: int) -> None:
+    """Read one member into what was unpacked, or say why not. Only what may be an object is unpacked."""
+    unpacked.files += 1
+    number = unpacked.files
     try:
         with closing(_chunks(bundle, info)) as chunks:
-            _take_bytes(found, info.filename, number, chunks, depth=depth)
+            _take_bytes(unpacked, info.filename, number, chunks, depth=depth)
     except CaptureProblem as problem:
         if problem.code == "capture_too_large":
             raise
         if not lies_beside(info.filename):
-            found.left_out.append(LeftOut(max(number, found.files), problem))
+            unpacked.left_out.append(LeftOut(max(number, unpacked.files), problem))
 
 
-def _take_bytes(found: _Unpacking, name: str, number: int, chunks: Iterator[bytes], *, depth: int) -> None:
+def _take_bytes(unpacked: _Unpacking, name: str, number: int, chunks: Iterator[bytes], *, depth: int) -> None:
     head = next(chunks, b"")
     kind = sniff_bytes(head)
     if kind == "zip" and depth < MAX_BUNDLE_DEPTH:
-        inner = found.scratch / f"{number}.zip{depth}"
-        _extract(found, head, chunks, inner)
+        inner = unpacked.scratch / f"{number}.zip{depth}"
+        _extract(unpacked, head, chunks, inner)
         # what is in it counts, not the zip itself
-        found.files -= 1
-        _unpack_into(found, inner, depth=depth + 1)
+        unpacked.files -= 1
+        _unpack_into(unpacked, inner, depth=depth + 1)
         inner.unlink()
     elif kind == "dicom":
-        target = found.scratch / f"{number}.member"
-        _extract(found, head, chunks, target)
+        target = unpacked.scratch / f"{number}.member"
+        _extract(unpacked, head, chunks, target)
         if not is_directory(target):
-            found.sources.setdefault(sha256_of(target), (number, name, read_source(target)))
+            unpacked.sources.setdefault(sha256_of(target), (number, name, read_source(target)))
     else:
         raise CaptureProblem("capture_wrong_kind", "It is no DICOM file.")
 
@@ -227,12 +229,12 @@ def _chunks(bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> Generator[bytes]:
         raise CaptureProblem("capture_truncated", "It is damaged or incomplete in the zip.") from None
 
 
-def _extract(found: _Unpacking, head: bytes, chunks: Iterator[bytes], target: Path) -> None:
+def _extract(unpacked: _Unpacking, head: bytes, chunks: Iterator[bytes], target: Path) -> None:
     """Unpack one member under a name of ours; what the zip claims about sizes is not believed."""
     with target.open("wb") as file:
         for chunk in chain((head,), chunks):
-            found.budget -= len(chunk)
-            if found.budget < 0:
+            unpacked.budget -= len(chunk)
+            if unpacked.budget < 0:
                 raise CaptureProblem("capture_too_large", "The zip unfolds to too many bytes.")
             file.write(chunk)
 
@@ -245,9 +247,9 @@ def lies_beside(name: str) -> bool:
 
 def _nothing_made(left_out: Sequence[LeftOut]) -> CaptureProblem:
     """The first problem of a member that is DICOM, for the whole zip; without one, that there is none."""
-    for one in left_out:
-        if one.problem.code != "capture_wrong_kind":
-            return one.problem
+    for file in left_out:
+        if file.problem.code != "capture_wrong_kind":
+            return file.problem
     return CaptureProblem("capture_wrong_kind", "The zip holds no DICOM file.")
 
 
@@ -255,7 +257,9 @@ def _sentence(left_out: Sequence[LeftOut], *, of: int) -> str:
     """What a person has to know of a zip that was sent in part; empty when nothing was left out."""
     if not left_out:
         return ""
-    named = "; ".join(f"file {one.number} by name: {one.problem.message}" for one in left_out[:NAMED_MEMBERS])
+    named = "; ".join(
+        f"file {file.number} by name: {file.problem.message}" for file in left_out[:NAMED_MEMBERS]
+    )
     more = f"; and {len(left_out) - NAMED_MEMBERS} more" if len(left_out) > NAMED_MEMBERS else ""
     verb = "was" if len(left_out) == 1 else "were"
     return f"{len(left_out)} of the {of} files in this zip {verb} left out: {named}{more}"

@@ -63,7 +63,7 @@ _METHODS = {
 
 @dataclass(frozen=True, slots=True)
 class _Clip:
-    """What a finished clip says of itself; sizes in bytes."""
+    """Facts of a finished clip for its DICOM attributes; sizes in bytes."""
 
     probe: Probe
     timing: Timing

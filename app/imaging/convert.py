@@ -7,7 +7,6 @@ import errno
 import os
 import warnings
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 from app.imaging.attributes import require_context
@@ -33,12 +32,10 @@ def convert_capture(
     *,
     capture_index: int,
     capture_sha256: str | None = None,
-    content_at: datetime | None = None,
 ) -> Converted:
     """Convert one capture into `out_dir` (made when absent), one file `<instance uid>.dcm` each.
 
     `capture_index` counts from 0. `capture_sha256` (hex) is computed when it is not given.
-    `content_at` (aware) is when the picture was taken; without it, the study's time.
     Every object passes `check` or the capture is refused; of a bundle, its other files are still converted.
     The same input gives the same bytes, so a repeat after a crash overwrites like with like.
 
@@ -48,12 +45,7 @@ def convert_capture(
     """
     if source.stat().st_size == 0:
         raise CaptureProblem("capture_empty", "The capture is empty.")
-    capture = Capture(
-        path=source,
-        sha256=capture_sha256 or sha256_of(source),
-        index=capture_index,
-        content_at=content_at,
-    )
+    capture = Capture(path=source, sha256=capture_sha256 or sha256_of(source), index=capture_index)
     require_context(context, subject)
     out_dir.mkdir(parents=True, exist_ok=True)
     before = set(out_dir.iterdir())
@@ -90,26 +82,26 @@ def _require_disk(source: Path, out_dir: Path, error: Exception) -> None:
         probe.unlink(missing_ok=True)
 
 
-def _checked(made: ConvertedInstance) -> Converted:
+def _checked(instance: ConvertedInstance) -> Converted:
     """The instance once it has passed the check; its file goes otherwise."""
     try:
-        require_valid(made.path)
+        require_valid(instance.path)
     except CaptureProblem:
-        made.path.unlink(missing_ok=True)
+        instance.path.unlink(missing_ok=True)
         raise
-    return Converted([made])
+    return Converted([instance])
 
 
 def _by_kind(capture: Capture, out_dir: Path, context: StudyContext, subject: Subject) -> Converted:
-    one: dict[str, Callable[[Capture, Path, StudyContext, Subject], ConvertedInstance]] = {
+    converters: dict[str, Callable[[Capture, Path, StudyContext, Subject], ConvertedInstance]] = {
         "jpeg": convert_jpeg,
         "png": convert_png,
         "mp4": convert_clip,
         "dicom": convert_dicom,
     }
     kind = sniff(capture.path)
-    if kind in one:
-        return _checked(one[kind](capture, out_dir, context, subject))
+    if kind in converters:
+        return _checked(converters[kind](capture, out_dir, context, subject))
     if kind == "zip":
         return convert_bundle(capture, out_dir, context, subject)
     if kind == "heif":

@@ -49,20 +49,20 @@ class Frame:
 
     def named(self, identifier: int) -> Component:
         """The component that a scan names. CaptureProblem when there is none."""
-        for one in self.components:
-            if one.identifier == identifier:
-                return one
+        for component in self.components:
+            if component.identifier == identifier:
+                return component
         raise damaged()
 
     @property
     def across(self) -> int:
         """The largest horizontal sampling factor."""
-        return max(one.across for one in self.components)
+        return max(component.across for component in self.components)
 
     @property
     def down(self) -> int:
         """The largest vertical sampling factor."""
-        return max(one.down for one in self.components)
+        return max(component.down for component in self.components)
 
 
 Table = list[int]
@@ -100,7 +100,7 @@ def whole(data: bytes) -> bytes:
                 pieces += (data[kept : segment.coded], walked)
                 kept = segment.end
             seen.update(payload[1 + 2 * index] for index in range(payload[0]))
-    if frame is None or seen != {one.identifier for one in frame.components}:
+    if frame is None or seen != {component.identifier for component in frame.components}:
         raise truncated()
     return data if not pieces else data[:2] + b"".join(pieces) + data[kept:]
 
@@ -112,7 +112,7 @@ def read_frame(payload: bytes) -> Frame:
         Component(payload[at], payload[at + 1] >> 4, payload[at + 1] & 15)
         for at in range(6, 6 + 3 * count, 3)
     )
-    if not all(1 <= size <= 4 for one in components for size in (one.across, one.down)):
+    if not all(1 <= size <= 4 for component in components for size in (component.across, component.down)):
         raise damaged()
     return Frame(width, height, components)
 
@@ -163,7 +163,7 @@ def _scan(frame: Frame, header: bytes, coded: bytes, *, tables: dict[int, Table]
     """The coded bytes of one scan without filling, every restart interval counted out."""
     blocks = _tables_of_blocks(frame, header, tables)
     pieces = intervals(coded, units_of(frame, header), interval)
-    return b"".join(_stretch(piece, wanted, blocks) + marker for piece, wanted, marker in pieces)
+    return b"".join(_stretch(piece, units, blocks) + marker for piece, units, marker in pieces)
 
 
 def intervals(coded: bytes, units: int, interval: int) -> list[tuple[bytes, int, bytes]]:
@@ -171,15 +171,15 @@ def intervals(coded: bytes, units: int, interval: int) -> list[tuple[bytes, int,
     pieces = []
     at, number = 0, 0
     while units > 0:
-        wanted = min(units, interval) if interval else units
-        units -= wanted
+        counted = min(units, interval) if interval else units
+        units -= counted
         marker = _RESTART.search(coded, at)
         end = marker.start() if marker else len(coded)
         if units and marker is None:
             raise truncated()
         if units and marker and marker[1][0] != 0xD0 + number % 8:
             raise damaged()
-        pieces.append((coded[at:end], wanted, marker[0] if units and marker else b""))
+        pieces.append((coded[at:end], counted, marker[0] if units and marker else b""))
         at = marker.end() if units and marker else end
         number += 1
     require_filling(_RESTART.sub(b"", coded[at:], count=1))

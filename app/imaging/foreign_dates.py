@@ -36,10 +36,10 @@ def mended(vr: str, value: str) -> str:
     if is_well_formed(vr, value):
         return value
     text = value.strip(" \0")
-    if vr == "DA" and (found := _OLD_DATE.fullmatch(text)):
-        text = "".join(found.groups())
-    elif vr == "TM" and (found := _OLD_TIME.fullmatch(text)):
-        text = "".join(part or "" for part in found.groups())
+    if vr == "DA" and (parts := _OLD_DATE.fullmatch(text)):
+        text = "".join(parts.groups())
+    elif vr == "TM" and (parts := _OLD_TIME.fullmatch(text)):
+        text = "".join(part or "" for part in parts.groups())
     return text if is_well_formed(vr, text) else ""
 
 
@@ -62,8 +62,8 @@ def _is_time(text: str) -> bool:
 
 
 def _is_moment(text: str) -> bool:
-    found = _MOMENT.fullmatch(text)
-    if found is None:
+    parts = _MOMENT.fullmatch(text)
+    if parts is None:
         return False
-    year, month, day, clock, _ = found.groups()
+    year, month, day, clock, _ = parts.groups()
     return _is_date(f"{year}{month or '01'}{day or '01'}") and (clock is None or _is_time(clock))

@@ -121,9 +121,9 @@ def _may_have(count: int, keyword: str, multiplicity: str, *, frames: int) -> bo
 
 def _image_type(source: Dataset) -> list[str]:
     value = source.get("ImageType")
-    said: Sequence[str] = [value] if isinstance(value, str) else list(value or ())
+    values: Sequence[str] = [value] if isinstance(value, str) else list(value or ())
     return [
-        said[index] if index < len(said) and said[index] in words else words[0]
+        values[index] if index < len(values) and values[index] in words else words[0]
         for index, words in enumerate(IMAGE_TYPES)
     ]
 

@@ -73,7 +73,7 @@ def _by_offsets(fragments: list[Span], offsets: list[int]) -> list[int] | None:
     places = {span.start - base: index for index, span in enumerate(fragments)}
     if not offsets or offsets[0] != 0 or any(offset not in places for offset in offsets):
         return None
-    if any(one >= other for one, other in pairwise(offsets)):
+    if any(offset >= following for offset, following in pairwise(offsets)):
         return None
     return [places[offset] for offset in offsets]
 

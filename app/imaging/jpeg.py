@@ -74,11 +74,11 @@ def read_jpeg(data: bytes) -> Jpeg:
         payload, position = _payload_at(data, position)
         reading.take(marker, payload)
         if marker == SOS:
-            found = NEXT_MARKER.search(data, position)
-            if found is None:
+            following = NEXT_MARKER.search(data, position)
+            if following is None:
                 raise _truncated()
-            reading.kept += data[position : found.start()]
-            position = found.start()
+            reading.kept += data[position : following.start()]
+            position = following.start()
 
 
 @dataclass(slots=True)

@@ -21,13 +21,15 @@ def only_needed(data: bytes) -> bytes:
     Frame, scan and restart headers are cut to their own length. Walked from the end: a table is needed by a scan behind
     it, unless another of its number stands between.
     """
-    found = list(segments(data))
-    components = _components(found)
-    is_arithmetic = any(one.marker in FRAMES and one.marker >= _FIRST_ARITHMETIC for one in found)
+    walked = list(segments(data))
+    components = _components(walked)
+    is_arithmetic = any(
+        segment.marker in FRAMES and segment.marker >= _FIRST_ARITHMETIC for segment in walked
+    )
     needed: set[Key] = set()
     kept: list[bytes] = []
-    for one in reversed(found):
-        marker, payload = one.marker, one.payload
+    for segment in reversed(walked):
+        marker, payload = segment.marker, segment.payload
         left = payload
         if marker == SOS:
             left = payload[: 4 + 2 * payload[0]] if payload else payload
@@ -42,15 +44,15 @@ def only_needed(data: bytes) -> bytes:
         elif marker == DNL or (marker == DAC and not is_arithmetic):
             left = b""
         if left:
-            kept.append(as_segment(marker, left) + data[one.coded : one.end])
+            kept.append(as_segment(marker, left) + data[segment.coded : segment.end])
     return data[:2] + b"".join(reversed(kept)) + b"\xff\xd9"
 
 
-def _components(found: Sequence[Segment]) -> dict[int, int]:
+def _components(walked: Sequence[Segment]) -> dict[int, int]:
     """Component -> the number of its quantisation table, as the frame has them."""
-    for one in found:
-        if one.marker in FRAMES and len(one.payload) > 5:
-            whole = one.payload[6 : 6 + 3 * one.payload[5]]
+    for segment in walked:
+        if segment.marker in FRAMES and len(segment.payload) > 5:
+            whole = segment.payload[6 : 6 + 3 * segment.payload[5]]
             return {whole[at]: whole[at + 2] for at in range(0, len(whole) - 2, 3)}
     return {}
 

@@ -46,10 +46,10 @@ def as_segment(marker: int, payload: bytes) -> bytes:
 
 
 def _end_of_scan(data: bytes, position: int) -> int:
-    found = NEXT_MARKER.search(data, position)
-    if found is None:
+    marker = NEXT_MARKER.search(data, position)
+    if marker is None:
         raise truncated()
-    return found.start()
+    return marker.start()
 
 
 def truncated() -> CaptureProblem:

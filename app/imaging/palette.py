@@ -52,9 +52,9 @@ def segmented_bytes(data: bytes, *, entries: int, bits: int) -> int | None:
     width = 1 if bits == 8 else 2
     count = len(data) // width
     words = struct.unpack(f"<{count}{'B' if width == 1 else 'H'}", data[: count * width])
-    position = made = 0
+    position = unfolded = 0
     lengths: dict[int, int] = {}
-    while made < entries:
+    while unfolded < entries:
         if position + 2 > count:
             return None
         opcode, length = words[position], words[position + 1]
@@ -78,8 +78,8 @@ def segmented_bytes(data: bytes, *, entries: int, bits: int) -> int | None:
             position += 2 + size
         else:
             return None
-        made += length
-    if made != entries or position > count:
+        unfolded += length
+    if unfolded != entries or position > count:
         return None
     return position * width
 

@@ -48,7 +48,7 @@ def convert_dicom(
     """One DICOM capture -> the same object under our UIDs and identity."""
     source = read_source(capture.path)
     plan = plan_object(context, capture, sop_class_uid=str(source.dataset.SOPClassUID))
-    return rewrite(source, out_dir, context, subject, capture=capture, plan=plan, known={})
+    return rewrite(source, out_dir, context, subject, capture=capture, plan=plan, our_uids={})
 
 
 def rewrite(
@@ -59,11 +59,11 @@ def rewrite(
     *,
     capture: Capture,
     plan: ObjectPlan,
-    known: Mapping[str, str],
+    our_uids: Mapping[str, str],
 ) -> ConvertedInstance:
     """Write `source` anew at the place that `plan` gives it.
 
-    `known` maps the UIDs of other objects in the same bundle to ours, so that references hold.
+    `our_uids` maps the UIDs of other objects in the same bundle to ours, so that references hold.
     CaptureProblem `capture_not_cleanable` or `capture_not_maskable` when policy asks for more than
     can be done to this object.
     """
@@ -74,7 +74,7 @@ def rewrite(
         _check_cleanable(source, context)
     try:
         with foreign_bytes():
-            dataset = _merged(source, context, subject, ours=ours, known=known)
+            dataset = _merged(source, context, subject, ours=ours, our_uids=our_uids)
             return store(
                 out_dir,
                 seal(dataset, subject, from_scanner=True),
@@ -93,30 +93,30 @@ def _merged(
     subject: Subject,
     *,
     ours: Dataset,
-    known: Mapping[str, str],
+    our_uids: Mapping[str, str],
 ) -> Dataset:
     """The scanner's attributes as far as policy keeps them, under ours."""
     strict = isinstance(subject, DeidentifiedSubject)
-    said = source.dataset
+    original = source.dataset
     if strict:
-        dataset = numbers_only(said)
+        dataset = numbers_only(original)
         dataset.update(ours)
-        if suits(str(said.SOPClassUID), said.get("Modality")):
-            dataset.Modality = said.Modality
+        if suits(str(original.SOPClassUID), original.get("Modality")):
+            dataset.Modality = original.Modality
     else:
-        dataset = _kept(said)
-        originals = {str(said.SOPInstanceUID): str(ours.SOPInstanceUID), **known}
-        if said.get("StudyInstanceUID"):
-            originals[str(said.StudyInstanceUID)] = context.study_uid
+        dataset = _kept(original)
+        originals = {str(original.SOPInstanceUID): str(ours.SOPInstanceUID), **our_uids}
+        if original.get("StudyInstanceUID"):
+            originals[str(original.StudyInstanceUID)] = context.study_uid
         _rename_references(dataset, originals)
         _place(dataset, ours, is_image=source.pixels is not None)
         identify(dataset, context, subject)
-        if said.get("BurnedInAnnotation") == "YES" and context.burned_in != "mask":
+        if original.get("BurnedInAnnotation") == "YES" and context.burned_in != "mask":
             # the scanner knows of this picture what the organisation says of its pictures
             dataset.BurnedInAnnotation = "YES"
-    if not said.get("Modality") and source.pixels is not None:
+    if not original.get("Modality") and source.pixels is not None:
         # an image of no class that says, in an exam of ultrasound
-        dataset.Modality = suitable_modality(str(said.SOPClassUID)) or "US"
+        dataset.Modality = suitable_modality(str(original.SOPClassUID)) or "US"
     if source.pixels is not None:
         _complete(dataset, source, strict=strict)
         if context.burned_in == "mask":
@@ -194,11 +194,11 @@ def _kept(source: Dataset) -> Dataset:
     Dates, times and identifiers that are none are left out: archives refuse or misread them.
     """
     kept = Dataset()
-    for said in source:
-        if not comes_from_scanner(said.tag) or said.keyword == "SpecificCharacterSet":
+    for original in source:
+        if not comes_from_scanner(original.tag) or original.keyword == "SpecificCharacterSet":
             continue
         # what is written over it must not change what the source said
-        element = copy(said)
+        element = copy(original)
         if element.VR == "SQ":
             element.value = [_kept(item) for item in element.value]
         elif element.VR in _MENDED and not element.is_empty:
@@ -212,15 +212,15 @@ def _kept(source: Dataset) -> Dataset:
     return kept
 
 
-def _rename_references(dataset: Dataset, known: Mapping[str, str]) -> None:
+def _rename_references(dataset: Dataset, our_uids: Mapping[str, str]) -> None:
     """Replace UIDs that have become ours; others name things that we did not rename."""
     for element in dataset:
         if element.VR == "SQ":
             for item in element.value:
-                _rename_references(item, known)
+                _rename_references(item, our_uids)
         elif element.VR == "UI" and not element.is_empty:
             values = [element.value] if isinstance(element.value, str) else list(element.value)
-            renamed = [UID(known.get(str(value), str(value))) for value in values]
+            renamed = [UID(our_uids.get(str(value), str(value))) for value in values]
             element.value = renamed[0] if len(renamed) == 1 else renamed
 
 

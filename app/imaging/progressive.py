@@ -58,7 +58,7 @@ class _Bits:
         return self._ahead >> self._left & (1 << count) - 1
 
     def skip(self, count: int) -> None:
-        """Pass over bits."""
+        """Pass over bits; `require` notices when they were more than there are."""
         while count > LOOK_BITS:
             self.take(LOOK_BITS)
             count -= LOOK_BITS
@@ -107,16 +107,16 @@ class _Walk:
                     raise damaged()
                 fineness[position] = low
         first = 0
-        for piece, wanted, _ in intervals(coded, units_of(self.frame, header), self.interval):
+        for piece, units, _ in intervals(coded, units_of(self.frame, header), self.interval):
             reading = _Bits(piece)
             if start:
                 self._coefficients(
-                    reading, header, range(first, first + wanted), span=(start, end), again=bool(high)
+                    reading, header, range(first, first + units), span=(start, end), again=bool(high)
                 )
             else:
-                self._levels(reading, header, wanted, again=bool(high))
+                self._levels(reading, header, units, again=bool(high))
             reading.end()
-            first += wanted
+            first += units
 
     def _levels(self, bits: _Bits, header: bytes, units: int, *, again: bool) -> None:
         """The first coefficient of each block (T.81 G.1.2.1): a code and its value, or one more bit."""

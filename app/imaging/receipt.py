@@ -98,9 +98,9 @@ def _rows(receipt: Receipt) -> list[tuple[str, str]]:
     when = f"{receipt.delivered_at:%Y-%m-%d %H:%M} (UTC{offset[:3]}:{offset[3:5]})"
     rows = [("Filed" if receipt.known == "not_sent" else "Delivered", when)]
     if receipt.known != "not_sent":
-        wanted = receipt.there if receipt.wanted is None else receipt.wanted
-        if wanted != receipt.there:
-            rows.append(("Images", f"{receipt.there} of {wanted}"))
+        expected = receipt.there if receipt.wanted is None else receipt.wanted
+        if expected != receipt.there:
+            rows.append(("Images", f"{receipt.there} of {expected}"))
         rows += [("Still images", str(receipt.stills)), ("Clips", str(receipt.clips))]
         rows += [("Missing", _printable(reason)) for reason in receipt.missing[:MOST_REASONS]]
         if more := len(receipt.missing) - MOST_REASONS:
@@ -109,15 +109,15 @@ def _rows(receipt: Receipt) -> list[tuple[str, str]]:
 
 
 def _sentence(receipt: Receipt) -> str:
-    wanted = receipt.there if receipt.wanted is None else receipt.wanted
+    expected = receipt.there if receipt.wanted is None else receipt.wanted
     if receipt.known == "not_sent":
         return SENTENCES["not_sent"]
-    if not wanted:
+    if not expected:
         return NO_IMAGES
-    if receipt.there == wanted:
+    if receipt.there == expected:
         return SENTENCES[receipt.known]
     verb = "counted" if receipt.known == "seen" else "accepted"
-    return f"This exam is filed in Aurabox. {receipt.there} of its {wanted} images were {verb} there."
+    return f"This exam is filed in Aurabox. {receipt.there} of its {expected} images were {verb} there."
 
 
 def _printable(text: str) -> str:

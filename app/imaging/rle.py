@@ -35,19 +35,19 @@ def clean_rle(frame: bytes, *, segments: int, segment_bytes: int) -> bytes:
     return header + b"".join(kept)
 
 
-def _used(frame: bytes, start: int, end: int, wanted: int) -> int:
+def _used(frame: bytes, start: int, end: int, count: int) -> int:
     """Where the runs end that make up `wanted` bytes (PS3.5 G.3.2)."""
-    position, made = start, 0
-    while made < wanted:
+    position, unfolded = start, 0
+    while unfolded < count:
         if position >= end:
             raise truncated()
         code = frame[position]
         if code < 128:
             position += code + 2
-            made += code + 1
+            unfolded += code + 1
         elif code > 128:
             position += 2
-            made += 257 - code
+            unfolded += 257 - code
         else:
             position += 1
     if position > end:

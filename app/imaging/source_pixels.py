@@ -193,9 +193,9 @@ def _converted(dataset: Dataset, tag: BaseTag) -> DataElement:
 
 
 def _vr(dataset: Dataset, tag: BaseTag) -> str:
-    said: str | None = dataset.get_item(tag).VR
+    vr: str | None = dataset.get_item(tag).VR
     # in implicit encoding nothing is said
-    return said or (dictionary_VR(tag) if keyword_for_tag(tag) else "UN")
+    return vr or (dictionary_VR(tag) if keyword_for_tag(tag) else "UN")
 
 
 def _is_implicit(dataset: FileDataset) -> bool:
@@ -209,16 +209,16 @@ def _is_implicit(dataset: FileDataset) -> bool:
 
 def _transfer_syntax(dataset: FileDataset, *, implicit: bool) -> str:
     """What the file meta information says; without it, or where it is wrong of plain bytes, how these are."""
-    said = str(dataset.file_meta.get("TransferSyntaxUID", ""))
-    if not said or said in UNCOMPRESSED:
+    syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+    if not syntax or syntax in UNCOMPRESSED:
         if not dataset.original_encoding[1]:
             return EXPLICIT_BIG_ENDIAN
         return IMPLICIT_LITTLE_ENDIAN if implicit else EXPLICIT_LITTLE_ENDIAN
-    if not UID(said).is_transfer_syntax or UID(said).is_private:
+    if not UID(syntax).is_transfer_syntax or UID(syntax).is_private:
         raise CaptureProblem("capture_unreadable", "The DICOM file is in an encoding that we do not know.")
-    if said == DEFLATED:
+    if syntax == DEFLATED:
         raise CaptureProblem("capture_unreadable", "The DICOM file is deflated, which is not supported.")
-    return said
+    return syntax
 
 
 def _name_class(dataset: FileDataset) -> None:

@@ -28,7 +28,6 @@ class HumanSubject:
     patient_id: str = ""
     family_name: str = ""
     given_name: str = ""
-    middle_name: str = ""
     birth_date: date | None = None
     sex: Sex = ""
 
@@ -81,9 +80,6 @@ class StudyContext:
     burned_in: BurnedIn = "unknown"
     masks: tuple[Rectangle, ...] = ()
     video: VideoMode = "cine"
-    manufacturer: str = "Clarius"
-    manufacturer_model: str = ""
-    software_versions: str = uids.IMPLEMENTATION_VERSION_NAME
 
     def __post_init__(self) -> None:
         if self.studied_at.tzinfo is None:
@@ -105,17 +101,15 @@ class ObjectPlan:
     series_uid: str
     series_number: int
     instance_number: int
-    content_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """One capture in staging: the file, the SHA-256 (hex) of its bytes, its place and its time."""
+    """One capture in staging: the file, the SHA-256 (hex) of its bytes, and its place in the exam."""
 
     path: Path
     sha256: str
     index: int
-    content_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +136,10 @@ class Converted(list[ConvertedInstance]):
     `left_out` is how many files of a bundle became none, and `why` says so to a person (empty: nothing was left out).
     """
 
-    def __init__(self, made: Iterable[ConvertedInstance] = (), *, left_out: int = 0, why: str = "") -> None:
-        super().__init__(made)
+    def __init__(
+        self, instances: Iterable[ConvertedInstance] = (), *, left_out: int = 0, why: str = ""
+    ) -> None:
+        super().__init__(instances)
         self.left_out = left_out
         self.why = why
 
@@ -158,8 +154,9 @@ def plan_object(
 ) -> ObjectPlan:
     """Identifiers and numbers of one object made from `capture`.
 
-    `content_sha256` is that of a file inside the capture, when the capture is a bundle. Instance numbers count from 1 by capture; the files of one bundle (`member` from 0) share the
-    thousands of their capture. A different order of captures changes numbers, never a UID.
+    `content_sha256` is that of a file inside the capture, when the capture is a bundle. Instance numbers count from 1
+    by capture; the files of one bundle (`member` from 0) share the thousands of their capture. A different order of
+    captures changes numbers, never a UID.
     """
     number = capture.index + 1
     return ObjectPlan(
@@ -171,7 +168,6 @@ def plan_object(
         series_uid=uids.series_uid(context.study_uid, sop_class_uid, deidentify_key=context.deidentify_key),
         series_number=_series_number(sop_class_uid),
         instance_number=number if member is None else number * 1000 + member,
-        content_at=(capture.content_at or context.studied_at).astimezone(context.studied_at.tzinfo),
     )
 
 

@@ -97,7 +97,7 @@ def viewer_findings(source: SourceObject) -> list[Finding]:
     if source.pixels is not None:
         findings += _description(dataset)
         findings += _timing(source)
-        if not any(one.attribute in _NEEDED for one in findings):
+        if not any(finding.attribute in _NEEDED for finding in findings):
             findings += _pixels(source, source.pixels)
     elif "Image Storage" in UID(sop_class).name:
         findings.append(Finding("PixelData", "is missing"))
@@ -168,7 +168,7 @@ def _colours(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _bits(dataset: Dataset) -> Iterator[Finding]:
-    allocated, stored, high = (dataset.get(one) for one in ("BitsAllocated", "BitsStored", "HighBit"))
+    allocated, stored, high = (dataset.get(keyword) for keyword in ("BitsAllocated", "BitsStored", "HighBit"))
     if not (isinstance(allocated, int) and isinstance(stored, int) and isinstance(high, int)):
         return
     if allocated not in (1, 8, 16, 32, 64):
@@ -238,11 +238,11 @@ def _pixels(source: SourceObject, pixels: SourcePixels) -> Iterator[Finding]:
 
 def _uncompressed(source: SourceObject, pixels: SourcePixels) -> Iterator[Finding]:
     held = pixels.value.length
-    wanted = picture_bytes(source.dataset, source.frames, held=held)
-    if held < wanted:
-        yield Finding("PixelData", f"ends before it is complete: {held} of {wanted} bytes")
-    elif held > wanted + wanted % 2:
-        yield Finding("PixelData", f"holds {held - wanted} bytes more than its picture")
+    needed = picture_bytes(source.dataset, source.frames, held=held)
+    if held < needed:
+        yield Finding("PixelData", f"ends before it is complete: {held} of {needed} bytes")
+    elif held > needed + needed % 2:
+        yield Finding("PixelData", f"holds {held - needed} bytes more than its picture")
 
 
 def _frame_problem(source: SourceObject, frame: bytes) -> str:

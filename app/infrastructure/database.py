@@ -119,20 +119,20 @@ async def pooler_problem(settings: Settings) -> str | None:
     pair: list[asyncpg.Connection] = []
     try:
         for _ in range(2):
-            one = await asyncpg.connect(dsn, ssl=tls, timeout=CONNECT_SECONDS, statement_cache_size=0)
-            pair.append(one)
+            connection = await asyncpg.connect(dsn, ssl=tls, timeout=CONNECT_SECONDS, statement_cache_size=0)
+            pair.append(connection)
         for _ in range(COMPARISONS):
-            first, second = [await _server_of(one) for one in pair]
+            first, second = [await _server_of(connection) for connection in pair]
             if first == second:
                 return POOLER
     except TROUBLE as error:
         # in statement mode it takes connections, but no transactions
         refused = (error, error.__cause__)
-        if len(pair) == 2 and any(isinstance(one, asyncpg.ProtocolViolationError) for one in refused):
+        if len(pair) == 2 and any(isinstance(refusal, asyncpg.ProtocolViolationError) for refusal in refused):
             return POOLER
     finally:
-        for one in pair:
-            one.terminate()
+        for connection in pair:
+            connection.terminate()
     return None
 
 
@@ -199,14 +199,14 @@ class Watch:
     def over(self, engine: AsyncEngine) -> None:
         """Watch over every connection of this pool, from when it is made."""
 
-        def made(connection: Any, _record: object) -> None:
+        def connected(connection: Any, _record: object) -> None:
             self.add(connection.driver_connection)
 
         def broke(context: ExceptionContext) -> None:
             if isinstance(context.original_exception, TimeoutError | asyncio.CancelledError):
                 self._suspicious.set()
 
-        event.listen(engine.sync_engine, "connect", made)
+        event.listen(engine.sync_engine, "connect", connected)
         event.listen(engine.sync_engine, "handle_error", broke)
 
     def add(self, connection: asyncpg.Connection) -> None:
@@ -298,7 +298,11 @@ class Watch:
         self._probe = self._answer = None
 
     def _break_off(self, *, before: float) -> None:
-        dead = [one for one, since in self._watched.items() if since < before and not one.is_closed()]
+        dead = [
+            connection
+            for connection, since in self._watched.items()
+            if since < before and not connection.is_closed()
+        ]
         for connection in dead:
             connection.terminate()
         log.warning("database_connections_dead", count=len(dead))

@@ -80,8 +80,8 @@ async def send_mail(settings: Settings, mail: Mail) -> None:
     url = urlsplit(settings.smtp_url.get_secret_value())
     here = _dns_name(urlsplit(settings.public_url).hostname or "localhost")
     # in an address a plus is a plus
-    given = parse_qs(url.query.replace("+", "%2B")).get("from")
-    sender = _ascii_domain(given[0] if given else f"sonobridge@{here}")
+    senders = parse_qs(url.query.replace("+", "%2B")).get("from")
+    sender = _ascii_domain(senders[0] if senders else f"sonobridge@{here}")
     message = EmailMessage()
     message["From"] = sender
     message["To"] = _ascii_domain(mail.to)
@@ -143,9 +143,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused) and error.recipients:
         error = error.recipients[0]
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        said = f"{error.code} {error.message}"
+        reply = f"{error.code} {error.message}"
     elif isinstance(error, aiosmtplib.SMTPException):
-        said = str(error) or type(error).__name__
+        reply = str(error) or type(error).__name__
     else:
         return type(error).__name__
-    return re.sub(r"\S+@\S+", "…", " ".join(said.split()))[:REASON_LETTERS]
+    return re.sub(r"\S+@\S+", "…", " ".join(reply.split()))[:REASON_LETTERS]

@@ -66,7 +66,7 @@ class Pool:
         it raises one of these, or is cancelled, the process is gone and writes nothing more.
         """
         call = partial(function, *arguments, **named)
-        async with self._places.one(turn):
+        async with self._places.hold(turn):
             for _ in range(TRIES):
                 try:
                     return await self._once(call, seconds)
@@ -138,18 +138,18 @@ class _Places:
         self._count = 0
 
     @asynccontextmanager
-    async def one(self, turn: Hashable) -> AsyncIterator[None]:
+    async def hold(self, turn: Hashable) -> AsyncIterator[None]:
         """A place for as long as the body runs."""
-        given: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(turn, deque()).append(given)
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(turn, deque()).append(place)
         self._give()
         try:
-            await given
+            await place
         except asyncio.CancelledError:
-            if given.done() and not given.cancelled():
+            if place.done() and not place.cancelled():
                 self._take_back(turn)
             else:
-                self._forget(turn, given)
+                self._forget(turn, place)
             raise
         try:
             yield
@@ -158,17 +158,17 @@ class _Places:
 
     def _give(self) -> None:
         while self._free and (able := [turn for turn in self._waiting if self._held[turn] < self._share]):
-            turn = min(able, key=lambda one: (self._held[one], self._served.get(one, 0)))
-            given = self._waiting[turn].popleft()
+            turn = min(able, key=lambda party: (self._held[party], self._served.get(party, 0)))
+            place = self._waiting[turn].popleft()
             if not self._waiting[turn]:
                 del self._waiting[turn]
-            if given.done():
+            if place.done():
                 continue
             self._free -= 1
             self._held[turn] += 1
             self._count += 1
             self._served[turn] = self._count
-            given.set_result(None)
+            place.set_result(None)
 
     def _take_back(self, turn: Hashable) -> None:
         self._free += 1
@@ -179,9 +179,9 @@ class _Places:
             self._served.clear()
         self._give()
 
-    def _forget(self, turn: Hashable, given: "asyncio.Future[None]") -> None:
+    def _forget(self, turn: Hashable, place: "asyncio.Future[None]") -> None:
         with contextlib.suppress(KeyError, ValueError):
-            self._waiting[turn].remove(given)
+            self._waiting[turn].remove(place)
             if not self._waiting[turn]:
                 del self._waiting[turn]
 

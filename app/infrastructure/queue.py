@@ -1,4 +1,6 @@
-"""Rings workers through Redis, and is the only place in `app` that knows arq. Losing a ring costs latency only.
+"""Sends wake-ups to workers (rings them) through Redis; the only place in `app` that knows arq.
+
+Losing a ring costs latency only.
 
 A job is one name and two words, which row: state, due times and attempts are in Postgres. arq gives nothing we
 rely on: it drops a job whose id is known, whose data expired, or whose function raised.
@@ -58,7 +60,7 @@ def connect(settings: Settings) -> ArqRedis:
 
 
 class Queue:
-    """The bell. `ring` never raises and never takes longer than `RING_SECONDS`."""
+    """Sends wake-ups to workers. `ring` never raises and never takes longer than `RING_SECONDS`."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = connect(settings)

@@ -84,9 +84,9 @@ class Staging:
         await asyncio.to_thread(_remove_made, folder)
         if self._bucket is not None:
             async for batch in obstore.list(self._bucket, prefix=str(exam_id)):
-                made = [item["path"] for item in batch if not _is_capture(item["path"])]
-                if made:
-                    await obstore.delete_async(self._bucket, made)
+                paths = [item["path"] for item in batch if not _is_capture(item["path"])]
+                if paths:
+                    await obstore.delete_async(self._bucket, paths)
 
     def free_bytes(self) -> int:
         """Free disk where the files are written."""

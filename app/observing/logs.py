@@ -52,7 +52,6 @@ QUIET_LOGGERS = (
 PLACE_FRAMES = 4
 """How many of the innermost frames of an exception are named."""
 
-REQUEST_ID_CHARACTERS = 64
 """Longest request id taken from outside."""
 
 
@@ -113,9 +112,9 @@ def exception_as_place(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """Replaces `exc_info` by the exception's type, the innermost places it came through, and its cause's type."""
-    given = event.pop("exc_info", None)
+    exc_info = event.pop("exc_info", None)
     event.pop("stack_info", None)
-    error = _exception_of(given)
+    error = _exception_of(exc_info)
     if error is None:
         return event
     event["error_type"] = _type_name(error)
@@ -144,13 +143,9 @@ def keep_allowed_keys(
     return event
 
 
-def bind_request_id(request_id: str | None = None) -> str:
-    """Puts a request id on every line of this task from here on, and returns it.
-
-    One from outside is kept only if it is short and made of letters, digits and `-`; else a new one is made.
-    """
-    if request_id is None or not _is_plain_id(request_id):
-        request_id = uuid4().hex
+def bind_request_id() -> str:
+    """Puts a new request id on every line of this task from here on, and returns it; none is taken from outside."""
+    request_id = uuid4().hex
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
     return request_id
@@ -162,20 +157,16 @@ def current_request_id() -> str | None:
     return bound if isinstance(bound, str) else None
 
 
-def _is_plain_id(text: str) -> bool:
-    return 0 < len(text) <= REQUEST_ID_CHARACTERS and text.isascii() and text.replace("-", "").isalnum()
-
-
 def _type_name(error: BaseException) -> str:
     return f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
 
 
-def _exception_of(given: Any) -> BaseException | None:
-    if isinstance(given, BaseException):
-        return given
-    if isinstance(given, tuple):
-        value = given[1]
+def _exception_of(exc_info: Any) -> BaseException | None:
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if isinstance(exc_info, tuple):
+        value = exc_info[1]
         return value if isinstance(value, BaseException) else None
-    if given:
+    if exc_info:
         return sys.exc_info()[1]
     return None

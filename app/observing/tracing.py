@@ -37,9 +37,9 @@ def provider() -> Any:
     if not (INSTALLED and is_wanted()):
         return None
     name = os.environ.get("OTEL_SERVICE_NAME", SERVICE)
-    made = TracerProvider(resource=Resource.create({"service.name": name}))
-    made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return made
+    tracers = TracerProvider(resource=Resource.create({"service.name": name}))
+    tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return tracers
 
 
 @contextmanager

@@ -127,19 +127,6 @@ async def invite(
     return Invitation(user, url, mailed)
 
 
-async def invite_user(
-    resources: Resources,
-    *,
-    email: str,
-    organization: str,
-    role: str = Role.CLINICIAN,
-    by: By,
-) -> str:
-    """As `invite`; the link alone."""
-    invitation = await invite(resources, email=email, organization=organization, role=role, by=by)
-    return invitation.url
-
-
 async def disable_user(resources: Resources, email_or_id: str, *, by: By) -> User:
     """The user can't sign in any more, and is signed out everywhere at once."""
     async with resources.sessions.begin() as session:

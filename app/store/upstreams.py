@@ -10,7 +10,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.store.base import Base, in_seconds, now
 
-PROBE_SECONDS = 900
 BREAKER_WINDOW_SECONDS = 60
 BREAKER_LEAST_CALLS = 10
 BREAKER_FAILURE_SHARE = 0.7

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 from sqlalchemy import select
 
-from app.people.users import add_user, invite_user, reset_link
+from app.people.users import add_user, invite, reset_link
 from app.states import LinkState
 from app.store.audit import By
 from app.store.links import Link
@@ -48,16 +48,14 @@ async def link_account(page: Page) -> None:
 
 async def test_the_first_link_with_an_invitation(bridge: Bridge, chromium: Browser) -> None:
     await bridge.organization("Harbour Clinic")
-    invitation = await invite_user(
-        bridge.resources, email=EMAIL, organization="Harbour Clinic", by=By("test")
-    )
+    invitation = await invite(bridge.resources, email=EMAIL, organization="Harbour Clinic", by=By("test"))
     token = bridge.sandbox.add_customer()
     async with await context(chromium, bridge.url) as browser:
         page = await browser.new_page()
         await page.goto(f"/connect/clarius/{token}")
         await expect(page).to_have_url(f"{bridge.url}/login")
         await look(page, "login-with-pending-link")
-        await page.goto(invitation.replace(bridge.resources.settings.public_url, ""))
+        await page.goto(invitation.url.replace(bridge.resources.settings.public_url, ""))
         await expect(page.get_by_text("Harbour Clinic")).to_be_visible()
         await look(page, "invitation")
         await page.get_by_label("Choose a password").fill("password1234")

@@ -31,8 +31,7 @@ STUDIED_AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=timezone(timedelta(hours=10)))
 HUMAN = HumanSubject(
     patient_id="P-1001",
     family_name="Okafor",
-    given_name="Ada",
-    middle_name="May",
+    given_name="Ada May",
     birth_date=date(1980, 2, 29),
     sex="F",
 )

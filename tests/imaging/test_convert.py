@@ -4,7 +4,7 @@ import multiprocessing
 import pickle
 import resource
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pydicom
 import pytest
@@ -111,20 +111,6 @@ def test_times_are_the_organisations(convert, tmp_path):
     assert (dataset.StudyDate, dataset.StudyTime) == ("20260304", "050607")
     assert dataset.TimezoneOffsetFromUTC == "+1000"
     assert dataset.ContentTime == "050607"
-
-
-def test_a_capture_has_its_own_time_in_the_organisations_zone(tmp_path):
-    taken = datetime(2026, 3, 3, 20, 0, 0, tzinfo=UTC) + timedelta(seconds=59)
-    (made,) = convert_capture(
-        jpeg(tmp_path / "j"),
-        tmp_path / "out",
-        context_for(HUMAN),
-        HUMAN,
-        capture_index=0,
-        content_at=taken,
-    )
-    dataset = pydicom.dcmread(made.path)
-    assert (dataset.ContentDate, dataset.ContentTime) == ("20260304", "060059")
 
 
 def test_animals_have_the_full_veterinary_set(convert, tmp_path):

@@ -41,7 +41,7 @@ def test_identified_keeps_what_the_scanner_said(convert, tmp_path):
     assert dataset.SeriesDescription == f"Série of {CANARY}"
     assert dataset.SpecificCharacterSet == "ISO_IR 192"
     assert dataset.StudyDescription == "Ultrasound"
-    assert dataset.PatientName == "Okafor^Ada^May"
+    assert dataset.PatientName == "Okafor^Ada May"
 
 
 @pytest.mark.parametrize("compressed", [False, True])

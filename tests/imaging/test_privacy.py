@@ -117,7 +117,7 @@ def test_the_key_does_not_show_in_a_repr():
 
 def test_identified_names_the_patient(convert, tmp_path):
     dataset = pydicom.dcmread(convert(jpeg(tmp_path / "j"), HUMAN).path)
-    assert dataset.PatientName == "Okafor^Ada^May"
+    assert dataset.PatientName == "Okafor^Ada May"
     assert dataset.PatientID == "P-1001"
     assert dataset.PatientBirthDate == "19800229"
     assert dataset.PatientSex == "F"

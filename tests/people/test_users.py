@@ -28,7 +28,6 @@ from app.people.users import (
     disable_user,
     enable_user,
     invite,
-    invite_user,
     list_users,
     reset_password,
 )
@@ -151,7 +150,7 @@ async def test_an_address_is_taken_whatever_its_case(
         await add(resources, email=EMAIL.upper())
     assert refused.value.code == "email_taken"
     with pytest.raises(Misuse):
-        await invite_user(resources, email=EMAIL, organization="Harbour Clinic", by=By("test"))
+        await invite(resources, email=EMAIL, organization="Harbour Clinic", by=By("test"))
 
 
 async def test_an_invitation_goes_out_by_mail(settings: Settings, inbox: Inbox) -> None:

@@ -16,7 +16,7 @@ from app.linking.links import start_link
 from app.main import create_app
 from app.organizations.changes import add_organization
 from app.resources import Resources, open_resources
-from app.states import NAMED_WAITS, ExamState, LinkState
+from app.states import ExamState, LinkState, Reason
 from app.store.audit import By
 from app.store.exams import Exam
 from app.store.links import Link
@@ -114,7 +114,7 @@ class Bridge:
                 # a delivered exam may still have its receipt to report
                 assert exam.state != ExamState.DELIVERED or exam.due_at is None, "delivered and due"
                 if exam.state == ExamState.WAITING:
-                    assert exam.reason in NAMED_WAITS, f"waits: {exam.reason}"
+                    assert exam.reason in set(Reason), f"waits: {exam.reason}"
                     assert exam.due_at is None, f"waits: {exam.reason} {exam.error_code}"
             assert exams
             return exams

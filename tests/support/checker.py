@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from sqlalchemy import select
 
 from app.resources import Resources
-from app.states import FINAL, NAMED_WAITS, ExamState
+from app.states import FINAL, ExamState, Reason
 from app.store.base import clock
 from app.store.captures import captures_of
 from app.store.creates import Create, CreateState
@@ -54,7 +54,7 @@ async def every_acknowledged_notification_has_a_row(scene: Scene) -> AsyncIterat
 
 async def every_exam_rests(scene: Scene) -> AsyncIterator[str]:
     for exam in scene.exams:
-        waits = exam.state == ExamState.WAITING and exam.reason in NAMED_WAITS
+        waits = exam.state == ExamState.WAITING and exam.reason in set(Reason)
         if exam.state not in FINAL and not waits:
             yield f"I2: {exam.request_uuid} rests in {exam.state}/{exam.reason} at {exam.step}"
         if exam.error_code == "internal":

@@ -6,7 +6,7 @@ from app.linking.links import keep_token
 from app.people.sessions import Visitor, new_cookie
 from app.people.signing_in import WrongCredentials, sign_in
 from app.people.throttling import network_of
-from app.people.users import add_user, invite_user
+from app.people.users import add_user, invite
 from app.resources import Resources
 from app.store.audit import By
 from app.store.base import in_seconds
@@ -39,7 +39,7 @@ async def test_what_ran_its_course_is_forgotten_and_people_stay(
         await sign_in(resources, email="nobody@else.example", password=password, visitor=visitor)
     except WrongCredentials:
         await keep_token(resources, "t" * 43, visitor)
-    await invite_user(resources, email="odo@harbour.example", organization="Harbour Clinic", by=By("test"))
+    await invite(resources, email="odo@harbour.example", organization="Harbour Clinic", by=By("test"))
     fresh = await purge_accounts(resources)
     assert set(fresh.values()) == {0}
     old = in_seconds(-MONTH_SECONDS)

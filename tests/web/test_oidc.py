@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from app.config.settings import Settings
-from app.people.users import disable_user, invite_user
+from app.people.users import disable_user, invite
 from app.resources import Resources, open_resources
 from app.store.audit import AuditEvent, By
 from app.store.browser_sessions import BrowserSession
@@ -78,7 +78,7 @@ async def sso(site: Site, *, door: str = "/login/oidc", pending: bool = False) -
 
 async def invited(site: Site) -> None:
     await site.clinic()
-    await invite_user(site.resources, email=EMAIL, organization="Harbour Clinic", by=By("test"))
+    await invite(site.resources, email=EMAIL, organization="Harbour Clinic", by=By("test"))
 
 
 async def users(site: Site) -> list[User]:
@@ -223,7 +223,7 @@ async def test_a_token_signed_by_another_key_is_refused(site: Site, provider: Pr
 async def test_nobody_gets_in_who_was_not_invited_or_is_disabled(site: Site, provider: Provider) -> None:
     await site.clinic()
     assert (await sso(site)).status == 403
-    await invite_user(site.resources, email=EMAIL, organization="Harbour Clinic", by=By("test"))
+    await invite(site.resources, email=EMAIL, organization="Harbour Clinic", by=By("test"))
     await disable_user(site.resources, EMAIL, by=By("test"))
     assert (await sso(site)).status == 403
     assert await failures(site) == ["sso_not_invited"] * 2

@@ -7,7 +7,7 @@ import time
 import pytest
 from sqlalchemy import func, select, update
 
-from app.people.users import disable_user, invite_user, reset_link
+from app.people.users import disable_user, invite, reset_link
 from app.store.audit import AuditEvent, By
 from app.store.base import in_seconds, now
 from app.store.browser_sessions import BrowserSession
@@ -274,7 +274,7 @@ async def test_after_signing_in_one_never_lands_on_another_site(site: Site) -> N
 
 async def test_unknown_and_wrong_look_the_same(site: Site) -> None:
     clinic = await site.clinic()
-    await invite_user(
+    await invite(
         site.resources, email="invited@harbour-clinic.example", organization="Harbour Clinic", by=By("test")
     )
     await disable_user(site.resources, clinic.admin.email, by=By("test"))
@@ -378,13 +378,16 @@ async def test_failures_are_audited_without_what_was_typed(site: Site) -> None:
 # Links that work once.
 
 
+async def invited(site: Site) -> str:
+    invitation = await invite(
+        site.resources, email="new@harbour-clinic.example", organization="Harbour Clinic", by=By("test")
+    )
+    return path_of(invitation.url)
+
+
 async def test_an_invitation_works_once(site: Site) -> None:
     await site.clinic()
-    url = path_of(
-        await invite_user(
-            site.resources, email="new@harbour-clinic.example", organization="Harbour Clinic", by=By("test")
-        )
-    )
+    url = await invited(site)
     browser = site.browser()
     page = await browser.get(url)
     assert (await browser.get(url)).status == 200  # looking does not use it up
@@ -403,19 +406,8 @@ async def test_an_invitation_works_once(site: Site) -> None:
 
 async def test_an_invitation_ends_after_seven_days_and_with_the_next_one(site: Site) -> None:
     await site.clinic()
-
-    async def invited() -> str:
-        return path_of(
-            await invite_user(
-                site.resources,
-                email="new@harbour-clinic.example",
-                organization="Harbour Clinic",
-                by=By("test"),
-            )
-        )
-
-    first = await invited()
-    second = await invited()
+    first = await invited(site)
+    second = await invited(site)
     assert (await site.browser().get(first)).status == 410
     assert (await site.browser().get(second)).status == 200
     async with site.resources.sessions.begin() as session:
@@ -429,11 +421,7 @@ async def test_an_invitation_ends_after_seven_days_and_with_the_next_one(site: S
 
 async def test_an_invitation_keeps_the_pending_link(site: Site) -> None:
     await site.clinic()
-    url = path_of(
-        await invite_user(
-            site.resources, email="new@harbour-clinic.example", organization="Harbour Clinic", by=By("test")
-        )
-    )
+    url = await invited(site)
     browser = site.browser()
     await browser.get(f"/connect/clarius/{TOKEN}")
     landed = await browser.send(await browser.get(url), url, password=NEW_PASSWORD)

@@ -24,8 +24,8 @@ def _list_params(
     *, search: str | None, per_page: int, sort: str | None, direction: str | None, archived: bool | None
 ) -> dict[str, str | int]:
     params: dict[str, str | int] = {"per_page": per_page}
-    given = {"search": search, "sort": sort, "direction": direction}
-    params.update({name: value for name, value in given.items() if value is not None})
+    filters = {"search": search, "sort": sort, "direction": direction}
+    params.update({name: value for name, value in filters.items() if value is not None})
     if archived is not None:
         params["archived"] = "true" if archived else "false"
     return params
@@ -83,7 +83,7 @@ class AuraboxClient:
         return _single(await self._ask("create patient", "POST", "patients", json=fields.body()), Patient)
 
     async def patient(self, patient_id: str) -> Patient:
-        """A3: one patient."""
+        """A3: the patient; `NotThere` when the team has none with this id."""
         return _single(await self._ask("read patient", "GET", f"patients/{segment(patient_id)}"), Patient)
 
     async def update_patient(self, patient_id: str, fields: PatientFields) -> Patient:
@@ -94,7 +94,7 @@ class AuraboxClient:
         return _single(answer, Patient)
 
     async def delete_patient(self, patient_id: str) -> None:
-        """A5: delete a patient."""
+        """A5: delete a patient; `NotThere` when it is gone already."""
         await self._ask("delete patient", "DELETE", f"patients/{segment(patient_id)}")
 
     def cases(
@@ -117,7 +117,7 @@ class AuraboxClient:
         return _single(await self._ask("create case", "POST", "cases", json=fields.body()), Case)
 
     async def case(self, case_id: str) -> Case:
-        """A8: one case."""
+        """A8: the case; `NotThere` when the team has none with this id."""
         return _single(await self._ask("read case", "GET", f"cases/{segment(case_id)}"), Case)
 
     async def update_case(self, case_id: str, fields: CaseFields) -> Case:
@@ -127,7 +127,7 @@ class AuraboxClient:
         )
 
     async def delete_case(self, case_id: str) -> None:
-        """A10: delete a case."""
+        """A10: delete a case; `NotThere` when it is gone already."""
         await self._ask("delete case", "DELETE", f"cases/{segment(case_id)}")
 
     def studies(self, patient_id: str) -> Listing[Study]:
@@ -144,17 +144,17 @@ class AuraboxClient:
         return _single(answer, Study)
 
     async def study(self, patient_id: str, study_id: str) -> Study:
-        """A13: one study."""
+        """A13: the study of a patient or case; `NotThere` when there is none with this id."""
         path = f"patients/{segment(patient_id)}/studies/{segment(study_id)}"
         return _single(await self._ask("read study", "GET", path), Study)
 
     async def update_study(self, patient_id: str, study_id: str, fields: Mapping[str, Any]) -> Study:
-        """A14: change a study."""
+        """A14: change a study; only the given fields are sent."""
         path = f"patients/{segment(patient_id)}/studies/{segment(study_id)}"
         return _single(await self._ask("replace study", "PUT", path, json=dict(fields)), Study)
 
     async def delete_study(self, patient_id: str, study_id: str) -> None:
-        """A15: delete a study."""
+        """A15: delete a study; `NotThere` when it is gone already."""
         await self._ask(
             "delete study", "DELETE", f"patients/{segment(patient_id)}/studies/{segment(study_id)}"
         )

@@ -24,7 +24,7 @@ class Identified(Record):
 
 
 class Patient(Identified):
-    """A patient (A1–A4)."""
+    """A patient with an identity (A1–A4)."""
 
     given_names: Text = None
     family_name: Text = None
@@ -67,7 +67,7 @@ class Fields(BaseModel):
         return []
 
     def body(self) -> dict[str, Any]:
-        """The JSON body."""
+        """The JSON body: only what was set."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 

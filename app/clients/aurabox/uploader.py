@@ -53,7 +53,7 @@ class SignIns:
         return held if held is not None and self.clock() < held.until else None
 
     def put(self, account: str, sign_in: SignIn) -> None:
-        """Keep a sign-in."""
+        """Keep a sign-in in place of the one held before."""
         self._held[account] = sign_in
 
     def drop(self, account: str, token: SecretStr) -> None:
@@ -224,7 +224,6 @@ class UploaderClient:
         studies: Sequence[StudySummary],
         *,
         patient_id: str | None,
-        source: str = "sonobridge",
         context: Mapping[str, Any] | None = None,
     ) -> list[str]:
         """`POST uploader/upload/init`: announce an upload; gives Aurabox's study ids, as far as it tells them."""
@@ -233,13 +232,13 @@ class UploaderClient:
             "studies": {study.study_uid: asdict(study) for study in studies},
             "mode": "bulk",
             "type": UPLOAD_MODE,
-            "source": source,
+            "source": "sonobridge",
             "patient_id": patient_id,
             "context": dict(context or {}),
         }
         answer = await self._ask("uploader/upload/init", "POST", json=body)
-        found = answer.object().get("studies")
-        entries = found if isinstance(found, list) else []
+        told = answer.object().get("studies")
+        entries = told if isinstance(told, list) else []
         return [str(entry["id"]) for entry in entries if isinstance(entry, dict) and entry.get("id")]
 
     async def start(self, upload_id: uuid.UUID, assembly_id: str) -> None:

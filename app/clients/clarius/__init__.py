@@ -11,7 +11,6 @@ from app.clients.clarius.models import (
     ExamNotice,
     NewApiKey,
     NotificationRecord,
-    PatientData,
     RawCapture,
     ServiceSettings,
 )
@@ -30,7 +29,6 @@ __all__ = [
     "ExamNotice",
     "NewApiKey",
     "NotificationRecord",
-    "PatientData",
     "RawCapture",
     "ServiceSettings",
     "login",

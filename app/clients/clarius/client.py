@@ -1,6 +1,6 @@
 """Clarius's Service API (C1–C16), one typed method for each call; must not decide what follows from an answer."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -31,28 +31,19 @@ RECORDS_PER_PAGE = 100
 class ClariusClient:
     """Every method raises from the tree in `app.errors`; 401 and 403 are `RenewCredentials`, 429 is `SlowDown`.
 
-    `api_key` may be a function, read for every call, so that a rotated key is used from the next call on.
-    `account` is what errors and observations name as the owner of the key.
+    The key is the installation's: errors and observations name the one account `clarius`.
     """
 
-    def __init__(
-        self,
-        http: Http,
-        *,
-        base_url: str,
-        api_key: SecretStr | Callable[[], SecretStr],
-        account: str = AccountKind.CLARIUS,
-    ) -> None:
+    def __init__(self, http: Http, *, base_url: str, api_key: SecretStr) -> None:
         self._http = http
         self._base_url = base_url
         self._api_key = api_key
-        self._account = account
 
     @property
     def credentials(self) -> Credentials:
         """The key as a header for Clarius's own origin; media on that origin need it too."""
-        key = self._api_key() if callable(self._api_key) else self._api_key
-        return Credentials(self._base_url, {"Authorization": f"Service-API-Key {key.get_secret_value()}"})
+        key = self._api_key.get_secret_value()
+        return Credentials(self._base_url, {"Authorization": f"Service-API-Key {key}"})
 
     def _call(self, operation: str, method: str, path: str, **more: Any) -> Call:
         return Call(
@@ -60,7 +51,7 @@ class ClariusClient:
             operation=operation,
             method=method,
             url=join(self._base_url, f"{API_PATH}/{path}"),
-            account=self._account,
+            account=AccountKind.CLARIUS,
             credentials=self.credentials,
             **more,
         )
@@ -94,7 +85,7 @@ class ClariusClient:
             operation="read exam data",
             method="GET",
             url=download_url,
-            account=self._account,
+            account=AccountKind.CLARIUS,
             credentials=self.credentials,
         )
         return ExamData.from_raw((await self._http.request(call)).object())
@@ -134,8 +125,8 @@ class ClariusClient:
         self, *, notification_url: str | None = None, token_transfer_url: str | None = None
     ) -> ServiceSettings:
         """C7: change the URLs: None leaves one as it is, "" clears it. Gives what is registered afterwards."""
-        wanted = {"notification_url": notification_url, "token_transfer_url": token_transfer_url}
-        body = {name: url for name, url in wanted.items() if url is not None}
+        urls = {"notification_url": notification_url, "token_transfer_url": token_transfer_url}
+        body = {name: url for name, url in urls.items() if url is not None}
         await self._ask("change settings", "PATCH", "services/settings/", json=body)
         # What C7 answers is not documented, so the truth is read back.
         return await self.settings()

@@ -27,25 +27,6 @@ class ExamNotice(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class PatientData:
-    """The patient of an exam (C2); every field may be missing. `extra` holds the fields that we do not know."""
-
-    identifier: str | None = field(default=None, repr=False)
-    date_of_birth: str | None = field(default=None, repr=False)
-    gender: str | None = field(default=None, repr=False)
-    first_name: str | None = field(default=None, repr=False)
-    middle_name: str | None = field(default=None, repr=False)
-    last_name: str | None = field(default=None, repr=False)
-    animal_name: str | None = field(default=None, repr=False)
-    animal_type: str | None = field(default=None, repr=False)
-    owner_name: str | None = field(default=None, repr=False)
-    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-
-PATIENT_FIELDS = frozenset(PatientData.__dataclass_fields__) - {"extra"}
-
-
-@dataclass(frozen=True, slots=True)
 class CaptureLink:
     """One capture of an exam (C2): where its media is, or None when the entry holds no URL."""
 
@@ -56,11 +37,10 @@ class CaptureLink:
 
 @dataclass(frozen=True, slots=True)
 class ExamData:
-    """The exam data (C2). `raw` is the object as Clarius sent it; the rest is read out of it."""
+    """The exam data (C2). `raw` is the object as Clarius sent it, its patient too; the rest is read out of it."""
 
     raw: dict[str, Any] = field(repr=False)
     request_uuid: str | None
-    patient: PatientData
     captures: tuple[CaptureLink, ...]
 
     @classmethod
@@ -69,16 +49,8 @@ class ExamData:
         return cls(
             raw=raw,
             request_uuid=plain_text(raw.get("request_uuid")),
-            patient=_patient(raw.get("patient")),
             captures=_captures(raw.get("captures")),
         )
-
-
-def _patient(value: Any) -> PatientData:
-    if not isinstance(value, Mapping):
-        return PatientData()
-    known = {name: plain_text(value.get(name)) for name in PATIENT_FIELDS}
-    return PatientData(**known, extra={key: item for key, item in value.items() if key not in PATIENT_FIELDS})
 
 
 def _captures(value: Any) -> tuple[CaptureLink, ...]:
@@ -109,7 +81,7 @@ class RecordedRequest(Record):
 
 
 class RecordedEvent(Record):
-    """What came of a webhook call: `response` is None and `error` says why when it failed."""
+    """The outcome of a webhook call: `response` is None and `error` says why when it failed."""
 
     shown: ClassVar[tuple[str, ...]] = ("sent_at", "error")
 

@@ -45,10 +45,10 @@ class DicomOptions:
 
     def body(self) -> dict[str, Any]:
         """The JSON body: only what was set."""
-        given = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        options = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in given.items()
+            for name, value in options.items()
             if value is not None
         }
 

@@ -48,7 +48,7 @@ API_LIMITS = Limits()
 class Credentials:
     """Secret headers and the one origin that may see them.
 
-    `configured`: the base was set by the operator, so that ports other than 443 are his own choice.
+    `configured`: the base was set by the operator, so that ports other than 443 are their own choice.
     """
 
     base: str
@@ -153,7 +153,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What an exchange came to: `outcome` is the HTTP status, or the error's code when there was no answer."""
+    """The outcome of an exchange: `outcome` is the HTTP status, or the error's code when there was no answer."""
 
     upstream: Upstream
     operation: str

@@ -123,7 +123,7 @@ def _said(body: bytes) -> tuple[str, dict[str, list[str]]]:
         (text for text in (value.get("message"), value.get("detail"), nested) if isinstance(text, str)), ""
     )
     errors = value.get("errors")
-    if isinstance(errors, list) and any(isinstance(one, Mapping) for one in errors):
+    if isinstance(errors, list) and any(isinstance(item, Mapping) for item in errors):
         errors = _json_api_fields(errors)
     elif not isinstance(errors, Mapping):
         # Django REST framework (Clarius) answers {"field": ["texts"]} without an envelope.
@@ -134,13 +134,13 @@ def _said(body: bytes) -> tuple[str, dict[str, list[str]]]:
 def _json_api_fields(errors: Sequence[Any]) -> dict[str, list[str]]:
     """JSON:API's list: each error points at its field (`/data/attributes/date_of_birth`) or at none."""
     fields: dict[str, list[str]] = {}
-    for one in errors:
-        if not isinstance(one, Mapping):
+    for error in errors:
+        if not isinstance(error, Mapping):
             continue
-        source = one.get("source")
+        source = error.get("source")
         at = (source.get("pointer") or source.get("parameter")) if isinstance(source, Mapping) else None
         name = str(at).rpartition("/")[2] if at else "request"
-        fields.setdefault(name, []).extend(_leaves([one.get("title"), one.get("detail")]))
+        fields.setdefault(name, []).extend(_leaves([error.get("title"), error.get("detail")]))
     return fields
 
 

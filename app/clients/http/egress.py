@@ -81,9 +81,9 @@ def port_of(url: httpx.URL) -> int:
     return url.port or DEFAULT_PORTS.get(url.scheme, 0)
 
 
-def same_origin(one: httpx.URL, other: httpx.URL) -> bool:
+def same_origin(url: httpx.URL, other: httpx.URL) -> bool:
     """Scheme, host and port are equal (default ports filled in)."""
-    return (one.scheme, one.host.lower(), port_of(one)) == (other.scheme, other.host.lower(), port_of(other))
+    return (url.scheme, url.host.lower(), port_of(url)) == (other.scheme, other.host.lower(), port_of(other))
 
 
 def place(url: httpx.URL) -> str:

@@ -45,8 +45,8 @@ HTTPX_ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
 
 async def resolve(host: str, port: int) -> list[str]:
     """All addresses of a name, in the order in which the system prefers them."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(row[4][0]) for row in found))
+    rows = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(row[4][0]) for row in rows))
 
 
 def _as_httpx(error: Exception) -> httpx.TransportError | None:
@@ -73,18 +73,18 @@ async def _first_to_answer(dial: Dial, addresses: Sequence[str]) -> httpcore.Asy
                 trying.add(asyncio.ensure_future(dial(left.popleft())))
             pause = NEXT_ADDRESS_SECONDS if left else None
             ended, _ = await asyncio.wait(trying, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-            for one in ended:
-                trying.discard(one)
-                error = one.exception()
+            for attempt in ended:
+                trying.discard(attempt)
+                error = attempt.exception()
                 if error is None:
-                    return one.result()
+                    return attempt.result()
                 if not isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):
                     raise error
                 trouble = error
         raise trouble
     finally:
-        for one in trying:
-            one.cancel()
+        for attempt in trying:
+            attempt.cancel()
         for late in await asyncio.gather(*trying, return_exceptions=True):
             if isinstance(late, httpcore.AsyncNetworkStream):
                 await late.aclose()

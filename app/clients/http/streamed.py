@@ -66,7 +66,7 @@ class Streamed:
             ) from None
 
     async def read(self) -> bytes:
-        """The whole body."""
+        """The whole body in memory, within the caps."""
         return b"".join([part async for part in self.chunks()])
 
     async def read_some(self, cap_bytes: int) -> bytes:
