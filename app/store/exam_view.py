@@ -38,7 +38,9 @@ class CaptureItem(BaseModel):
     there: bool = Field(
         description="Whether its images are there, as far as is known (`images`).", examples=[True]
     )
-    problem: dict[str, str | None] | None = Field(None, description="Why this capture can't be delivered.")
+    problem: dict[str, str | None] | None = Field(
+        None, description="Why this capture can't be delivered.", examples=[None]
+    )
 
 
 class AuraboxRef(BaseModel):

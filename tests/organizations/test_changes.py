@@ -260,3 +260,17 @@ def test_an_option_that_nobody_said_is_what_its_column_has():
         default = columns[name].default
         stored = default.arg(None) if default.is_callable else default.arg
         assert stored == DEFAULTS[name], name
+
+
+async def test_a_stored_value_that_the_rules_refuse_today_is_shown_and_can_be_mended(
+    resources: Resources, organization: Organization
+) -> None:
+    async with resources.sessions.begin() as session:
+        row = await session.get_one(Organization, organization.id)
+        row.timezone, row.concurrency = "Lost/Zone", 500
+    shown = describe_organization(row)
+    assert (shown.timezone, shown.concurrency) == ("Lost/Zone", 500)
+    mended = await set_organization(
+        resources, str(row.id), {"timezone": "UTC", "concurrency": 8}, by=By("test")
+    )
+    assert describe_organization(mended).timezone == "UTC"

@@ -22,7 +22,14 @@ T = TypeVar("T")
 
 
 class Page(BaseModel, Generic[T]):
-    """Some of a list; `next_cursor` gives the next ones, and is null when these were the last."""
+    """A part of a list, in the list's order."""
+
+    # said here, since the schema of a generic model does not take its docstring
+    model_config = ConfigDict(
+        json_schema_extra={
+            "description": "Some of a list; `next_cursor` gives the next ones, and is null when these were the last."
+        }
+    )
 
     items: list[T]
     next_cursor: str | None

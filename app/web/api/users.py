@@ -86,9 +86,7 @@ async def all_users(
     """Users, by address."""
     rows = await list_users(resources)
     page, following = slice_page(rows, key=lambda row: row[0].email, limit=limit, cursor=cursor)
-    return Page[UserItem].model_validate(
-        {"items": [describe_user(*row) for row in page], "next_cursor": following}
-    )
+    return Page(items=[describe_user(*row) for row in page], next_cursor=following)
 
 
 @router.post("/users", status_code=201, responses=problems(TAKEN, writes=True))
