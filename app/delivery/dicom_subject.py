@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from app.delivery.mapping import TAILED, Digest, Identity, bare_digest, study_description, tailed
+from app.delivery.labels import TAILED, Digest, bare_digest, study_description, tailed
+from app.delivery.mapping import Identity
 from app.imaging.dicom_text import LONG_STRING_CHARACTERS, long_string
 from app.imaging.subjects import (
     AnimalSubject,

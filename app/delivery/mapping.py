@@ -1,25 +1,19 @@
-"""From Clarius's patient fields to who that is in Aurabox: names, dates, sex, keys, labels. Pure, no I/O.
+"""From Clarius's patient fields to who that is in Aurabox: names, dates, sex, keys. Pure, no I/O.
 
 The rules are those of docs/delivery.md, "Patient or case". Nothing here decides by guessing: what does not fit is
 incomplete, and what may be two people is two people until a person says otherwise.
 """
 
-import hashlib
-import hmac
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, tzinfo
 from typing import Any
 from uuid import UUID
 
+from app.delivery.labels import MAX_TEXT, Digest, case_label, pseudonym
 from app.delivery.names import Relation, are_swapped, clean, family_names, given_names, normal
 from app.delivery.placeholders import is_placeholder, real_names
-from app.imaging.subjects import STUDY_DESCRIPTION
-
-MAX_TEXT = 255
-HASH_CHARACTERS = 12
-"""Of a keyed hash at the end of a label: "Exam" may have a hundred thousand, and 32 bits would be one for two of them."""
 
 OLDEST_YEARS = 123
 """Nobody is known to have lived longer than 122 years and 164 days."""
@@ -32,9 +26,6 @@ UNIX_EPOCH = frozenset({date(1970, 1, 1), date(1969, 12, 31)})
 
 PLAIN_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}")
 MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]+ ?(Z|[+-][0-9:]+)?")
-
-TAILED = re.compile(r".* #[0-9a-f]{8,}|SB-[0-9A-F]{20}")
-"""Texts that could be a label or patient id of our own making."""
 
 SPECIES_GROUPS = (
     "canine dog",
@@ -322,9 +313,6 @@ class HoldPlan:
 
 Plan = PatientPlan | CasePlan | HoldPlan
 
-Digest = Callable[[str], str]
-"""A keyed hash of a text as lower-case hex; stable for an organisation."""
-
 
 def plan_subject(
     identity: Identity,
@@ -343,9 +331,17 @@ def plan_subject(
     record, so the identifier alone can't be this one's label.
     """
     if deidentified:
-        label = f"SB-{digest('pseudonym|' + key)[:20].upper()}"
-        return CasePlan(label, identity.birth_date if keep_birth_date else None, identity.sex)
-    label = case_label(identity, key=key, digest=digest, distinct=distinct)
+        return CasePlan(
+            pseudonym(key, digest), identity.birth_date if keep_birth_date else None, identity.sex
+        )
+    label = case_label(
+        identity.identifier,
+        [part for part in (identity.animal_name, identity.animal_type) if part],
+        is_animal=identity.is_animal,
+        plain=key == _identifier_key(identity) and not distinct,
+        key=key,
+        digest=digest,
+    )
     case = CasePlan(label, identity.birth_date, identity.sex)
     if identity.is_animal:
         return _plan_animal(identity, case, as_patient=animals_as_patients, hold_incomplete=hold_incomplete)
@@ -363,51 +359,3 @@ def _plan_animal(identity: Identity, case: CasePlan, *, as_patient: bool, hold_i
     if why is None and identity.birth_date is not None:
         return PatientPlan(named.given_names, named.family_name, identity.birth_date, identity.sex)
     return HoldPlan(f"the animal can't be a patient: {why}") if hold_incomplete else case
-
-
-def study_description() -> str:
-    """What a study is called: in Aurabox, in the announcement of an upload, and in DICOM where the exam is identified.
-
-    The same for every exam. De-identified objects carry this text whatever is given here (`app/imaging/attributes.py`).
-    """
-    return STUDY_DESCRIPTION
-
-
-def case_label(identity: Identity, *, key: str, digest: Digest, distinct: bool = False) -> str:
-    """A label that no two subjects share: the identifier (an animal's name and species before it), readable at the front.
-
-    It ends with a keyed hash of the key for whatever is more than the plain subject of an identifier, and wherever the
-    words alone could be read as another's.
-    """
-    about = [part for part in (identity.animal_name, identity.animal_type) if part]
-    words = ", ".join([*about, identity.identifier] if identity.identifier else about)
-    is_plain = bool(identity.identifier) and key == _identifier_key(identity) and not distinct
-    is_ambiguous = (
-        any(", " in part for part in (*about, identity.identifier))
-        or bool(about) != identity.is_animal
-        or bool(TAILED.fullmatch(words))
-    )
-    if not is_plain or is_ambiguous:
-        words = tailed(words or "Exam", MAX_TEXT, digest("label|" + key))
-    return fit_label(words, digest)
-
-
-def fit_label(label: str, digest: Digest) -> str:
-    """The label within Aurabox's 255 characters; what is cut is stood for by a keyed hash of the whole."""
-    return label if len(label) <= MAX_TEXT else tailed(label, MAX_TEXT, digest("cut|" + label))
-
-
-def tailed(text: str, limit: int, hashed: str) -> str:
-    """The text, cut to the limit together with its tail: `#` and the beginning of a keyed hash."""
-    tail = f"#{hashed[:HASH_CHARACTERS]}"
-    return f"{text[: limit - len(tail) - 1]} {tail}".strip()
-
-
-def keyed_digest(key: bytes) -> Digest:
-    """A `Digest` under an organisation's pseudonym key."""
-    return lambda text: hmac.digest(key, text.encode(), "sha256").hex()
-
-
-def bare_digest(text: str) -> str:
-    """A `Digest` without a key, for text that is shown beside it anyway."""
-    return hashlib.sha256(text.encode()).hexdigest()

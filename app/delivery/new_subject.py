@@ -23,7 +23,8 @@ from app.delivery.identity import (
     foreign_owners,
     known_subject,
 )
-from app.delivery.mapping import CasePlan, HoldPlan, PatientPlan, key_text, keyed_digest, plan_subject
+from app.delivery.labels import keyed_digest
+from app.delivery.mapping import CasePlan, HoldPlan, PatientPlan, key_text, plan_subject
 from app.delivery.mapping import Plan as SubjectPlan
 from app.delivery.names import normal
 from app.delivery.outcome import NeedsPerson, listed_but_absent

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.delivery.dicom_subject import dicom_subject, patient_id
-from app.delivery.mapping import Identity, keyed_digest
+from app.delivery.labels import keyed_digest
+from app.delivery.mapping import Identity
 from app.imaging.dicom_text import LONG_STRING_CHARACTERS, long_string
 from app.store.organizations import Organization
 

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from app.delivery.mapping import CasePlan, PatientPlan, key_text, keyed_digest, plan_subject, read_identity
+from app.delivery.labels import keyed_digest
+from app.delivery.mapping import CasePlan, PatientPlan, key_text, plan_subject, read_identity
 from app.delivery.placeholders import is_placeholder
 
 TODAY = date(2026, 3, 1)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.delivery.labels import MAX_TEXT, fit_label, keyed_digest
 from app.delivery.mapping import (
-    MAX_TEXT,
     CasePlan,
     HoldPlan,
     Identity,
@@ -17,9 +17,7 @@ from app.delivery.mapping import (
     adds,
     contradicts,
     differs,
-    fit_label,
     key_text,
-    keyed_digest,
     merged,
     plan_subject,
     read_birth_date,

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.delivery.dicom_subject import dicom_subject, study_context
 from app.delivery.filing import Plan, plan_of
 from app.delivery.identity import day_of, exam_identity
-from app.delivery.mapping import keyed_digest
+from app.delivery.labels import keyed_digest
 from app.delivery.outcome import Done, NeedsPerson, Outcome, another_turn
 from app.delivery.staged import is_staged, leftovers, making, staged_dicom, staged_name
 from app.delivery.steps.study import deidentify_key, studied_at

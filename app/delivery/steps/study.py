@@ -13,7 +13,7 @@ from app.accounts import AccountKind
 from app.clients.aurabox import Study as RemoteStudy
 from app.delivery.create import Creation, Made, create_once
 from app.delivery.filing import REFILE, Plan, plan_of
-from app.delivery.mapping import study_description
+from app.delivery.labels import study_description
 from app.delivery.outcome import Done, NeedsPerson, Outcome, listed_but_absent
 from app.delivery.remote import study_stands, subject_stands
 from app.delivery.work import Work

@@ -17,7 +17,7 @@ from app.clients.tus import Hooks, Target, send_file
 from app.delivery.archive import Staged, discard_archive, stage_archive
 from app.delivery.counting import Counted, count_in, images_held
 from app.delivery.filing import Plan
-from app.delivery.mapping import study_description
+from app.delivery.labels import study_description
 from app.delivery.steps.study import studied_at
 from app.delivery.work import Work
 from app.errors import GiveUp, NotThere, SonobridgeError, TryLater
