@@ -35,7 +35,7 @@ class RecordItem(BaseModel):
     status: int | None = Field(examples=[202])
     error: str | None
     known: bool = Field(examples=[True])
-    state: ExamState | None = Field(examples=["delivered"])
+    state: ExamState | str | None = Field(examples=["delivered"])
 
 
 class ApiKeyItem(BaseModel):

@@ -28,7 +28,7 @@ MOST = 50_000
 ROWS_AT_ONCE = 1000
 
 NOT_HERE = "not known here; import it, or wait for the next reconcile"
-WORDS: dict[ExamState, str] = {
+WORDS: dict[str, str] = {
     ExamState.REVIEW: "in review",
     ExamState.FAILED: "failed",
     ExamState.UNVERIFIED: "not verified: Clarius sent it but does not list it",
@@ -40,7 +40,7 @@ WORDS: dict[ExamState, str] = {
     # on no list of gaps
     ExamState.DELIVERED: "delivered",
 }
-WAITING_WORDS: dict[Reason, str] = {
+WAITING_WORDS: dict[str, str] = {
     Reason.LINK: "waiting for a link of its Clarius account",
     Reason.PAUSED: "waiting: the credentials are refused",
     Reason.RETRY: "under way, waiting (retry)",
@@ -167,6 +167,6 @@ def _gap(sent: Sent, exam: Exam | None, organization: Organization | None) -> Ga
 
 def _reason(exam: Exam) -> str:
     if exam.state == ExamState.WAITING and exam.reason is not None:
-        return WAITING_WORDS[Reason(exam.reason)]
-    words = WORDS[ExamState(exam.state)]
+        return WAITING_WORDS.get(exam.reason, exam.reason)
+    words = WORDS.get(exam.state, exam.state)
     return f"{words}: {exam.error_code}" if exam.error_code else words

@@ -127,14 +127,14 @@ class TimelineItem(BaseModel, from_attributes=True):
 
 
 class ExamItem(BaseModel):
-    """One exam request. Never holds patient data."""
+    """One exam request. Never holds patient data. A newer version may have written a state that this one does not know."""
 
     request_uuid: UUID = Field(examples=["7b0f3b0e-8a53-4c53-9d0e-3f1b9c1d2e4f"])
     exam_uuid: UUID = Field(examples=["0d1c9c1e-33a0-4f1f-8f0a-2a9f7f1f6a10"])
     organization: OrganizationRef | None
-    state: ExamState = Field(examples=["delivered"])
-    step: Step = Field(examples=["confirm"])
-    reason: Reason | None
+    state: ExamState | str = Field(examples=["delivered"])
+    step: Step | str = Field(examples=["confirm"])
+    reason: Reason | str | None
     source: Source = Field(examples=["webhook"])
     attempts: int
     due_at: datetime | None

@@ -4,7 +4,7 @@ from app.states import ExamState, LinkState, Reason, Step
 from app.store.exam_view import ImagesItem
 from app.store.image_counts import ImageCounts
 
-EXAM_WORDS: dict[ExamState, tuple[str, str, str]] = {
+EXAM_WORDS: dict[str, tuple[str, str, str]] = {
     ExamState.QUEUED: ("under way", "In the queue", "It is next in line and needs nothing from you."),
     ExamState.RUNNING: ("under way", "On its way", "It is being worked on right now."),
     ExamState.WAITING: ("under way", "Waiting", "It goes on by itself."),
@@ -29,7 +29,7 @@ EXAM_WORDS: dict[ExamState, tuple[str, str, str]] = {
 }
 
 # what administrators read instead, because they can do something about it; None: the same
-ADMIN_WORDS: dict[ExamState, str | None] = {
+ADMIN_WORDS: dict[str, str | None] = {
     ExamState.QUEUED: None,
     ExamState.RUNNING: None,
     ExamState.WAITING: None,
@@ -43,7 +43,7 @@ ADMIN_WORDS: dict[ExamState, str | None] = {
     ExamState.GONE: "It was deleted in Clarius before it could be fetched.",
 }
 
-WAITING_WORDS: dict[Reason, str] = {
+WAITING_WORDS: dict[str, str] = {
     Reason.LINK: "It waits until its Clarius account is linked.",
     Reason.RETRY: "Something did not answer. It is tried again by itself.",
     Reason.THROTTLED: "It was asked to slow down, and goes on by itself.",
@@ -51,7 +51,7 @@ WAITING_WORDS: dict[Reason, str] = {
     Reason.SETTLING: "It makes sure that nothing is created twice, then goes on by itself.",
 }
 
-STEP_WORDS: dict[Step, str] = {
+STEP_WORDS: dict[str, str] = {
     Step.VERIFY: "asking Clarius about it",
     Step.FETCH: "reading the exam",
     Step.DOWNLOAD: "fetching the images",
@@ -63,7 +63,7 @@ STEP_WORDS: dict[Step, str] = {
     Step.REPORT: "sending a receipt to Clarius",
 }
 
-LINK_WORDS: dict[LinkState, tuple[str, str, str]] = {
+LINK_WORDS: dict[str, tuple[str, str, str]] = {
     LinkState.PENDING: ("under way", "Waiting for Clarius", "Clarius has not confirmed it yet."),
     LinkState.CONFIRMED: ("done", "Linked", "New exams go to Aurabox by themselves."),
     LinkState.REFUSED: ("stopped", "Refused by Clarius", "Start again from Clarius."),
@@ -78,11 +78,12 @@ def exam_words(
 
     A delivered exam's explanation says of them what is known, and no more.
     """
-    tone, label, text = EXAM_WORDS[ExamState(state)]
+    # what a newer version wrote, and this one has no words for, is shown as it is
+    tone, label, text = EXAM_WORDS.get(state, ("under way", state, ""))
     if state == ExamState.WAITING and reason is not None:
-        text = WAITING_WORDS[Reason(reason)]
+        text = WAITING_WORDS.get(reason, reason)
     if state == ExamState.RUNNING:
-        text = f"Now {STEP_WORDS[Step(step)]}."
+        text = f"Now {STEP_WORDS.get(step, step)}."
     if state == ExamState.DELIVERED and images is not None:
         text = f"{text} {image_words(images)}"
     return tone, label, text
@@ -93,7 +94,7 @@ def exam_words_for_admins(
 ) -> tuple[str, str, str]:
     """The same, to those who can do something about it."""
     tone, label, text = exam_words(state, step, reason, images)
-    return tone, label, ADMIN_WORDS[ExamState(state)] or text
+    return tone, label, ADMIN_WORDS.get(state) or text
 
 
 def image_words(images: ImageCounts | ImagesItem) -> str:
@@ -110,7 +111,7 @@ def image_words(images: ImageCounts | ImagesItem) -> str:
 
 def link_words(state: str) -> tuple[str, str, str]:
     """(tone, label, explanation) of a link."""
-    return LINK_WORDS[LinkState(state)]
+    return LINK_WORDS.get(state, ("under way", state, ""))
 
 
 BROWSERS = (

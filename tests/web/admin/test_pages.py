@@ -5,9 +5,11 @@ import re
 import uuid
 
 import pytest
+from sqlalchemy import update
 
 from app.main import create_app
 from app.states import ExamState
+from app.store.exams import Exam
 from sandbox import faults
 from sandbox.clarius.state import EXAM_APPLICATIONS
 
@@ -233,3 +235,19 @@ async def test_a_cursor_that_is_none_of_ours_is_refused_in_words(office, cursor:
     page = await office.admin.client.get("/admin/exams", params={"cursor": cursor})
     assert page.status_code == 422
     assert "Cursor: not one of ours" in page.text
+
+
+async def test_what_a_newer_version_wrote_hides_no_list_and_no_page(office):
+    customer = await office.bridge.customer(office.organization)
+    sent = await office.bridge.sandbox.submit_exam(customer=customer, captures=())
+    await office.bridge.reaches(sent.request_uuid, ExamState.DELIVERED)
+    async with office.bridge.resources.sessions.begin() as session:
+        await session.execute(
+            update(Exam)
+            .where(Exam.request_uuid == sent.request_uuid)
+            .values(state="parked", step="polish", reason="moon")
+        )
+    for path in ("/admin", "/admin/exams", f"/admin/exams/{sent.request_uuid}", "/account"):
+        page = await office.admin.get(path)
+        assert page.status == 200, path
+        assert "/admin/exams" not in path or "parked" in page.text
