@@ -6,7 +6,7 @@
 import os
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +14,7 @@ import pytest
 
 from app.config.sealing import new_key
 from app.config.settings import Settings
+from tests.support.clarius import Sandbox
 from tests.support.stores import TestStores, open_test_stores
 
 PARTED = ("slow", "browser", "peers")
@@ -101,3 +102,10 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
         clarius_verify_window=5,
         worker_concurrency=4,
     )
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """Simulated vendors that no bridge was told of yet."""
+    async with Sandbox() as running:
+        yield running

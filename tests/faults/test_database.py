@@ -16,12 +16,6 @@ from tests.support.rig import SHORT
 from tests.support.wait import until
 
 
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox() as running:
-        yield running
-
-
 @asynccontextmanager
 async def through_a_proxy(settings: Settings, sandbox: Sandbox) -> AsyncIterator[tuple[Proxy, Resources]]:
     """Resources that reach PostgreSQL through the proxy."""

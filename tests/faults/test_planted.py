@@ -15,7 +15,7 @@ from app.store.links import Link
 from app.store.organizations import Organization, Policy
 from app.store.subjects import Mode, Subject
 from app.store.upstreams import refuse
-from tests.support.at_rest import Scene
+from tests.support.at_rest import AtRest
 from tests.support.checker import violations
 from tests.support.clinic import Clinic, open_clinic
 from tests.support.exams import add_exam
@@ -36,7 +36,7 @@ class Delivered:
     """Two exams of one patient and one of another, all delivered and sound."""
 
     clinic: Clinic
-    scene: Scene
+    scene: AtRest
     exams: list[Exam]
 
     async def change(self, *statements: object) -> None:
@@ -53,7 +53,7 @@ class Delivered:
 async def delivered(settings: Settings) -> AsyncIterator[Delivered]:
     async with open_clinic(settings) as clinic:
         exams = [await clinic.filed(patient) for patient in (ANN, ANN, EVE)]
-        scene = Scene(resources=clinic.bridge.resources, sandbox=clinic.bridge.sandbox)
+        scene = AtRest(resources=clinic.bridge.resources, sandbox=clinic.bridge.sandbox)
         assert [exam.state for exam in exams] == [ExamState.DELIVERED] * 3
         assert await violations(scene) == []
         yield Delivered(clinic, scene, exams)
@@ -224,7 +224,7 @@ async def test_bytes_that_are_not_those_that_were_served_are_found(settings: Set
         bridge = clinic.bridge
         submitted = await bridge.sandbox.submit_exam(customer=clinic.customer, captures=("jpeg", "png"))
         exam = await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED)
-        scene = Scene(resources=bridge.resources, sandbox=bridge.sandbox)
+        scene = AtRest(resources=bridge.resources, sandbox=bridge.sandbox)
         assert await violations(scene) == []
         async with bridge.resources.sessions.begin() as session:
             await session.execute(update(Capture).where(Capture.exam_id == exam.id).values(sha256="0" * 64))

@@ -13,7 +13,7 @@ from app.resources import open_resources
 from app.states import ExamState, Reason, Step
 from app.store.base import in_seconds
 from app.store.creates import Create, CreateState
-from tests.support.at_rest import Scene
+from tests.support.at_rest import AtRest
 from tests.support.bridge import settings_for
 from tests.support.checker import violations
 from tests.support.clarius import Sandbox
@@ -85,21 +85,21 @@ def test_the_reader_finds_a_missing_point(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-async def scene(settings: Settings) -> AsyncIterator[Scene]:
+async def scene(settings: Settings) -> AsyncIterator[AtRest]:
     async with Sandbox() as sandbox, open_resources(settings_for(settings, sandbox)) as resources:
-        yield Scene(resources=resources, sandbox=sandbox)
+        yield AtRest(resources=resources, sandbox=sandbox)
 
 
-async def found(scene: Scene) -> set[str]:
+async def found(scene: AtRest) -> set[str]:
     return {line.partition(":")[0] for line in await violations(scene)}
 
 
-async def test_a_sound_scene_has_no_violation(scene: Scene) -> None:
+async def test_a_sound_scene_has_no_violation(scene: AtRest) -> None:
     await add_exam(scene.resources, state=ExamState.WAITING, reason=Reason.LINK, due_in=None)
     assert await violations(scene) == []
 
 
-async def test_planted_rows_are_found(scene: Scene, tmp_path: Path) -> None:
+async def test_planted_rows_are_found(scene: AtRest, tmp_path: Path) -> None:
     scene.acknowledged = ["00000000-0000-0000-0000-000000000001"]
     assert await found(scene) == {"I1"}
     await add_exam(scene.resources, state=ExamState.QUEUED)
@@ -132,7 +132,7 @@ async def test_planted_rows_are_found(scene: Scene, tmp_path: Path) -> None:
     assert "I6" in await found(scene)
 
 
-async def test_planted_effects_are_found(scene: Scene) -> None:
+async def test_planted_effects_are_found(scene: AtRest) -> None:
     sandbox = scene.sandbox
     headers = {"authorization": f"Bearer {sandbox.team().key}"}
     async with httpx.AsyncClient(trust_env=False, headers=headers) as client:

@@ -12,12 +12,6 @@ from tests.support.clarius import Sandbox
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox() as running:
-        yield running
-
-
-@pytest.fixture
 async def looking(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Resources]:
     async with open_resources(settings_for(settings, sandbox)) as opened:
         yield opened

@@ -26,12 +26,6 @@ MANY = 2 * AT_ONCE + 10
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox() as running:
-        yield running
-
-
-@pytest.fixture
 async def resources(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Resources]:
     async with open_resources(settings_for(settings, sandbox, lease_seconds=60)) as opened:
         yield opened

@@ -32,12 +32,6 @@ from tests.support.wait import until
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox() as running:
-        yield running
-
-
-@pytest.fixture
 async def resources(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Resources]:
     async with open_resources(settings_for(settings, sandbox, lease_seconds=60)) as opened:
         yield opened

@@ -28,12 +28,6 @@ POLL = "*/exams/accessible/"
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox() as running:
-        yield running
-
-
-@pytest.fixture
 async def polling(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Resources]:
     wanted = settings_for(settings, sandbox, clarius_poll_interval=3600, lease_seconds=30)
     async with open_resources(wanted) as opened:

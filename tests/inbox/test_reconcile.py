@@ -25,12 +25,6 @@ POLL = "*/exams/accessible/"
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox() as running:
-        yield running
-
-
-@pytest.fixture
 async def polling(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Resources]:
     async with open_resources(settings_for(settings, sandbox, clarius_poll_interval=3600)) as opened:
         yield opened

@@ -1,5 +1,5 @@
 """Resources pointed at a simulated Clarius, and an organisation."""
 
-from tests.support.pointed import organization, resources, sandbox
+from tests.support.pointed import organization, resources
 
-__all__ = ["organization", "resources", "sandbox"]
+__all__ = ["organization", "resources"]

@@ -62,7 +62,7 @@ class Records:
 
 
 @dataclass
-class Scene:
+class AtRest:
     """What is checked. `acknowledged`: request UUIDs that were answered 2xx and that Clarius has no record of."""
 
     resources: Resources
@@ -124,7 +124,7 @@ class Scene:
         return submitted.shape.patient(submitted.number)
 
 
-Check = Callable[[Scene], AsyncIterator[str]]
+Check = Callable[[AtRest], AsyncIterator[str]]
 
 
 async def _records(resources: Resources) -> Records:

@@ -23,7 +23,7 @@ from app.store.links import Link
 from app.store.organizations import Organization
 from sandbox.aurabox.state import Team
 from sandbox.server import Sandbox
-from tests.support.at_rest import Scene
+from tests.support.at_rest import AtRest
 from tests.support.checker import ends
 from tests.support.ports import free_port
 from tests.support.wait import until
@@ -123,7 +123,7 @@ class Bridge:
 
     async def ends_well(self, *, timeout: float = 60.0) -> None:
         """Faults stop, the system comes to rest, the invariants hold."""
-        scene = Scene(resources=self.resources, sandbox=self.sandbox)
+        scene = AtRest(resources=self.resources, sandbox=self.sandbox)
         await ends(scene, lambda: self.rests(timeout=timeout))
 
 

@@ -26,7 +26,7 @@ from app.store.studies import Study
 from app.store.subjects import Subject
 from sandbox.server import Sandbox
 from tests.support import trouble, whose
-from tests.support.at_rest import Check, Scene
+from tests.support.at_rest import AtRest, Check
 from tests.support.wait import NeverHappenedError, until
 
 # states in which nothing of an exam has to lie in staging any more
@@ -35,13 +35,13 @@ LEASE_GRACE_SECONDS = 5.0
 TIDY_SECONDS = 15.0
 
 
-async def violations(scene: Scene) -> list[str]:
+async def violations(scene: AtRest) -> list[str]:
     """Every breach of I1 to I13, as lines that begin with the invariant's name."""
     await scene.read()
     return [line for check in CHECKS async for line in check(scene)]
 
 
-async def every_acknowledged_notification_has_a_row(scene: Scene) -> AsyncIterator[str]:
+async def every_acknowledged_notification_has_a_row(scene: AtRest) -> AsyncIterator[str]:
     known = {str(exam.request_uuid) for exam in scene.exams}
     answered = set(scene.acknowledged)
     for record in scene.sandbox.clarius.records:
@@ -52,7 +52,7 @@ async def every_acknowledged_notification_has_a_row(scene: Scene) -> AsyncIterat
         yield f"I1: {request_uuid} was acknowledged and has no row"
 
 
-async def every_exam_rests(scene: Scene) -> AsyncIterator[str]:
+async def every_exam_rests(scene: AtRest) -> AsyncIterator[str]:
     for exam in scene.exams:
         waits = exam.state == ExamState.WAITING and exam.reason in set(Reason)
         if exam.state not in FINAL and not waits:
@@ -63,7 +63,7 @@ async def every_exam_rests(scene: Scene) -> AsyncIterator[str]:
         yield problem
 
 
-async def _undelivered(scene: Scene) -> list[str]:
+async def _undelivered(scene: AtRest) -> list[str]:
     """Exams that are called delivered, and whose study Aurabox does not have."""
     held = {study.id for team in scene.sandbox.aurabox.teams.values() for study in _studies(team)}
     lines = []
@@ -78,12 +78,12 @@ async def _undelivered(scene: Scene) -> list[str]:
     return lines
 
 
-async def nothing_was_created_twice(scene: Scene) -> AsyncIterator[str]:
+async def nothing_was_created_twice(scene: AtRest) -> AsyncIterator[str]:
     for kind, who, natural_key in scene.sandbox.journal.doubled_creates():
         yield f"I3: {kind} of {natural_key} was made again at {who}"
 
 
-async def every_remote_id_is_in_the_journal(scene: Scene) -> AsyncIterator[str]:
+async def every_remote_id_is_in_the_journal(scene: AtRest) -> AsyncIterator[str]:
     made = scene.sandbox.journal.remote_ids()
     async with scene.resources.sessions() as session:
         ours: list[tuple[str, str | None]] = [
@@ -101,7 +101,7 @@ async def every_remote_id_is_in_the_journal(scene: Scene) -> AsyncIterator[str]:
             yield f"I4: the {kind} {remote_id} is in no journal"
 
 
-async def secrets_stay_at_home(scene: Scene) -> AsyncIterator[str]:
+async def secrets_stay_at_home(scene: AtRest) -> AsyncIterator[str]:
     for seen in scene.sandbox.journal.misplaced_secrets():
         yield f"I5: {seen.method} {seen.server}{seen.path} carried {', '.join(seen.secrets)}"
     for seen in scene.sandbox.journal.requests_to("media"):
@@ -109,7 +109,7 @@ async def secrets_stay_at_home(scene: Scene) -> AsyncIterator[str]:
             yield f"I5: {seen.method} {seen.path} on the capture store carried {', '.join(seen.auth)}"
 
 
-async def nothing_private_leaks(scene: Scene) -> AsyncIterator[str]:
+async def nothing_private_leaks(scene: AtRest) -> AsyncIterator[str]:
     private = private_words(scene)
     for log in scene.logs:
         text = log.read_text("utf-8", "replace") if log.exists() else ""
@@ -122,7 +122,7 @@ async def nothing_private_leaks(scene: Scene) -> AsyncIterator[str]:
             yield f"I6: Redis holds {word[:4]}…"
 
 
-def private_words(scene: Scene) -> set[str]:
+def private_words(scene: AtRest) -> set[str]:
     """Names, identifiers, tokens and keys of the sandbox, and the scene's own canaries."""
     sandbox = scene.sandbox
     words = {*scene.canaries, *sandbox.clarius.customers, *(key.key for key in sandbox.clarius.keys.values())}
@@ -144,7 +144,7 @@ async def _redis_bytes(url: str) -> bytes:
     return held
 
 
-async def bytes_are_those_that_were_served(scene: Scene) -> AsyncIterator[str]:
+async def bytes_are_those_that_were_served(scene: AtRest) -> AsyncIterator[str]:
     served = scene.sandbox.clarius.captures
     async with scene.resources.sessions() as session:
         for exam in scene.exams:
@@ -162,7 +162,7 @@ async def bytes_are_those_that_were_served(scene: Scene) -> AsyncIterator[str]:
                     yield f"I7: capture {capture.index} of {exam.request_uuid} differs from what was served"
 
 
-async def staging_is_empty(scene: Scene) -> AsyncIterator[str]:
+async def staging_is_empty(scene: AtRest) -> AsyncIterator[str]:
     state_of: dict[UUID, str] = {exam.id: exam.state for exam in scene.exams}
 
     def left() -> list[UUID]:
@@ -176,7 +176,7 @@ async def staging_is_empty(scene: Scene) -> AsyncIterator[str]:
         yield f"I8: staging still holds {exam_id}, which is {state_of.get(exam_id, 'unknown')}"
 
 
-async def no_lease_outlives_its_term(scene: Scene) -> AsyncIterator[str]:
+async def no_lease_outlives_its_term(scene: AtRest) -> AsyncIterator[str]:
     settings = scene.resources.settings
     async with scene.resources.sessions() as session:
         late = await clock(session) - timedelta(seconds=settings.sweep_seconds + LEASE_GRACE_SECONDS)
@@ -210,7 +210,7 @@ def _studies(team: Any) -> list[Any]:
     return [study for person in team.people.values() for study in person.studies.values()]
 
 
-async def ends(scene: Scene, rests: Callable[[], Awaitable[object]]) -> None:
+async def ends(scene: AtRest, rests: Callable[[], Awaitable[object]]) -> None:
     """Faults stop, the system comes to rest, the checks run."""
     scene.sandbox.faults.clear()
     await rests()

@@ -14,13 +14,6 @@ from tests.support.clarius import Sandbox
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    """Simulated vendors."""
-    async with Sandbox() as opened:
-        yield opened
-
-
-@pytest.fixture
 async def resources(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Resources]:
     """Open, with the simulated Clarius as Clarius."""
     pointed = settings.model_copy(

@@ -12,7 +12,7 @@ from app.config.settings import Settings
 from app.resources import open_resources
 from app.store.organizations import Organization
 from sandbox.aurabox.state import Team
-from tests.support.at_rest import Scene
+from tests.support.at_rest import AtRest
 from tests.support.bridge import Bridge, settings_for
 from tests.support.checker import ends
 from tests.support.clarius import Sandbox
@@ -80,7 +80,7 @@ class Rig(Bridge):
 
     async def ends_well(self, *, timeout: float = 90.0) -> None:
         """Faults stop, the system comes to rest, the invariants hold."""
-        scene = Scene(
+        scene = AtRest(
             resources=self.resources,
             sandbox=self.sandbox,
             logs=[process.log for process in self.processes],

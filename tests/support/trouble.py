@@ -13,7 +13,7 @@ from app.store.exams import Exam
 from app.store.image_counts import ImageCounts, images_of_all
 from app.store.organizations import Images
 from app.store.upstreams import Upstream
-from tests.support.at_rest import Check, Scene
+from tests.support.at_rest import AtRest, Check
 
 PROBE_GRACE_SECONDS = 5.0
 STREAM = re.compile(rb"stream\r?\n(.*?)\r?\nendstream", re.DOTALL)
@@ -21,7 +21,7 @@ SHOWN = re.compile(rb"\(((?:[^()\\]|\\.)*)\) ?Tj")
 COUNTED = ("Still images", "Clips")
 
 
-async def every_rest_has_a_way_out(scene: Scene) -> AsyncIterator[str]:
+async def every_rest_has_a_way_out(scene: AtRest) -> AsyncIterator[str]:
     """I12, exam by exam: a review has decisions or a mend, a failure a retry, a wait something that ends it."""
     linked = {one.customer_hash for one in scene.records.links if one.state == LinkState.CONFIRMED}
     for exam in scene.exams:
@@ -51,7 +51,7 @@ def _files_by_data(exam: Exam) -> bool:
     return bool(ways) and all(way.step is Step.MATCH for way in ways.values())
 
 
-async def no_account_stands_still_for_nothing(scene: Scene) -> AsyncIterator[str]:
+async def no_account_stands_still_for_nothing(scene: AtRest) -> AsyncIterator[str]:
     """I12, account by account: none is paused for longer than to its next probe while its key works."""
     async with scene.resources.sessions() as session:
         now = await clock(session)
@@ -65,13 +65,13 @@ async def no_account_stands_still_for_nothing(scene: Scene) -> AsyncIterator[str
             yield f"I12: {account.account} is paused, its key works, and nothing tries it"
 
 
-async def _removed(scene: Scene, account: Upstream) -> bool:
+async def _removed(scene: AtRest, account: Upstream) -> bool:
     name = account.account.partition(":")[2]
     owner = next((one for one in scene.records.organizations.values() if str(one.id) == name), None)
     return owner is not None and owner.removed_at is not None
 
 
-async def _works(scene: Scene, account: Upstream) -> bool:
+async def _works(scene: AtRest, account: Upstream) -> bool:
     kind, _, name = account.account.partition(":")
     try:
         if kind == "clarius":
@@ -90,7 +90,7 @@ async def _works(scene: Scene, account: Upstream) -> bool:
         return False
 
 
-async def nothing_is_claimed_that_was_not_seen(scene: Scene) -> AsyncIterator[str]:
+async def nothing_is_claimed_that_was_not_seen(scene: AtRest) -> AsyncIterator[str]:
     """I13: verified, confirmed, counted, reported: each is so at the vendor too."""
     clarius = scene.sandbox.clarius
     async with scene.resources.sessions() as session:
@@ -115,7 +115,7 @@ async def nothing_is_claimed_that_was_not_seen(scene: Scene) -> AsyncIterator[st
             yield f"I13: link {link.id} is called confirmed, and Clarius knows nothing of it"
 
 
-async def no_study_claims_images_that_are_not_sent(scene: Scene) -> AsyncIterator[str]:
+async def no_study_claims_images_that_are_not_sent(scene: AtRest) -> AsyncIterator[str]:
     """I13, in Aurabox: where no images go, its study says of none."""
     there = scene.there()
     name = scene.resources.settings.aurabox_study_fields.get("number_of_images")
@@ -128,7 +128,7 @@ async def no_study_claims_images_that_are_not_sent(scene: Scene) -> AsyncIterato
             yield f"I13: the study of {exam.request_uuid} claims images, and none are sent there"
 
 
-def _held(scene: Scene, exam: Exam) -> int:
+def _held(scene: AtRest, exam: Exam) -> int:
     """How many objects Aurabox holds of the exam's study."""
     study = scene.records.studies.get(exam.study_id) if exam.study_id else None
     team = scene.teams.get(study.organization_id) if study is not None else None

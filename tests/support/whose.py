@@ -21,7 +21,7 @@ from app.store.studies import Study
 from app.store.subjects import Mode, Subject
 from sandbox.aurabox.state import Person
 from sandbox.journal import Effect
-from tests.support.at_rest import Check, Scene
+from tests.support.at_rest import AtRest, Check
 
 # a step looks at link and policy, then calls: so long it may take from the one to the other
 CALL_SECONDS = 3.0
@@ -31,7 +31,7 @@ UPLOADING = ("bounce.upload.init", "bounce.upload.start", "lift.patch")
 FILED = ("aurabox.*.create", "aurabox.*.update")
 
 
-async def every_study_lies_under_the_person_of_its_filing(scene: Scene) -> AsyncIterator[str]:
+async def every_study_lies_under_the_person_of_its_filing(scene: AtRest) -> AsyncIterator[str]:
     """I10, where it lies."""
     there = scene.there()
     for exam in scene.exams:
@@ -45,7 +45,7 @@ async def every_study_lies_under_the_person_of_its_filing(scene: Scene) -> Async
             yield f"I10: the study of {exam.request_uuid} lies under somebody else"
 
 
-async def no_record_holds_two_people(scene: Scene) -> AsyncIterator[str]:
+async def no_record_holds_two_people(scene: AtRest) -> AsyncIterator[str]:
     """I10, who is there: all exams below one record must be of one person, and of the one that the record names."""
     there = scene.there()
     below: dict[str, list[Exam]] = defaultdict(list)
@@ -69,7 +69,7 @@ async def no_record_holds_two_people(scene: Scene) -> AsyncIterator[str]:
                 yield f"I10: the record of {exam.request_uuid} says otherwise than the exam: {why}"
 
 
-def _identity(scene: Scene, exam: Exam) -> Identity:
+def _identity(scene: AtRest, exam: Exam) -> Identity:
     organization = scene.records.organizations[exam.organization_id or UUID(int=0)]
     zone = ZoneInfo(organization.timezone)
     placeholders = scene.resources.settings.placeholder_identifiers
@@ -132,7 +132,7 @@ def _letters(name: str) -> str:
     return "".join(kept)
 
 
-async def nothing_goes_where_it_may_not(scene: Scene) -> AsyncIterator[str]:
+async def nothing_goes_where_it_may_not(scene: AtRest) -> AsyncIterator[str]:
     """I11: at the moment of sending the account was linked there, and what names somebody was allowed to."""
     customers = {
         str(exam.request_uuid): await scene.resources.hash_customer(submitted.customer_id)
@@ -156,7 +156,7 @@ async def nothing_goes_where_it_may_not(scene: Scene) -> AsyncIterator[str]:
 class _Owner:
     """Of which exams one effect is, and what held for them."""
 
-    def __init__(self, scene: Scene, effect: Effect) -> None:
+    def __init__(self, scene: AtRest, effect: Effect) -> None:
         self.scene, self.effect = scene, effect
         self.organizations = [
             organization_id for organization_id, team in scene.teams.items() if team.name == effect.who
@@ -253,7 +253,7 @@ class _Owner:
         return any(one is not None and one.identity == IdentityPolicy.IDENTIFIED for one in held)
 
 
-def _sent_at(scene: Scene, effect: Effect) -> datetime:
+def _sent_at(scene: AtRest, effect: Effect) -> datetime:
     """When it was begun to be sent: an archive long before what is in it is taken in."""
     if effect.kind != "aurabox.instance.create" or effect.detail.get("via") != "uploader":
         return effect.asked_at

@@ -29,12 +29,6 @@ REFUSED_403 = errors.RenewCredentials("403", status=403)
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox() as running:
-        yield running
-
-
-@pytest.fixture
 async def resources(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Resources]:
     async with open_resources(settings_for(settings, sandbox, credentials_probe_seconds=600)) as opened:
         yield opened
