@@ -11,7 +11,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.config.settings import sqlalchemy_url
-from app.store.audit import By
 from tests.test_migrations import alembic
 
 FIRST = "0003"
@@ -107,7 +106,7 @@ async def test_subjects_are_of_the_mode_that_their_organisation_had_and_of_none_
     await old.add(
         "audit_events",
         id=1,
-        by=By("ann"),
+        actor="ann",
         action="organization.change",
         subject=str(changed),
         result="done",

@@ -1,6 +1,7 @@
 """Captures that can't become images: the others are delivered, and a person reads what is missing and why."""
 
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -90,8 +91,10 @@ async def test_a_conversion_ends_when_its_exam_is_cancelled(settings: Settings, 
         keep_capture(scene.sandbox, made, capture_id=submitted.captures[0].id)
         held.release()
 
-        def frames() -> list[Path]:
-            return list(scene.bridge.resources.settings.data_dir.rglob("*.frames"))
+        def frames() -> list[str]:
+            # not rglob, which minds a folder that goes while it looks
+            walked = os.walk(scene.bridge.resources.settings.data_dir)
+            return [name for _, _, names in walked for name in names if name.endswith(".frames")]
 
         await until(frames, timeout=60)
         busy = {process.pid for process in multiprocessing.active_children()}
