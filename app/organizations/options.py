@@ -3,28 +3,24 @@
 Must not read or write anything. The stored columns are in `app.store.organizations`; adding one is in CONTRIBUTING.md.
 """
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     ValidationError,
     ValidatorFunctionWrapHandler,
     field_validator,
 )
 
-from app.config import rules
 from app.errors import Misuse
 from app.organizations.asking import Asked, Section, read_option
+from app.organizations.values import Rectangle, Secret, Url, organization_name, time_zone
 from app.store.organizations import (
     Animals,
     BurnedIn,
@@ -37,69 +33,7 @@ from app.store.organizations import (
     Video,
 )
 
-NAME_CHARACTERS = 200
 MOST_MASKS = 16
-
-
-def organization_name(value: str) -> str:
-    """A name that can be shown and told from an id."""
-    value = " ".join(value.split())
-    if not value or len(value) > NAME_CHARACTERS:
-        raise ValueError(f"must have 1 to {NAME_CHARACTERS} characters")
-    if not value.isprintable():
-        raise ValueError("must not hold control characters")
-    try:
-        UUID(value)
-    except ValueError:
-        return value
-    raise ValueError("must not look like an id")
-
-
-def rectangle(value: Any) -> Any:
-    """`X,Y,W,H` as four numbers; anything else as it is."""
-    if isinstance(value, str):
-        if not re.fullmatch(r"\s*\d{1,6}(\s*,\s*\d{1,6}){3}\s*", value):
-            raise ValueError("must be X,Y,W,H in pixels, such as 0,0,640,48")
-        return [int(part) for part in value.split(",")]
-    return value
-
-
-def visible_rectangle(value: list[int]) -> list[int]:
-    """A rectangle that covers something."""
-    if value[2] == 0 or value[3] == 0:
-        raise ValueError("must have a width and a height")
-    return value
-
-
-def time_zone(value: str) -> str:
-    """A zone of the IANA database."""
-    if value != "UTC":
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError("is not a time zone such as Australia/Melbourne") from None
-    return value
-
-
-def secret(value: SecretStr) -> SecretStr:
-    """A key as it goes into a header: one line, no blanks around it."""
-    plain = value.get_secret_value().strip()
-    if not plain:
-        raise ValueError("is empty")
-    if not plain.isascii() or not plain.isprintable() or " " in plain:
-        raise ValueError("must be one line of plain characters")
-    return SecretStr(plain)
-
-
-Secret = Annotated[SecretStr, AfterValidator(secret)]
-Url = Annotated[str, AfterValidator(rules.http_base)]
-Pixels = Annotated[int, Field(ge=0, le=100_000)]
-Rectangle = Annotated[
-    list[Pixels],
-    Field(min_length=4, max_length=4),
-    BeforeValidator(rectangle),
-    AfterValidator(visible_rectangle),
-]
 
 
 class OrganizationFields(BaseModel):
@@ -396,8 +330,6 @@ class OrganizationItem(OrganizationFields, _Identified):
 PLAIN = tuple(OrganizationFields.model_fields)
 SECRETS = tuple(name for name in OrganizationOptions.model_fields if name not in PLAIN)
 DEFAULTS: Mapping[str, Any] = OrganizationFields().model_dump()
-
-
 OPTIONS = tuple(read_option(name, info) for name, info in OrganizationOptions.model_fields.items())
 
 

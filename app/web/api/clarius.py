@@ -16,13 +16,12 @@ from app.consoles.clarius_keys import rotate_key
 from app.consoles.registration import our_urls, register, register_ours, registered_urls
 from app.errors import Misuse
 from app.linking.comparing import ConfirmedTokenItem, TokenPair, describe_pair, pair_tokens
-from app.store.audit import By
 from app.store.cursors import read_cursor, write_cursor
 from app.upstreams.gate import asking
 from app.web.api.bodies import Body, Page
 from app.web.api.documents import problems
 from app.web.api.paging import DEFAULT, Cursor, Limit, slice_page
-from app.web.api.routing import ApiRoute, Caller, CallerDep
+from app.web.api.routing import ApiRoute, CallerDep
 from app.web.dependencies import ResourcesDep
 
 NO_APPLICATION = {404: "`clarius_not_found`: Clarius has no such application, or none that we customised"}
@@ -111,10 +110,6 @@ class AnnotationsBody(Body):
     annotations: Annotated[list[AnnotationItem], Field(max_length=200)]
 
 
-def _by(caller: Caller) -> By:
-    return caller.by
-
-
 @router.get("/settings", responses=problems(upstream=True))
 async def read_settings(resources: ResourcesDep, _: CallerDep) -> ClariusSettingsBody:
     """The two URLs registered at Clarius. A webhook secret in them is shown as `…`."""
@@ -186,7 +181,7 @@ async def api_keys(
 @router.post("/api-keys", status_code=201, responses=problems(writes=True, upstream=True))
 async def create_api_key(resources: ResourcesDep, caller: CallerDep, body: ApiKeyCreate) -> NewApiKeyItem:
     """Make an API key at Clarius beside the one in use. Its secret is in this answer and nowhere else."""
-    key = await clarius_admin.create_key(resources, body.name, by=_by(caller))
+    key = await clarius_admin.create_key(resources, body.name, by=caller.by)
     return NewApiKeyItem(
         prefix=key.prefix, name=key.name, created_at=key.created, key=key.key.get_secret_value()
     )
@@ -208,7 +203,7 @@ async def revoke_api_key(
     resources: ResourcesDep, caller: CallerDep, prefix: Annotated[str, Path(min_length=1, max_length=100)]
 ) -> Response:
     """Revoke an API key; Clarius refuses that for the one in use."""
-    await clarius_admin.revoke_key(resources, prefix, by=_by(caller))
+    await clarius_admin.revoke_key(resources, prefix, by=caller.by)
     return Response(status_code=204)
 
 
@@ -254,7 +249,7 @@ async def set_application(
 ) -> CustomisedItem:
     """Replace our annotations of an application."""
     annotations = [Annotation.model_validate(annotation.model_dump()) for annotation in body.annotations]
-    await clarius_admin.set_annotations(resources, application, annotations, by=_by(caller))
+    await clarius_admin.set_annotations(resources, application, annotations, by=caller.by)
     return await show_application(resources, caller, application)
 
 
@@ -265,5 +260,5 @@ async def set_application(
 )
 async def remove_application(resources: ResourcesDep, caller: CallerDep, application: UUID) -> Response:
     """Remove our annotations of an application."""
-    await clarius_admin.remove_annotations(resources, application, by=_by(caller))
+    await clarius_admin.remove_annotations(resources, application, by=caller.by)
     return Response(status_code=204)
