@@ -1,6 +1,7 @@
 """Fixtures of all tests: real stores, settings that point at them; must not patch anything.
 
-`stores` runs once per process; `database_url` and `redis_url` are fresh for each test; `settings` names both.
+`stores` runs once per process; `database_url` and `redis_url` are fresh for each test; `settings` names both, and
+`resources`, `sandbox` and `organization` are opened over it where a test asks for them.
 """
 
 import os
@@ -14,6 +15,10 @@ import pytest
 
 from app.config.sealing import new_key
 from app.config.settings import Settings
+from app.organizations.changes import add_organization
+from app.resources import Resources, open_resources
+from app.store.audit import By
+from app.store.organizations import Organization
 from tests.support.clarius import Sandbox
 from tests.support.stores import TestStores, open_test_stores
 
@@ -105,7 +110,22 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
+async def resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Resources on the test's stores, open; folders whose tests ask Clarius have tests/support/pointed.py in its place."""
+    async with open_resources(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """Simulated vendors that no bridge was told of yet."""
+    """Simulated vendors."""
     async with Sandbox() as running:
         yield running
+
+
+@pytest.fixture
+async def organization(resources: Resources) -> Organization:
+    """An organisation with its defaults."""
+    return await add_organization(
+        resources, {"name": "Harbour Clinic", "aurabox_key": "invented-key"}, by=By("test")
+    )

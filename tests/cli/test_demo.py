@@ -32,11 +32,10 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(DEMO_SECONDS)
-def test_a_killed_worker_changes_the_time_not_the_result(folder: Path) -> None:
+def demo(folder: Path, *options: str) -> dict[str, Any]:
+    """What `sonobridge demo` prints as JSON, once it ended well."""
     done = subprocess.run(
-        command("demo", "--json", "--kill-worker", "--data-dir", str(folder / "demo")),
+        command("demo", "--json", *options, "--data-dir", str(folder / "demo")),
         env=clean_environment(folder / "unused"),
         cwd="/",
         capture_output=True,
@@ -45,7 +44,14 @@ def test_a_killed_worker_changes_the_time_not_the_result(folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    shown = json.loads(done.stdout)
+    shown: dict[str, Any] = json.loads(done.stdout)
+    return shown
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(DEMO_SECONDS)
+def test_a_killed_worker_changes_the_time_not_the_result(folder: Path) -> None:
+    shown = demo(folder, "--kill-worker")
     assert shown["ok"] is True
     assert shown["problems"] == []
     assert shown["killed_worker"] > 0
@@ -60,17 +66,7 @@ def test_a_killed_worker_changes_the_time_not_the_result(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(DEMO_SECONDS)
 def test_one_exam_is_a_demo_too(folder: Path) -> None:
-    done = subprocess.run(
-        command("demo", "--json", "--exams", "1", "--data-dir", str(folder / "demo")),
-        env=clean_environment(folder / "unused"),
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=DEMO_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    shown = json.loads(done.stdout)
+    shown = demo(folder, "--exams", "1")
     assert (shown["ok"], shown["problems"]) == (True, [])
     assert [(one["about"], one["state"]) for one in shown["exams"]] == [(ABOUT["complete"], "delivered")]
 

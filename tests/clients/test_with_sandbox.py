@@ -18,19 +18,12 @@ from app.errors import LookFirst, NotThere, Rejected, RenewCredentials
 from sandbox import faults
 from sandbox.dicom_files import dicom_file
 from sandbox.media import scan_image
-from tests.support.clarius import Sandbox
 
 STUDY = "2.25.4242"
 
 
 async def no_pause(seconds):
     assert seconds < 10
-
-
-@pytest.fixture
-async def sandbox():
-    async with Sandbox() as running:
-        yield running
 
 
 @pytest.fixture

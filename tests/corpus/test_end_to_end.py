@@ -1,20 +1,14 @@
 """The same through the whole bridge: what Aurabox holds of two people afterwards (sources: README.md)."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from app.config.settings import Settings
 from app.states import ExamState
-from app.store.exams import Exam
 from tests.delivery.images.scene import TRANSPORTS, image_scene
-from tests.support.bridge import Bridge, open_bridge, settings_for
-from tests.support.clarius import Sandbox
-from tests.support.rig import SHORT
+from tests.support.clinic import Clinic, open_clinic
 
 LONG = "https://fhir.clinic.example/identifiers/medical-record-number/patients|"
 MARIA = {"first_name": "Maria", "last_name": "Garcia", "date_of_birth": "1980-01-01", "gender": "F"}
@@ -22,30 +16,9 @@ TWIN = {"last_name": "शर्मा", "date_of_birth": "2015-05-05", "gender":
 JOHN = {"first_name": "John", "last_name": "Smith", "gender": "M"}
 
 
-@dataclass
-class Clinic:
-    """One organisation, one linked customer, no images."""
-
-    sandbox: Sandbox
-    bridge: Bridge
-    customer: str
-
-    async def submit(self, patient: dict[str, Any]) -> Exam:
-        """The exam at rest: delivered, or before a person."""
-        submitted = await self.sandbox.submit_exam(customer=self.customer, patient=patient, captures=())
-        return await self.bridge.reaches(submitted.request_uuid, ExamState.DELIVERED, ExamState.REVIEW)
-
-    @property
-    def studies_of_each(self) -> list[int]:
-        """How many studies each patient and case of the team holds."""
-        return sorted(len(person.studies) for person in self.sandbox.team().people.values())
-
-
-@asynccontextmanager
-async def clinic(settings: Settings, **options: Any) -> AsyncIterator[Clinic]:
-    async with Sandbox() as sandbox, open_bridge(settings_for(settings, sandbox, **SHORT), sandbox) as bridge:
-        organization = await bridge.organization(**{"images": "none", **options})
-        yield Clinic(sandbox, bridge, await bridge.customer(organization))
+def studies_of_each(clinic: Clinic) -> list[int]:
+    """How many studies each patient and case of the team holds."""
+    return sorted(len(person.studies) for person in clinic.people)
 
 
 STRANGERS = {
@@ -74,13 +47,13 @@ STRANGERS = {
 
 @pytest.mark.parametrize("people", STRANGERS.values(), ids=STRANGERS.keys())
 async def test_two_people_never_share_a_record(settings: Settings, people: Any) -> None:
-    async with clinic(settings) as at:
-        first, second = [await at.submit(patient) for patient in people]
+    async with open_clinic(settings) as clinic:
+        first, second = [await clinic.filed(patient) for patient in people]
         assert first.state == ExamState.DELIVERED
         if second.state == ExamState.DELIVERED:
-            assert at.studies_of_each == [1, 1]
+            assert studies_of_each(clinic) == [1, 1]
         else:
-            assert (second.error_code, at.studies_of_each) == ("identity_conflict", [1])
+            assert (second.error_code, studies_of_each(clinic)) == ("identity_conflict", [1])
 
 
 @pytest.mark.parametrize(
@@ -96,12 +69,12 @@ async def test_twins_under_one_number_go_to_review(
     settings: Settings, one: str, other: str, family: str
 ) -> None:
     family_of = {"identifier": "FAM-77", "date_of_birth": "2019-07-07", "last_name": family}
-    async with clinic(settings) as at:
-        first = await at.submit({**family_of, "first_name": one})
-        second = await at.submit({**family_of, "first_name": other})
+    async with open_clinic(settings) as clinic:
+        first = await clinic.filed({**family_of, "first_name": one})
+        second = await clinic.filed({**family_of, "first_name": other})
         assert (first.state, second.state) == (ExamState.DELIVERED, ExamState.REVIEW)
         assert second.error_code == "identity_conflict"
-        assert at.studies_of_each == [1]
+        assert studies_of_each(clinic) == [1]
 
 
 @pytest.mark.parametrize(

@@ -24,18 +24,11 @@ from app.store.filings import Choice
 from sandbox import faults
 from tests.support.bridge import open_bridge, settings_for
 from tests.support.clarius import Sandbox
-from tests.support.clinic import Clinic, open_clinic
+from tests.support.clinic import ANN, Clinic, open_clinic
 from tests.support.rig import SHORT
 from tests.support.wait import until
 
 ROOT = Path(__file__).parents[2]
-ANN = {
-    "identifier": "P-1",
-    "date_of_birth": "1980-01-02",
-    "gender": "F",
-    "first_name": "Ann",
-    "last_name": "Ash",
-}
 BERTA = {
     "identifier": "P-2",
     "date_of_birth": "1975-06-07",

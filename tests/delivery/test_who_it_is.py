@@ -12,16 +12,9 @@ from app.errors import Misuse
 from app.states import ExamState
 from app.store.audit import By
 from sandbox import faults
-from tests.support.clinic import open_clinic
+from tests.support.clinic import ANN, open_clinic
 from tests.support.wait import until
 
-ANN = {
-    "identifier": "P-1",
-    "date_of_birth": "1980-01-02",
-    "gender": "F",
-    "first_name": "Ann",
-    "last_name": "Ash",
-}
 BOB = {
     "identifier": "P-1",
     "date_of_birth": "1991-03-04",

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -28,21 +28,16 @@ from app.upkeep.doctor import check_organization, examine
 from app.upstreams.gate import Held, calling
 from sandbox import faults
 from tests.delivery.images.scene import image_scene
-from tests.support.bridge import Bridge, open_bridge, settings_for
-from tests.support.clarius import Sandbox
-from tests.support.rig import SHORT, Rig
+from tests.support.bridge import Bridge
+from tests.support.rig import Rig, open_short_bridge
 from tests.support.wait import until
 
 FAR = 600.0
 """A probe that comes only after every test is over: what goes on before it was not waited for."""
 
 
-@asynccontextmanager
-async def opened(settings: Settings, **more: object) -> AsyncIterator[Bridge]:
-    async with Sandbox(teams=("Team One", "Team Two")) as sandbox:
-        wanted = settings_for(settings, sandbox, **{**SHORT, "credentials_probe_seconds": FAR, **more})
-        async with open_bridge(wanted, sandbox) as bridge:
-            yield bridge
+def opened(settings: Settings, **more: object) -> AbstractAsyncContextManager[Bridge]:
+    return open_short_bridge(settings, **{"credentials_probe_seconds": FAR, **more})
 
 
 @pytest.fixture

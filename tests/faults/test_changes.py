@@ -21,7 +21,7 @@ from sandbox import faults
 from sandbox.submitting import Submitted
 from tests.support.bridge import Bridge, open_bridge, settings_for
 from tests.support.clarius import Sandbox
-from tests.support.rig import SHORT, image_settings
+from tests.support.rig import SHORT, image_credentials
 from tests.support.wait import until
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ NAMES = ("Milo", "Hazelton-7", "SB-000007")
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Bridge]:
     async with Sandbox(teams=("Team One", "Team Two")) as sandbox:
-        wanted = {**SHORT, **image_settings(sandbox), "lease_seconds": 6.0}
+        wanted = {**SHORT, **image_credentials(sandbox), "lease_seconds": 6.0}
         async with open_bridge(settings_for(settings, sandbox, **wanted), sandbox) as bridge:
             yield bridge
 

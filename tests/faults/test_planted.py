@@ -36,16 +36,16 @@ class Delivered:
     """Two exams of one patient and one of another, all delivered and sound."""
 
     clinic: Clinic
-    scene: AtRest
+    system: AtRest
     exams: list[Exam]
 
     async def change(self, *statements: object) -> None:
-        async with self.scene.resources.sessions.begin() as session:
+        async with self.system.resources.sessions.begin() as session:
             for statement in statements:
                 await session.execute(statement)
 
     async def found(self) -> str:
-        lines = await violations(self.scene)
+        lines = await violations(self.system)
         return "\n".join(lines)
 
 
@@ -53,10 +53,10 @@ class Delivered:
 async def delivered(settings: Settings) -> AsyncIterator[Delivered]:
     async with open_clinic(settings) as clinic:
         exams = [await clinic.filed(patient) for patient in (ANN, ANN, EVE)]
-        scene = AtRest(resources=clinic.bridge.resources, sandbox=clinic.bridge.sandbox)
+        system = AtRest(resources=clinic.bridge.resources, sandbox=clinic.bridge.sandbox)
         assert [exam.state for exam in exams] == [ExamState.DELIVERED] * 3
-        assert await violations(scene) == []
-        yield Delivered(clinic, scene, exams)
+        assert await violations(system) == []
+        yield Delivered(clinic, system, exams)
 
 
 async def a_study_under_somebody_else(told: Delivered) -> None:
@@ -66,7 +66,7 @@ async def a_study_under_somebody_else(told: Delivered) -> None:
 
 
 async def an_exam_of_somebody_else(told: Delivered) -> None:
-    at_clarius = told.scene.sandbox.clarius.exams[str(told.exams[1].request_uuid)]
+    at_clarius = told.system.sandbox.clarius.exams[str(told.exams[1].request_uuid)]
     at_clarius.shape = replace(at_clarius.shape, patient=lambda _: EVE)
 
 
@@ -76,7 +76,7 @@ async def a_record_that_names_another(told: Delivered) -> None:
 
 async def people_of_whom_nothing_is_known(told: Delivered) -> None:
     for exam in told.exams[:2]:
-        at_clarius = told.scene.sandbox.clarius.exams[str(exam.request_uuid)]
+        at_clarius = told.system.sandbox.clarius.exams[str(exam.request_uuid)]
         at_clarius.shape = replace(at_clarius.shape, patient=lambda _: {"gender": "F"})
 
 
@@ -132,7 +132,7 @@ async def a_wait_for_a_link_that_is_there(told: Delivered) -> None:
 
 
 async def a_pause_that_nobody_ends(told: Delivered) -> None:
-    async with told.scene.resources.sessions.begin() as session:
+    async with told.system.resources.sessions.begin() as session:
         await refuse(session, f"aurabox:{told.clinic.organization.id}", why="401", probe_seconds=3600)
 
 
@@ -150,14 +150,14 @@ async def a_receipt_that_nobody_has(told: Delivered) -> None:
 
 
 async def a_study_that_claims_images(told: Delivered) -> None:
-    name = told.scene.resources.settings.aurabox_study_fields["number_of_images"]
+    name = told.system.resources.settings.aurabox_study_fields["number_of_images"]
     assert name is not None
     next(iter(told.clinic.people[0].studies.values())).fields[name] = 3
 
 
 async def a_verification_that_never_was(told: Delivered) -> None:
     await add_exam(
-        told.scene.resources,
+        told.system.resources,
         state=ExamState.CANCELLED,
         due_in=None,
         verified_at=told.exams[0].verified_at,
@@ -165,7 +165,7 @@ async def a_verification_that_never_was(told: Delivered) -> None:
 
 
 async def a_confirmation_that_never_was(told: Delivered) -> None:
-    await add_link(told.scene.resources, "a-customer-unheard-of", told.clinic.organization)
+    await add_link(told.system.resources, "a-customer-unheard-of", told.clinic.organization)
 
 
 async def a_delivery_into_nothing(told: Delivered) -> None:
@@ -224,8 +224,8 @@ async def test_bytes_that_are_not_those_that_were_served_are_found(settings: Set
         bridge = clinic.bridge
         submitted = await bridge.sandbox.submit_exam(customer=clinic.customer, captures=("jpeg", "png"))
         exam = await bridge.reaches(submitted.request_uuid, ExamState.DELIVERED)
-        scene = AtRest(resources=bridge.resources, sandbox=bridge.sandbox)
-        assert await violations(scene) == []
+        system = AtRest(resources=bridge.resources, sandbox=bridge.sandbox)
+        assert await violations(system) == []
         async with bridge.resources.sessions.begin() as session:
             await session.execute(update(Capture).where(Capture.exam_id == exam.id).values(sha256="0" * 64))
-        assert len([line for line in await violations(scene) if line.startswith("I7: ")]) == 2
+        assert len([line for line in await violations(system) if line.startswith("I7: ")]) == 2

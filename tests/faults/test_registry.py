@@ -85,28 +85,28 @@ def test_the_reader_finds_a_missing_point(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-async def scene(settings: Settings) -> AsyncIterator[AtRest]:
+async def system(settings: Settings) -> AsyncIterator[AtRest]:
     async with Sandbox() as sandbox, open_resources(settings_for(settings, sandbox)) as resources:
         yield AtRest(resources=resources, sandbox=sandbox)
 
 
-async def found(scene: AtRest) -> set[str]:
-    return {line.partition(":")[0] for line in await violations(scene)}
+async def found(system: AtRest) -> set[str]:
+    return {line.partition(":")[0] for line in await violations(system)}
 
 
-async def test_a_sound_scene_has_no_violation(scene: AtRest) -> None:
-    await add_exam(scene.resources, state=ExamState.WAITING, reason=Reason.LINK, due_in=None)
-    assert await violations(scene) == []
+async def test_a_sound_scene_has_no_violation(system: AtRest) -> None:
+    await add_exam(system.resources, state=ExamState.WAITING, reason=Reason.LINK, due_in=None)
+    assert await violations(system) == []
 
 
-async def test_planted_rows_are_found(scene: AtRest, tmp_path: Path) -> None:
-    scene.acknowledged = ["00000000-0000-0000-0000-000000000001"]
-    assert await found(scene) == {"I1"}
-    await add_exam(scene.resources, state=ExamState.QUEUED)
-    await add_exam(scene.resources, state=ExamState.DELIVERED, step=Step.CONFIRM, due_in=None)
-    assert await found(scene) == {"I1", "I2"}
-    clinic = await add_clinic(scene.resources)
-    async with scene.resources.sessions.begin() as session:
+async def test_planted_rows_are_found(system: AtRest, tmp_path: Path) -> None:
+    system.acknowledged = ["00000000-0000-0000-0000-000000000001"]
+    assert await found(system) == {"I1"}
+    await add_exam(system.resources, state=ExamState.QUEUED)
+    await add_exam(system.resources, state=ExamState.DELIVERED, step=Step.CONFIRM, due_in=None)
+    assert await found(system) == {"I1", "I2"}
+    clinic = await add_clinic(system.resources)
+    async with system.resources.sessions.begin() as session:
         session.add(
             Create(
                 organization_id=clinic.id,
@@ -118,27 +118,27 @@ async def test_planted_rows_are_found(scene: AtRest, tmp_path: Path) -> None:
                 remote_id="nobody made this",
             )
         )
-    assert "I4" in await found(scene)
-    exam = await add_exam(scene.resources, state=ExamState.GONE, due_in=None)
-    scene.resources.staging.folder(exam.id)
-    assert "I8" in await found(scene)
-    async with scene.resources.sessions.begin() as session:
+    assert "I4" in await found(system)
+    exam = await add_exam(system.resources, state=ExamState.GONE, due_in=None)
+    system.resources.staging.folder(exam.id)
+    assert "I8" in await found(system)
+    async with system.resources.sessions.begin() as session:
         late = await session.scalar(select(in_seconds(-3600)))
-    await add_exam(scene.resources, state=ExamState.RUNNING, lease_until=late)
-    assert "I9" in await found(scene)
+    await add_exam(system.resources, state=ExamState.RUNNING, lease_until=late)
+    assert "I9" in await found(system)
     log = tmp_path / "worker.log"
-    log.write_text(f"the key is {scene.sandbox.team().key}", "utf-8")
-    scene.logs = [log]
-    assert "I6" in await found(scene)
+    log.write_text(f"the key is {system.sandbox.team().key}", "utf-8")
+    system.logs = [log]
+    assert "I6" in await found(system)
 
 
-async def test_planted_effects_are_found(scene: AtRest) -> None:
-    sandbox = scene.sandbox
+async def test_planted_effects_are_found(system: AtRest) -> None:
+    sandbox = system.sandbox
     headers = {"authorization": f"Bearer {sandbox.team().key}"}
     async with httpx.AsyncClient(trust_env=False, headers=headers) as client:
         for _ in range(2):
             made = await client.post(f"{sandbox.aurabox_url}/api/v1/cases", json={"label": "the same"})
             assert made.status_code == 201
-        assert await found(scene) == {"I3"}
+        assert await found(system) == {"I3"}
         await client.get(f"{sandbox.media_url}/captures/x.jpg")
-        assert await found(scene) == {"I3", "I5"}
+        assert await found(system) == {"I3", "I5"}

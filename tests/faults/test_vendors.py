@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -23,23 +22,15 @@ from sandbox.exam_shapes import SHAPES
 from tests.delivery.images.scene import image_scene
 from tests.support.bridge import Bridge, open_bridge, settings_for
 from tests.support.clarius import Sandbox
-from tests.support.rig import SHORT
+from tests.support.rig import SHORT, open_short_bridge
 from tests.support.wait import until
 
 CREATES = "aurabox.*.create"
 
 
-@asynccontextmanager
-async def opened(settings: Settings, **more: object) -> AsyncIterator[Bridge]:
-    async with Sandbox(teams=("Team One", "Team Two")) as sandbox:
-        wanted = settings_for(settings, sandbox, **{**SHORT, **more})
-        async with open_bridge(wanted, sandbox) as bridge:
-            yield bridge
-
-
 @pytest.fixture
 async def bridge(settings: Settings) -> AsyncIterator[Bridge]:
-    async with opened(settings) as running:
+    async with open_short_bridge(settings) as running:
         yield running
 
 
@@ -170,7 +161,7 @@ async def test_a_capture_that_is_none_is_shown_and_the_others_are_kept(bridge: B
 
 @pytest.mark.row(15)
 async def test_a_capture_without_end_is_refused_at_the_cap(settings: Settings) -> None:
-    async with opened(settings, max_capture_bytes=300_000) as bridge:
+    async with open_short_bridge(settings, max_capture_bytes=300_000) as bridge:
         customer = await bridge.customer(await bridge.organization(images="none"))
         submitted = await bridge.sandbox.submit_exam(customer=customer, captures=("endless", "jpeg"))
         exam = await bridge.reaches(submitted.request_uuid, ExamState.REVIEW, timeout=60)
@@ -187,7 +178,7 @@ SLOW_SHAPES = {"many-captures"}
 @pytest.mark.slow
 async def test_no_shape_of_exam_data_is_too_odd(settings: Settings) -> None:
     # what is no answer is tried again for as long as the budget lasts: here for some seconds
-    async with opened(settings, retry_budget_hours=0.001) as bridge:
+    async with open_short_bridge(settings, retry_budget_hours=0.001) as bridge:
         await every_shape_comes_to_rest(bridge)
 
 
@@ -436,7 +427,7 @@ async def test_exam_data_that_lag_behind_the_list_are_no_deletion(bridge: Bridge
 
 @pytest.mark.row(38)
 async def test_exam_data_that_never_come_fail_and_say_so(settings: Settings) -> None:
-    async with opened(settings, clarius_verify_window=0.5, retry_budget_hours=0.0005) as bridge:
+    async with open_short_bridge(settings, clarius_verify_window=0.5, retry_budget_hours=0.0005) as bridge:
         customer = await bridge.customer(await bridge.organization(images="none"))
         bridge.sandbox.faults.arm(
             faults.answer(404, {"detail": "Not found."}),
@@ -464,7 +455,7 @@ async def test_an_exam_deleted_while_its_links_expire_is_gone(bridge: Bridge) ->
 
 @pytest.mark.row(25)
 async def test_a_day_without_webhooks_is_made_good_by_polling(settings: Settings) -> None:
-    async with opened(settings, clarius_poll_interval=0.5) as bridge:
+    async with open_short_bridge(settings, clarius_poll_interval=0.5) as bridge:
         customer = await bridge.customer(await bridge.organization(images="none"))
         missed = await asyncio.gather(
             *(bridge.sandbox.submit_exam(customer=customer, captures=(), notify_times=0) for _ in range(5))

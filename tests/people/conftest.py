@@ -1,5 +1,5 @@
-"""Resources pointed at a simulated Clarius, and an organisation."""
+"""Resources pointed at a simulated Clarius."""
 
-from tests.support.pointed import organization, resources
+from tests.support.pointed import resources
 
-__all__ = ["organization", "resources"]
+__all__ = ["resources"]

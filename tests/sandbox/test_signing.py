@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.aurabox.signing import SignedRequest, complaint_about, expected_signature
 
-VECTORS = json.loads(Path(__file__).with_name("aura_hmac_vectors.json").read_text())["vectors"]
+VECTORS = json.loads((Path(__file__).parents[1] / "data" / "aura_hmac_vectors.json").read_text())["vectors"]
 
 
 def request_of(vector, **changes) -> SignedRequest:

@@ -1,4 +1,4 @@
-"""What the checks of a system at rest look at: the scene, and the rows and records of both sides, read once."""
+"""What the checks of a system at rest look at: the rows and records of both sides, read once."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence

@@ -123,8 +123,8 @@ class Bridge:
 
     async def ends_well(self, *, timeout: float = 60.0) -> None:
         """Faults stop, the system comes to rest, the invariants hold."""
-        scene = AtRest(resources=self.resources, sandbox=self.sandbox)
-        await ends(scene, lambda: self.rests(timeout=timeout))
+        system = AtRest(resources=self.resources, sandbox=self.sandbox)
+        await ends(system, lambda: self.rests(timeout=timeout))
 
 
 @asynccontextmanager

@@ -35,16 +35,16 @@ LEASE_GRACE_SECONDS = 5.0
 TIDY_SECONDS = 15.0
 
 
-async def violations(scene: AtRest) -> list[str]:
+async def violations(system: AtRest) -> list[str]:
     """Every breach of I1 to I13, as lines that begin with the invariant's name."""
-    await scene.read()
-    return [line for check in CHECKS async for line in check(scene)]
+    await system.read()
+    return [line for check in CHECKS async for line in check(system)]
 
 
-async def every_acknowledged_notification_has_a_row(scene: AtRest) -> AsyncIterator[str]:
-    known = {str(exam.request_uuid) for exam in scene.exams}
-    answered = set(scene.acknowledged)
-    for record in scene.sandbox.clarius.records:
+async def every_acknowledged_notification_has_a_row(system: AtRest) -> AsyncIterator[str]:
+    known = {str(exam.request_uuid) for exam in system.exams}
+    answered = set(system.acknowledged)
+    for record in system.sandbox.clarius.records:
         response = record["event"]["response"]
         if response is not None and 200 <= _status(response) < 300:
             answered.add(str(json.loads(record["event"]["request"]["content"])["request_uuid"]))
@@ -52,23 +52,23 @@ async def every_acknowledged_notification_has_a_row(scene: AtRest) -> AsyncItera
         yield f"I1: {request_uuid} was acknowledged and has no row"
 
 
-async def every_exam_rests(scene: AtRest) -> AsyncIterator[str]:
-    for exam in scene.exams:
+async def every_exam_rests(system: AtRest) -> AsyncIterator[str]:
+    for exam in system.exams:
         waits = exam.state == ExamState.WAITING and exam.reason in set(Reason)
         if exam.state not in FINAL and not waits:
             yield f"I2: {exam.request_uuid} rests in {exam.state}/{exam.reason} at {exam.step}"
         if exam.error_code == "internal":
             yield f"I2: {exam.request_uuid} met a mistake of ours: {exam.error_message}"
-    for problem in await _undelivered(scene):
+    for problem in await _undelivered(system):
         yield problem
 
 
-async def _undelivered(scene: AtRest) -> list[str]:
+async def _undelivered(system: AtRest) -> list[str]:
     """Exams that are called delivered, and whose study Aurabox does not have."""
-    held = {study.id for team in scene.sandbox.aurabox.teams.values() for study in _studies(team)}
+    held = {study.id for team in system.sandbox.aurabox.teams.values() for study in _studies(team)}
     lines = []
-    async with scene.resources.sessions() as session:
-        for exam in scene.exams:
+    async with system.resources.sessions() as session:
+        for exam in system.exams:
             if exam.state == ExamState.DELIVERED:
                 study = await session.get(Study, exam.study_id) if exam.study_id else None
                 if study is None or study.remote_id not in held:
@@ -78,14 +78,14 @@ async def _undelivered(scene: AtRest) -> list[str]:
     return lines
 
 
-async def nothing_was_created_twice(scene: AtRest) -> AsyncIterator[str]:
-    for kind, who, natural_key in scene.sandbox.journal.doubled_creates():
+async def nothing_was_created_twice(system: AtRest) -> AsyncIterator[str]:
+    for kind, who, natural_key in system.sandbox.journal.doubled_creates():
         yield f"I3: {kind} of {natural_key} was made again at {who}"
 
 
-async def every_remote_id_is_in_the_journal(scene: AtRest) -> AsyncIterator[str]:
-    made = scene.sandbox.journal.remote_ids()
-    async with scene.resources.sessions() as session:
+async def every_remote_id_is_in_the_journal(system: AtRest) -> AsyncIterator[str]:
+    made = system.sandbox.journal.remote_ids()
+    async with system.resources.sessions() as session:
         ours: list[tuple[str, str | None]] = [
             *[("subject", remote) for remote in await session.scalars(select(Subject.remote_id))],
             *[("study", remote) for remote in await session.scalars(select(Study.remote_id))],
@@ -101,31 +101,35 @@ async def every_remote_id_is_in_the_journal(scene: AtRest) -> AsyncIterator[str]
             yield f"I4: the {kind} {remote_id} is in no journal"
 
 
-async def secrets_stay_at_home(scene: AtRest) -> AsyncIterator[str]:
-    for seen in scene.sandbox.journal.misplaced_secrets():
+async def secrets_stay_at_home(system: AtRest) -> AsyncIterator[str]:
+    for seen in system.sandbox.journal.misplaced_secrets():
         yield f"I5: {seen.method} {seen.server}{seen.path} carried {', '.join(seen.secrets)}"
-    for seen in scene.sandbox.journal.requests_to("media"):
+    for seen in system.sandbox.journal.requests_to("media"):
         if seen.auth:
             yield f"I5: {seen.method} {seen.path} on the capture store carried {', '.join(seen.auth)}"
 
 
-async def nothing_private_leaks(scene: AtRest) -> AsyncIterator[str]:
-    private = private_words(scene)
-    for log in scene.logs:
+async def nothing_private_leaks(system: AtRest) -> AsyncIterator[str]:
+    private = private_words(system)
+    for log in system.logs:
         text = log.read_text("utf-8", "replace") if log.exists() else ""
         for word in private:
             if word in text:
                 yield f"I6: {log.name} holds {word[:4]}…"
-    stored = await _redis_bytes(scene.resources.settings.redis_url)
+    stored = await _redis_bytes(system.resources.settings.redis_url)
     for word in private:
         if word.encode() in stored:
             yield f"I6: Redis holds {word[:4]}…"
 
 
-def private_words(scene: AtRest) -> set[str]:
-    """Names, identifiers, tokens and keys of the sandbox, and the scene's own canaries."""
-    sandbox = scene.sandbox
-    words = {*scene.canaries, *sandbox.clarius.customers, *(key.key for key in sandbox.clarius.keys.values())}
+def private_words(system: AtRest) -> set[str]:
+    """Names, identifiers, tokens and keys of the sandbox, and the system's own canaries."""
+    sandbox = system.sandbox
+    words = {
+        *system.canaries,
+        *sandbox.clarius.customers,
+        *(key.key for key in sandbox.clarius.keys.values()),
+    }
     words |= {team.key for team in sandbox.aurabox.teams.values()}
     for team in sandbox.aurabox.teams.values():
         for person in team.people.values():
@@ -144,11 +148,11 @@ async def _redis_bytes(url: str) -> bytes:
     return held
 
 
-async def bytes_are_those_that_were_served(scene: AtRest) -> AsyncIterator[str]:
-    served = scene.sandbox.clarius.captures
-    async with scene.resources.sessions() as session:
-        for exam in scene.exams:
-            submitted = scene.sandbox.clarius.exams.get(str(exam.request_uuid))
+async def bytes_are_those_that_were_served(system: AtRest) -> AsyncIterator[str]:
+    served = system.sandbox.clarius.captures
+    async with system.resources.sessions() as session:
+        for exam in system.exams:
+            submitted = system.sandbox.clarius.exams.get(str(exam.request_uuid))
             if exam.state != ExamState.DELIVERED or submitted is None or submitted.has_data:
                 continue
             organization = await session.get(Organization, exam.organization_id)
@@ -162,11 +166,11 @@ async def bytes_are_those_that_were_served(scene: AtRest) -> AsyncIterator[str]:
                     yield f"I7: capture {capture.index} of {exam.request_uuid} differs from what was served"
 
 
-async def staging_is_empty(scene: AtRest) -> AsyncIterator[str]:
-    state_of: dict[UUID, str] = {exam.id: exam.state for exam in scene.exams}
+async def staging_is_empty(system: AtRest) -> AsyncIterator[str]:
+    state_of: dict[UUID, str] = {exam.id: exam.state for exam in system.exams}
 
     def left() -> list[UUID]:
-        held = scene.resources.staging.held()
+        held = system.resources.staging.held()
         return [one for one in held if state_of.get(one) is None or state_of[one] in STAGES_NOTHING]
 
     # an exam is recorded as over first, and its files go right after
@@ -176,12 +180,12 @@ async def staging_is_empty(scene: AtRest) -> AsyncIterator[str]:
         yield f"I8: staging still holds {exam_id}, which is {state_of.get(exam_id, 'unknown')}"
 
 
-async def no_lease_outlives_its_term(scene: AtRest) -> AsyncIterator[str]:
-    settings = scene.resources.settings
-    async with scene.resources.sessions() as session:
+async def no_lease_outlives_its_term(system: AtRest) -> AsyncIterator[str]:
+    settings = system.resources.settings
+    async with system.resources.sessions() as session:
         late = await clock(session) - timedelta(seconds=settings.sweep_seconds + LEASE_GRACE_SECONDS)
         links = list(await session.scalars(select(Link).where(Link.lease_until.is_not(None))))
-    rows: list[Exam | Link] = [*scene.exams, *links]
+    rows: list[Exam | Link] = [*system.exams, *links]
     for row in rows:
         if row.lease_until is not None and row.lease_until < late:
             yield f"I9: {type(row).__name__.lower()} {row.id} is leased although its term ended {row.lease_until}"
@@ -210,11 +214,11 @@ def _studies(team: Any) -> list[Any]:
     return [study for person in team.people.values() for study in person.studies.values()]
 
 
-async def ends(scene: AtRest, rests: Callable[[], Awaitable[object]]) -> None:
+async def ends(system: AtRest, rests: Callable[[], Awaitable[object]]) -> None:
     """Faults stop, the system comes to rest, the checks run."""
-    scene.sandbox.faults.clear()
+    system.sandbox.faults.clear()
     await rests()
-    found = await violations(scene)
+    found = await violations(system)
     assert found == [], "\n".join(found)
 
 

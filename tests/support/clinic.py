@@ -12,12 +12,19 @@ from app.store.exams import Exam
 from app.store.organizations import Organization
 from sandbox.aurabox.state import Person
 from sandbox.submitting import Submitted
-from tests.support.bridge import Bridge, open_bridge, settings_for
-from tests.support.clarius import Sandbox
-from tests.support.rig import SHORT
+from tests.support.bridge import Bridge
+from tests.support.rig import open_short_bridge
 from tests.support.wait import until
 
 RESTS = (ExamState.DELIVERED, ExamState.REVIEW, ExamState.FAILED, ExamState.GONE, ExamState.CANCELLED)
+
+ANN = {
+    "identifier": "P-1",
+    "date_of_birth": "1980-01-02",
+    "gender": "F",
+    "first_name": "Ann",
+    "last_name": "Ash",
+}
 
 
 @dataclass
@@ -61,8 +68,6 @@ async def open_clinic(
     settings: Settings, *, timing: Mapping[str, float] = MappingProxyType({}), **options: Any
 ) -> AsyncIterator[Clinic]:
     """`timing` are settings that differ from `SHORT`, `options` are the organisation's."""
-    async with Sandbox(teams=("Team One", "Team Two")) as sandbox:
-        wanted = settings_for(settings, sandbox, **{**SHORT, **timing})
-        async with open_bridge(wanted, sandbox) as bridge:
-            organization = await bridge.organization(**{"images": "none", **options})
-            yield Clinic(bridge, organization, await bridge.customer(organization))
+    async with open_short_bridge(settings, **timing) as bridge:
+        organization = await bridge.organization(**{"images": "none", **options})
+        yield Clinic(bridge, organization, await bridge.customer(organization))

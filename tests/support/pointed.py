@@ -1,4 +1,4 @@
-"""Fixtures of rooms that ask Clarius: resources pointed at a simulated one, and an organisation."""
+"""The `resources` of folders whose tests ask Clarius: pointed at the simulated one."""
 
 from collections.abc import AsyncIterator
 
@@ -6,10 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.config.settings import Settings
-from app.organizations.changes import add_organization
 from app.resources import Resources, open_resources
-from app.store.audit import By
-from app.store.organizations import Organization
 from tests.support.clarius import Sandbox
 
 
@@ -27,11 +24,3 @@ async def resources(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Resou
     )
     async with open_resources(pointed) as opened:
         yield opened
-
-
-@pytest.fixture
-async def organization(resources: Resources) -> Organization:
-    """An organisation with its defaults."""
-    return await add_organization(
-        resources, {"name": "Harbour Clinic", "aurabox_key": "invented-key"}, by=By("test")
-    )

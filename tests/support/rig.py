@@ -13,7 +13,7 @@ from app.resources import open_resources
 from app.store.organizations import Organization
 from sandbox.aurabox.state import Team
 from tests.support.at_rest import AtRest
-from tests.support.bridge import Bridge, settings_for
+from tests.support.bridge import Bridge, open_bridge, settings_for
 from tests.support.checker import ends
 from tests.support.clarius import Sandbox
 from tests.support.ports import free_port
@@ -80,14 +80,14 @@ class Rig(Bridge):
 
     async def ends_well(self, *, timeout: float = 90.0) -> None:
         """Faults stop, the system comes to rest, the invariants hold."""
-        scene = AtRest(
+        system = AtRest(
             resources=self.resources,
             sandbox=self.sandbox,
             logs=[process.log for process in self.processes],
             acknowledged=self.acknowledged,
             canaries=self.canaries,
         )
-        await ends(scene, lambda: self.rests(timeout=timeout))
+        await ends(system, lambda: self.rests(timeout=timeout))
 
     async def close(self) -> None:
         """Kill what still runs."""
@@ -95,7 +95,7 @@ class Rig(Bridge):
             await process.kill()
 
 
-def image_settings(sandbox: Sandbox) -> dict[str, object]:
+def image_credentials(sandbox: Sandbox) -> dict[str, object]:
     """What the uploader transport and the Research API need."""
     given = sandbox.settings_for_bridge
     return {
@@ -104,6 +104,15 @@ def image_settings(sandbox: Sandbox) -> dict[str, object]:
         "clarius_research_username": given["CLARIUS_RESEARCH_USERNAME"],
         "clarius_research_password": SecretStr(given["CLARIUS_RESEARCH_PASSWORD"]),
     }
+
+
+@asynccontextmanager
+async def open_short_bridge(settings: Settings, **more: object) -> AsyncIterator[Bridge]:
+    """A bridge in this process over two teams; `more` are settings that differ from `SHORT`."""
+    async with Sandbox(teams=("Team One", "Team Two")) as sandbox:
+        wanted = settings_for(settings, sandbox, **{**SHORT, **more})
+        async with open_bridge(wanted, sandbox) as bridge:
+            yield bridge
 
 
 @asynccontextmanager
@@ -117,7 +126,7 @@ async def open_rig(
 ) -> AsyncIterator[Rig]:
     """A rig without any process yet; `more` are settings that differ from `SHORT`."""
     async with Sandbox(teams=teams) as sandbox:
-        wanted = settings_for(settings, sandbox, **{**SHORT, **image_settings(sandbox), **more})
+        wanted = settings_for(settings, sandbox, **{**SHORT, **image_credentials(sandbox), **more})
         async with open_resources(wanted) as resources:
             url = f"http://127.0.0.1:{free_port()}"
             sandbox.clarius.settings["notification_url"] = f"{url}/webhooks/clarius"

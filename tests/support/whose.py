@@ -31,35 +31,35 @@ UPLOADING = ("bounce.upload.init", "bounce.upload.start", "lift.patch")
 FILED = ("aurabox.*.create", "aurabox.*.update")
 
 
-async def every_study_lies_under_the_person_of_its_filing(scene: AtRest) -> AsyncIterator[str]:
+async def every_study_lies_under_the_person_of_its_filing(system: AtRest) -> AsyncIterator[str]:
     """I10, where it lies."""
-    there = scene.there()
-    for exam in scene.exams:
-        study = scene.records.studies.get(exam.study_id) if exam.study_id else None
+    there = system.there()
+    for exam in system.exams:
+        study = system.records.studies.get(exam.study_id) if exam.study_id else None
         if study is None:
             continue
         if exam.state == ExamState.DELIVERED and exam.subject_id != study.subject_id:
             yield f"I10: {exam.request_uuid} is filed under one subject, and its study under another"
         remote = there.get(study.remote_id)
-        if remote is not None and remote[1].id != scene.records.subjects[study.subject_id].remote_id:
+        if remote is not None and remote[1].id != system.records.subjects[study.subject_id].remote_id:
             yield f"I10: the study of {exam.request_uuid} lies under somebody else"
 
 
-async def no_record_holds_two_people(scene: AtRest) -> AsyncIterator[str]:
+async def no_record_holds_two_people(system: AtRest) -> AsyncIterator[str]:
     """I10, who is there: all exams below one record must be of one person, and of the one that the record names."""
-    there = scene.there()
+    there = system.there()
     below: dict[str, list[Exam]] = defaultdict(list)
     records: dict[str, Person] = {}
-    for exam in scene.exams:
-        study = scene.records.studies.get(exam.study_id) if exam.study_id else None
+    for exam in system.exams:
+        study = system.records.studies.get(exam.study_id) if exam.study_id else None
         if study is None or study.remote_id not in there or exam.state in UNDECIDED:
             continue
         person = there[study.remote_id][1]
         below[person.id].append(exam)
         records[person.id] = person
     for remote_id, exams in below.items():
-        free = any(scene.records.decided(exam) for exam in exams)
-        told = [(exam, _identity(scene, exam)) for exam in exams]
+        free = any(system.records.decided(exam) for exam in exams)
+        told = [(exam, _identity(system, exam)) for exam in exams]
         for (exam, one), (other_exam, other) in combinations(told, 2):
             if why := _two_people(one, other, same_exam=exam.exam_uuid == other_exam.exam_uuid, decided=free):
                 yield f"I10: {exam.request_uuid} and {other_exam.request_uuid} share a record, and {why}"
@@ -69,12 +69,12 @@ async def no_record_holds_two_people(scene: AtRest) -> AsyncIterator[str]:
                 yield f"I10: the record of {exam.request_uuid} says otherwise than the exam: {why}"
 
 
-def _identity(scene: AtRest, exam: Exam) -> Identity:
-    organization = scene.records.organizations[exam.organization_id or UUID(int=0)]
+def _identity(system: AtRest, exam: Exam) -> Identity:
+    organization = system.records.organizations[exam.organization_id or UUID(int=0)]
     zone = ZoneInfo(organization.timezone)
-    placeholders = scene.resources.settings.placeholder_identifiers
+    placeholders = system.resources.settings.placeholder_identifiers
     at = exam.received_at.astimezone(zone).date()
-    return read_identity(scene.patient_of(exam), today=at, zone=zone, placeholders=placeholders)
+    return read_identity(system.patient_of(exam), today=at, zone=zone, placeholders=placeholders)
 
 
 def _named_by(person: Person) -> Identity | None:
@@ -132,18 +132,18 @@ def _letters(name: str) -> str:
     return "".join(kept)
 
 
-async def nothing_goes_where_it_may_not(scene: AtRest) -> AsyncIterator[str]:
+async def nothing_goes_where_it_may_not(system: AtRest) -> AsyncIterator[str]:
     """I11: at the moment of sending the account was linked there, and what names somebody was allowed to."""
     customers = {
-        str(exam.request_uuid): await scene.resources.hash_customer(submitted.customer_id)
-        for exam in scene.exams
-        if (submitted := scene.sandbox.clarius.exams.get(str(exam.request_uuid))) is not None
+        str(exam.request_uuid): await system.resources.hash_customer(submitted.customer_id)
+        for exam in system.exams
+        if (submitted := system.sandbox.clarius.exams.get(str(exam.request_uuid))) is not None
     }
-    for effect in [one for kind in FILED for one in scene.sandbox.journal.effects_of(kind)]:
-        owner = _Owner(scene, effect)
+    for effect in [one for kind in FILED for one in system.sandbox.journal.effects_of(kind)]:
+        owner = _Owner(system, effect)
         if not owner.exams:
             continue
-        at = _sent_at(scene, effect)
+        at = _sent_at(system, effect)
         if not any(
             owner.was_linked(customers.get(str(exam.request_uuid), exam.customer_hash), at)
             for exam in owner.exams
@@ -156,18 +156,18 @@ async def nothing_goes_where_it_may_not(scene: AtRest) -> AsyncIterator[str]:
 class _Owner:
     """Of which exams one effect is, and what held for them."""
 
-    def __init__(self, scene: AtRest, effect: Effect) -> None:
-        self.scene, self.effect = scene, effect
+    def __init__(self, system: AtRest, effect: Effect) -> None:
+        self.system, self.effect = system, effect
         self.organizations = [
-            organization_id for organization_id, team in scene.teams.items() if team.name == effect.who
+            organization_id for organization_id, team in system.teams.items() if team.name == effect.who
         ]
         study = self._study()
-        self.subject = scene.records.subjects[study.subject_id] if study else self._subject()
+        self.subject = system.records.subjects[study.subject_id] if study else self._subject()
         self.exams = self._of_study(study) if study else self._of_subject()
 
     def _study(self) -> Study | None:
         uid = self.effect.detail.get("study_instance_uid")
-        for study in self.scene.records.studies.values():
+        for study in self.system.records.studies.values():
             if study.organization_id in self.organizations and (
                 study.remote_id == self.effect.remote_id or (uid and study.study_instance_uid == uid)
             ):
@@ -178,24 +178,24 @@ class _Owner:
         return next(
             (
                 one
-                for one in self.scene.records.subjects.values()
+                for one in self.system.records.subjects.values()
                 if one.organization_id in self.organizations and one.remote_id == self.effect.remote_id
             ),
             None,
         )
 
     def _of_study(self, study: Study) -> list[Exam]:
-        return [exam for exam in self.scene.exams if exam.exam_uuid == study.exam_uuid]
+        return [exam for exam in self.system.exams if exam.exam_uuid == study.exam_uuid]
 
     def _of_subject(self) -> list[Exam]:
         if self.subject is None:
-            return [exam for exam in self.scene.exams if self._tells_of(exam)]
+            return [exam for exam in self.system.exams if self._tells_of(exam)]
         theirs = {
-            one.exam_uuid for one in self.scene.records.studies.values() if one.subject_id == self.subject.id
+            one.exam_uuid for one in self.system.records.studies.values() if one.subject_id == self.subject.id
         }
         return [
             exam
-            for exam in self.scene.exams
+            for exam in self.system.exams
             if exam.subject_id == self.subject.id or exam.exam_uuid in theirs
         ]
 
@@ -204,7 +204,7 @@ class _Owner:
         fields = self.effect.detail.get("fields", {})
         if fields.get("source_exam_uuid") == str(exam.exam_uuid):
             return True
-        patient = self.scene.patient_of(exam)
+        patient = self.system.patient_of(exam)
         family = patient.get("last_name") if isinstance(patient, dict) else None
         return bool(family) and fields.get("family_name") == family
 
@@ -216,20 +216,20 @@ class _Owner:
             and link.confirmed_at is not None
             and link.confirmed_at <= at + timedelta(seconds=CALL_SECONDS)
             and (link.ended_at is None or link.ended_at >= at - timedelta(seconds=CALL_SECONDS))
-            for link in self.scene.records.links
+            for link in self.system.records.links
         )
 
     def names_somebody(self) -> bool:
         """Whether a patient's name, identifier or date of birth stands in what was sent."""
         texts = [*_texts(self.effect.detail.get("fields", {}))]
         if self.effect.kind == "aurabox.instance.create":
-            instance = self.scene.sandbox.aurabox.teams[self.effect.who].instances.get(self.effect.remote_id)
+            instance = self.system.sandbox.aurabox.teams[self.effect.who].instances.get(self.effect.remote_id)
             texts += instance.words if instance is not None else ()
         words = {word for exam in self.exams for word in self._words(exam)}
         return any(_stands_in(word, text) for word in words for text in texts)
 
     def _words(self, exam: Exam) -> Iterable[str]:
-        patient = self.scene.patient_of(exam)
+        patient = self.system.patient_of(exam)
         for name, value in patient.items() if isinstance(patient, dict) else ():
             text = value.strip() if isinstance(value, str) else str(value) if isinstance(value, int) else ""
             if len(text) < LEAST_CHARACTERS or name in {"gender", "animal_type"}:
@@ -240,7 +240,7 @@ class _Owner:
                 yield from (text, text.replace("-", ""))
 
     def _keeps_birth_dates(self) -> bool:
-        kept = [one for each in self.organizations for one in self.scene.records.policies.get(each, ())]
+        kept = [one for each in self.organizations for one in self.system.records.policies.get(each, ())]
         return any(one.keep_birth_date for one in kept)
 
     def may_name(self, at: datetime) -> bool:
@@ -249,15 +249,15 @@ class _Owner:
             return False
         moments = (at - timedelta(seconds=CALL_SECONDS), at)
         whose = [self.subject.organization_id] if self.subject is not None else self.organizations
-        held = [self.scene.records.in_force(one, moment) for one in whose for moment in moments]
+        held = [self.system.records.in_force(one, moment) for one in whose for moment in moments]
         return any(one is not None and one.identity == IdentityPolicy.IDENTIFIED for one in held)
 
 
-def _sent_at(scene: AtRest, effect: Effect) -> datetime:
+def _sent_at(system: AtRest, effect: Effect) -> datetime:
     """When it was begun to be sent: an archive long before what is in it is taken in."""
     if effect.kind != "aurabox.instance.create" or effect.detail.get("via") != "uploader":
         return effect.asked_at
-    journal = scene.sandbox.journal
+    journal = system.sandbox.journal
     done = next(
         one
         for one in journal.effects[effect.sequence :]

@@ -7,11 +7,10 @@ from functools import cache
 
 import pytest
 
-from app.config.settings import Settings
 from app.main import create_app
 from app.organizations.changes import add_organization
 from app.people.passwords import HASHER
-from app.resources import Resources, open_resources
+from app.resources import Resources
 from app.store.audit import By
 from app.store.organizations import Organization
 from app.store.users import Role, User
@@ -29,7 +28,7 @@ def hash_of_the_password() -> str:
 
 
 @dataclass
-class Clinic:
+class Staffed:
     """An organisation and its people; each signs in with `PASSWORD`."""
 
     organization: Organization
@@ -45,7 +44,7 @@ class Site:
     url: str
     browser: Callable[[], Browsing]
 
-    async def clinic(self, name: str = "Harbour Clinic") -> Clinic:
+    async def clinic(self, name: str = "Harbour Clinic") -> Staffed:
         """A new organisation with a clinician and an admin."""
         organization = await add_organization(
             self.resources, {"name": name, "aurabox_key": "invented-key"}, by=By("test")
@@ -62,19 +61,12 @@ class Site:
         )
         async with self.resources.sessions.begin() as session:
             session.add_all((clinician, admin))
-        return Clinic(organization, clinician, admin)
+        return Staffed(organization, clinician, admin)
 
     async def signed_in(self, user: User) -> tuple[Browsing, Page]:
         """A new browser in which this person is signed in, and the page they landed on."""
         browser = self.browser()
         return browser, await browser.sign_in(user.email, PASSWORD)
-
-
-@pytest.fixture
-async def resources(settings: Settings) -> AsyncIterator[Resources]:
-    """The test's resources, open."""
-    async with open_resources(settings) as opened:
-        yield opened
 
 
 @pytest.fixture

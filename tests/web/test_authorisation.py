@@ -31,7 +31,7 @@ from tests.support.pages import Browsing
 from tests.support.ports import free_port
 from tests.support.serving import serving_app
 from tests.support.wait import until
-from tests.web.conftest import PASSWORD, TOKEN, Clinic, Site
+from tests.web.conftest import PASSWORD, TOKEN, Site, Staffed
 
 ROUTERS = (account, connect, login, oidc, one_time, static_files)
 NOBODYS = {"link_id", "session_id"}
@@ -44,7 +44,7 @@ def routes() -> list[APIRoute]:
     return [route for module in ROUTERS for route in module.router.routes if isinstance(route, APIRoute)]
 
 
-async def their_rows(site: Site, theirs: Clinic) -> dict[str, UUID]:
+async def their_rows(site: Site, theirs: Staffed) -> dict[str, UUID]:
     """A link and a session of another organisation."""
     link = await start_link(
         site.resources,

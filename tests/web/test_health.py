@@ -12,12 +12,6 @@ from tests.support.bridge import serving
 
 
 @pytest.fixture
-async def resources(settings: Settings) -> AsyncIterator[Resources]:
-    async with open_resources(settings) as opened:
-        yield opened
-
-
-@pytest.fixture
 async def client(resources: Resources) -> AsyncIterator[httpx.AsyncClient]:
     async with serving(resources) as url, httpx.AsyncClient(base_url=url, trust_env=False) as opened:
         yield opened

@@ -16,7 +16,7 @@ from app.store.throttles import Throttle
 from app.upkeep.doctor import examine
 from tests.support.pages import Browsing
 from tests.support.serving import serving_app
-from tests.web.conftest import PASSWORD, Clinic, Site
+from tests.web.conftest import PASSWORD, Site, Staffed
 
 PROXY, NEXT_PROXY, STRANGER = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 CLIENT, ATTACKER = "198.51.100.7", "203.0.113.9"
@@ -52,7 +52,7 @@ async def browse(resources: Resources) -> AsyncIterator[Browse]:
 
 
 @pytest.fixture
-async def clinic(resources: Resources) -> Clinic:
+async def clinic(resources: Resources) -> Staffed:
     return await Site(resources, "", lambda: Browsing("")).clinic()
 
 
@@ -71,7 +71,7 @@ async def block(resources: Resources) -> None:
 
 
 async def test_behind_a_trusted_proxy_each_client_has_a_throttle_and_an_audit_address_of_its_own(
-    resources: Resources, browse: Browse, clinic: Clinic
+    resources: Resources, browse: Browse, clinic: Staffed
 ) -> None:
     assert (await browse(PROXY, ATTACKER).sign_in("nobody@else.example", PASSWORD)).status == 401
     await block(resources)
@@ -84,7 +84,7 @@ async def test_behind_a_trusted_proxy_each_client_has_a_throttle_and_an_audit_ad
 
 
 async def test_nobody_else_can_say_where_a_request_comes_from(
-    resources: Resources, browse: Browse, clinic: Clinic, capsys: pytest.CaptureFixture[str]
+    resources: Resources, browse: Browse, clinic: Staffed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(3):
         stranger = browse(STRANGER, f"192.0.2.{number}")
@@ -98,7 +98,7 @@ async def test_nobody_else_can_say_where_a_request_comes_from(
 
 
 async def test_without_a_foreign_proxy_doctor_names_those_that_are_trusted(
-    resources: Resources, browse: Browse, clinic: Clinic
+    resources: Resources, browse: Browse, clinic: Staffed
 ) -> None:
     await browse(STRANGER).sign_in(clinic.clinician.email, PASSWORD)
     await browse(PROXY, CLIENT).sign_in(clinic.clinician.email, PASSWORD)
@@ -109,7 +109,9 @@ async def test_without_a_foreign_proxy_doctor_names_those_that_are_trusted(
     assert found.detail == f"X-Forwarded-For counts from {PROXY}/32, {NEXT_PROXY}/32"
 
 
-async def test_a_trusted_proxy_says_whether_the_browser_came_by_https(browse: Browse, clinic: Clinic) -> None:
+async def test_a_trusted_proxy_says_whether_the_browser_came_by_https(
+    browse: Browse, clinic: Staffed
+) -> None:
     """The Origin of a form is compared with the address that the browser used."""
     for peer, status in ((PROXY, 401), (STRANGER, 403)):
         browsing = browse(peer, CLIENT)

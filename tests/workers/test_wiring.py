@@ -3,7 +3,6 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
 
 import pytest
 from arq.worker import Worker
@@ -24,12 +23,6 @@ from workers.jobs import RUNNERS, run_if_due
 from workers.settings import FUNCTIONS, worker_options
 
 HOOKS = ("on_job_start", "on_job_end", "after_job_end")
-
-
-@pytest.fixture
-async def resources(settings: Settings) -> AsyncIterator[Resources]:
-    async with open_resources(settings) as opened:
-        yield opened
 
 
 async def test_the_worker_keeps_nothing_hooks_nothing_and_retries_nothing_of_arqs(settings: Settings) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydantic import SecretStr
 from pydicom.dataset import Dataset
 
 from app.config.settings import Settings
@@ -29,22 +28,19 @@ from sandbox.faults import Rule
 from sandbox.submitting import Submitted
 from tests.support.bridge import Bridge, open_bridge, settings_for
 from tests.support.clarius import Sandbox
+from tests.support.rig import image_credentials
 from tests.support.wait import until
 
 TRANSPORTS = ("uploader", "dicomweb")
 
 
-def image_settings(settings: Settings, sandbox: Sandbox, **more: object) -> Settings:
+def settings_for_images(settings: Settings, sandbox: Sandbox, **more: object) -> Settings:
     """Settings with the credentials that images need; nothing is retained after delivery."""
-    given = sandbox.settings_for_bridge
     return settings_for(
         settings,
         sandbox,
         **{
-            "aura_app_id": given["AURA_APP_ID"],
-            "aura_app_secret": SecretStr(given["AURA_APP_SECRET"]),
-            "clarius_research_username": given["CLARIUS_RESEARCH_USERNAME"],
-            "clarius_research_password": SecretStr(given["CLARIUS_RESEARCH_PASSWORD"]),
+            **image_credentials(sandbox),
             "capture_retention_hours": 0,
             # vendors, bridge and large captures share one process here: a short lease would be lost for nothing
             "lease_seconds": 20,
@@ -169,7 +165,7 @@ async def image_scene(
 ) -> AsyncIterator[Scene]:
     """`given` are settings, `options` the organisation's; `also_allowed` is one more `host:port` upstream."""
     async with Sandbox() as sandbox:
-        wanted = image_settings(settings, sandbox, **(given or {}))
+        wanted = settings_for_images(settings, sandbox, **(given or {}))
         if also_allowed:
             wanted = also_allowing(wanted, also_allowed)
         async with open_bridge(wanted, sandbox) as bridge:

@@ -6,6 +6,7 @@ SONOBRIDGE_REQUIRE_PEERS=1 (as CI sets it). Must not install anything itself.
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,6 +15,7 @@ import pytest
 CACHE = Path(__file__).parents[3] / ".peers"
 """Where `install` puts what comes from npm; never committed."""
 
+STOP_SECONDS = 20
 ORTHANC_PLUGINS = Path("/usr/share/orthanc/plugins")
 _SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")
 
@@ -37,3 +39,13 @@ def absent(name: str) -> NoReturn:
     if os.environ.get("SONOBRIDGE_REQUIRE_PEERS") == "1":
         pytest.fail(text, pytrace=False)
     pytest.skip(text)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a peer to end, and kill it when it does not."""
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(STOP_SECONDS)

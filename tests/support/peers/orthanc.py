@@ -9,11 +9,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.peers import ORTHANC_PLUGINS, absent, require_program
+from tests.support.peers import ORTHANC_PLUGINS, absent, end, require_program
 from tests.support.ports import free_port
 from tests.support.wait import until_sync
-
-STOP_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +74,7 @@ def running_orthanc(folder: Path, *, credentials: tuple[str, str] | None = None)
         until_sync(lambda: _answers(running, process), timeout=60, what="Orthanc's first answer")
         yield running
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_SECONDS)
+        end(process)
 
 
 def _answers(orthanc: Orthanc, process: subprocess.Popen[bytes]) -> bool:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.peers import CACHE, absent, require_program
+from tests.support.peers import CACHE, absent, end, require_program
 from tests.support.ports import free_port
 from tests.support.wait import until_sync
 
-STOP_SECONDS = 10
 PROGRAM = Path(__file__).with_name("tus_server.mjs")
 
 
@@ -72,12 +71,7 @@ def running_tus_server(folder: Path, *, token: str | None = None) -> Iterator[Tu
         until_sync(lambda: _ready(process, output), timeout=30, what="the Tus server's start")
         yield TusServer(url=f"http://127.0.0.1:{port}/files", folder=uploads, log=log)
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_SECONDS)
+        end(process)
 
 
 def _ready(process: subprocess.Popen[bytes], output: Path) -> bool:

@@ -9,14 +9,12 @@ import structlog
 
 from app.config.settings import Settings
 from app.observing.logs import configure_logging
-from app.people.passwords import HASHER
 from app.store.organizations import Organization
 from app.store.users import Role, User
 from tests.support.bridge import Bridge, open_bridge, settings_for
 from tests.support.clarius import Sandbox
 from tests.support.pages import Browsing
-
-PASSWORD = "violet kettle seventeen"
+from tests.web.conftest import PASSWORD, hash_of_the_password
 
 
 @dataclass
@@ -40,7 +38,6 @@ async def office(settings: Settings) -> AsyncIterator[Office]:
         sandbox = await stack.enter_async_context(Sandbox())
         bridge = await stack.enter_async_context(open_bridge(settings_for(settings, sandbox), sandbox))
         organization = await bridge.organization()
-        password_hash = HASHER.hash(PASSWORD)
         browsers = {}
         for role in Role:
             async with bridge.resources.sessions.begin() as session:
@@ -49,7 +46,7 @@ async def office(settings: Settings) -> AsyncIterator[Office]:
                         email=f"{role}@harbour.example",
                         role=role,
                         organization_id=organization.id,
-                        password_hash=password_hash,
+                        password_hash=hash_of_the_password(),
                     )
                 )
             browsers[role] = await stack.enter_async_context(Browsing(bridge.url))
