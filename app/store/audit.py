@@ -71,17 +71,17 @@ async def find_events(
     since: datetime | None = None,
 ) -> Sequence[AuditEvent]:
     """Acts, newest first; `before` is the id of the last one of the page before. `action` also finds `action.…`."""
-    wanted = select(AuditEvent).order_by(AuditEvent.id.desc()).limit(limit)
+    statement = select(AuditEvent).order_by(AuditEvent.id.desc()).limit(limit)
     if before is not None:
-        wanted = wanted.where(AuditEvent.id < before)
+        statement = statement.where(AuditEvent.id < before)
     if actor is not None:
-        wanted = wanted.where(AuditEvent.actor == actor)
+        statement = statement.where(AuditEvent.actor == actor)
     if action is not None:
-        wanted = wanted.where(
+        statement = statement.where(
             or_(AuditEvent.action == action, AuditEvent.action.startswith(f"{action}.", autoescape=True))
         )
     if subject is not None:
-        wanted = wanted.where(AuditEvent.subject == subject)
+        statement = statement.where(AuditEvent.subject == subject)
     if since is not None:
-        wanted = wanted.where(AuditEvent.at >= since)
-    return (await session.scalars(wanted)).all()
+        statement = statement.where(AuditEvent.at >= since)
+    return (await session.scalars(statement)).all()

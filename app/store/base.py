@@ -47,7 +47,7 @@ class ConstantText(TypeDecorator[str]):
 def _spelt_out(other: Any) -> Any:
     if isinstance(other, StrEnum):
         return literals(other)[0]
-    if isinstance(other, Collection) and other and all(isinstance(one, StrEnum) for one in other):
+    if isinstance(other, Collection) and other and all(isinstance(choice, StrEnum) for choice in other):
         return literals(*other)
     return other
 

@@ -63,8 +63,8 @@ async def find_browser_session(
 
 async def known_browser_session(session: AsyncSession, token_hash: bytes) -> bool:
     """Whether this cookie ever was a session, so that a page can say "expired" and not "who are you"."""
-    found = await session.execute(select(BrowserSession.id).where(BrowserSession.token_hash == token_hash))
-    return found.scalar_one_or_none() is not None
+    rows = await session.execute(select(BrowserSession.id).where(BrowserSession.token_hash == token_hash))
+    return rows.scalar_one_or_none() is not None
 
 
 async def touch_browser_session(session: AsyncSession, session_id: UUID) -> None:
@@ -105,7 +105,7 @@ async def end_browser_session(session: AsyncSession, session_id: UUID, *, user_i
 
 async def end_browser_sessions(session: AsyncSession, user_id: UUID, *, but: UUID | None = None) -> None:
     """End all sessions of this user, but one where `but` is given."""
-    wanted = [BrowserSession.user_id == user_id, BrowserSession.ended_at.is_(None)]
+    conditions = [BrowserSession.user_id == user_id, BrowserSession.ended_at.is_(None)]
     if but is not None:
-        wanted.append(BrowserSession.id != but)
-    await session.execute(update(BrowserSession).where(*wanted).values(ended_at=now()))
+        conditions.append(BrowserSession.id != but)
+    await session.execute(update(BrowserSession).where(*conditions).values(ended_at=now()))

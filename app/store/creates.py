@@ -61,7 +61,7 @@ async def take_create(
 
     A finished one is returned as it is. Each taking raises `epoch`, which fences later writes.
     """
-    made = await session.execute(
+    inserted_ids = await session.execute(
         insert(Create)
         .values(
             id=uuid.uuid4(),
@@ -82,7 +82,7 @@ async def take_create(
         Create.kind == kind,
         Create.natural_key == natural_key,
     )
-    if made.scalar_one_or_none() is None:
+    if inserted_ids.scalar_one_or_none() is None:
         await session.execute(
             update(Create)
             .where(

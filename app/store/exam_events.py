@@ -40,7 +40,7 @@ async def timeline(session: AsyncSession, exam_id: UUID) -> Sequence[ExamEvent]:
 
 async def was_recorded(session: AsyncSession, exam_id: UUID, *, step: str, event: str) -> bool:
     """Whether this event ever happened to the exam at this step."""
-    found = select(ExamEvent.id).where(
+    events = select(ExamEvent.id).where(
         ExamEvent.exam_id == exam_id, ExamEvent.step == step, ExamEvent.event == event
     )
-    return (await session.scalars(found.limit(1))).one_or_none() is not None
+    return (await session.scalars(events.limit(1))).one_or_none() is not None

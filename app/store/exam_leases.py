@@ -41,7 +41,7 @@ async def lease_exam(
         .with_for_update(skip_locked=True)
     )
     delivered = Exam.state == ExamState.DELIVERED
-    taken = await session.execute(
+    leased_rows = await session.execute(
         update(Exam)
         .where(Exam.id.in_(free))
         .values(
@@ -57,7 +57,7 @@ async def lease_exam(
         .returning(Exam.lease_epoch, Exam.step)
         .execution_options(synchronize_session=False)
     )
-    row = taken.one_or_none()
+    row = leased_rows.one_or_none()
     return (row.lease_epoch, row.step) if row is not None else None
 
 

@@ -61,7 +61,7 @@ async def read_filter(
 
 
 async def find_exams(
-    session: AsyncSession, wanted: ExamFilter, *, limit: int = USUAL, cursor: str | None = None
+    session: AsyncSession, exam_filter: ExamFilter, *, limit: int = USUAL, cursor: str | None = None
 ) -> tuple[Sequence[Exam], str | None]:
     """One page of exams, newest received first, and the cursor of the next page (None after the last).
 
@@ -70,7 +70,7 @@ async def find_exams(
     """
     if not 1 <= limit <= MOST:
         raise Misuse(f"limit: must be 1 to {MOST}", code="bad_limit")
-    statement = _where(select(Exam), wanted)
+    statement = _where(select(Exam), exam_filter)
     if cursor is not None:
         at, last = read_cursor(cursor, datetime, UUID)
         statement = statement.where(or_(Exam.received_at < at, and_(Exam.received_at == at, Exam.id < last)))
@@ -82,31 +82,31 @@ async def find_exams(
     return page, write_cursor(page[-1].received_at, page[-1].id) if more else None
 
 
-async def count_exams(session: AsyncSession, wanted: ExamFilter) -> int:
+async def count_exams(session: AsyncSession, exam_filter: ExamFilter) -> int:
     """How many exams the filter finds."""
-    found: int = (await session.execute(_where(select(func.count()).select_from(Exam), wanted))).scalar_one()
-    return found
+    count: int = (await session.scalars(_where(select(func.count()).select_from(Exam), exam_filter))).one()
+    return count
 
 
-def _where(statement: Select[Any], wanted: ExamFilter) -> Select[Any]:
+def _where(statement: Select[Any], exam_filter: ExamFilter) -> Select[Any]:
     for column, value in (
-        (Exam.state, wanted.state),
-        (Exam.step, wanted.step),
-        (Exam.reason, wanted.reason),
-        (Exam.organization_id, wanted.organization_id),
+        (Exam.state, exam_filter.state),
+        (Exam.step, exam_filter.step),
+        (Exam.reason, exam_filter.reason),
+        (Exam.organization_id, exam_filter.organization_id),
     ):
         if value is not None:
             statement = statement.where(column == value)
-    if wanted.since is not None:
-        statement = statement.where(Exam.received_at >= wanted.since)
-    if wanted.q:
-        statement = statement.where(_mentions(wanted.q))
+    if exam_filter.since is not None:
+        statement = statement.where(Exam.received_at >= exam_filter.since)
+    if exam_filter.q:
+        statement = statement.where(_mentions(exam_filter.q))
     return statement
 
 
 def _mentions(words: str) -> Any:
     try:
-        known = UUID(words)
+        uuid = UUID(words)
     except ValueError:
         plain = words.lower().replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
         named = select(Organization.id).where(func.lower(Organization.name).like(f"%{plain}%"))
@@ -115,7 +115,7 @@ def _mentions(words: str) -> Any:
             cast(Exam.exam_uuid, String).like(f"{plain}%"),
             Exam.organization_id.in_(named),
         )
-    return or_(Exam.request_uuid == known, Exam.exam_uuid == known)
+    return or_(Exam.request_uuid == uuid, Exam.exam_uuid == uuid)
 
 
 def _one_of(kind: Any, name: str, text: str | None) -> Any:

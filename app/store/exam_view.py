@@ -215,10 +215,10 @@ async def describe_exams(session: AsyncSession, exams: Sequence[Exam]) -> list[E
 
 
 async def _by_id(session: AsyncSession, model: type[Row], ids: set[UUID | None]) -> dict[UUID | None, Row]:
-    wanted = [one for one in ids if one is not None]
-    if not wanted:
+    row_ids = [row_id for row_id in ids if row_id is not None]
+    if not row_ids:
         return {}
-    return {row.id: row for row in await session.scalars(select(model).where(model.id.in_(wanted)))}
+    return {row.id: row for row in await session.scalars(select(model).where(model.id.in_(row_ids)))}
 
 
 def _capture(capture: Capture, images: ImageCounts) -> dict[str, Any]:
@@ -274,9 +274,9 @@ def _filing(
 
 async def _claims(session: AsyncSession, exams: Sequence[Exam]) -> dict[UUID, list[dict[str, Any]]]:
     """Who announced these exams that Clarius does not list, the first claim first: of a released one it counts that is linked."""
-    found: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    claims: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
     if not exams:
-        return found
+        return claims
     requests = {exam.id: exam.request_uuid for exam in exams}
     rows = (
         await session.scalars(
@@ -288,7 +288,7 @@ async def _claims(session: AsyncSession, exams: Sequence[Exam]) -> dict[UUID, li
     for row in rows:
         link = links.get(row.customer_hash)
         host, path = _address(row.download_url)
-        found[row.exam_id].append(
+        claims[row.exam_id].append(
             {
                 "customer_hint": link.customer_hint if link is not None else None,
                 "organization": organizations.get(link.organization_id) if link else None,
@@ -298,7 +298,7 @@ async def _claims(session: AsyncSession, exams: Sequence[Exam]) -> dict[UUID, li
                 "received_at": row.received_at,
             }
         )
-    return found
+    return claims
 
 
 def _address(url: str) -> tuple[str, str]:

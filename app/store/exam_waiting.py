@@ -37,8 +37,8 @@ async def queue_waiting(
         .returning(Exam.id, Exam.lease_epoch, Exam.step)
         .cte("moved")
     )
-    told = select(moved.c.id, moved.c.step, literal(event))
-    noted = insert(ExamEvent).from_select(["exam_id", "step", "event"], told).cte("noted")
+    events = select(moved.c.id, moved.c.step, literal(event))
+    noted = insert(ExamEvent).from_select(["exam_id", "step", "event"], events).cte("noted")
     rows = await session.execute(select(moved.c.id, moved.c.lease_epoch).order_by(moved.c.id).add_cte(noted))
     return [(row.id, row.lease_epoch) for row in rows]
 
@@ -59,8 +59,8 @@ async def expire_waiting(session: AsyncSession, which: Select[UUID]) -> int:
         .returning(Exam.id, Exam.step)
         .cte("moved")
     )
-    told = select(moved.c.id, moved.c.step, literal(EXPIRED))
-    noted = insert(ExamEvent).from_select(["exam_id", "step", "event"], told).cte("noted")
+    events = select(moved.c.id, moved.c.step, literal(EXPIRED))
+    noted = insert(ExamEvent).from_select(["exam_id", "step", "event"], events).cte("noted")
     return (await session.execute(select(func.count()).select_from(moved).add_cte(noted))).scalar_one()
 
 
@@ -130,10 +130,10 @@ async def wake_customer(session: AsyncSession, customer_hash: bytes, organizatio
 
     Their next step finds that their link is another one.
     """
-    found = await session.scalars(
+    rows = await session.scalars(
         select(Exam).where(_of_customer(customer_hash, organization_id)).order_by(Exam.id).with_for_update()
     )
-    exams = found.all()
+    exams = rows.all()
     for exam in exams:
         if exam.state == ExamState.WAITING and exam.reason != Reason.LINK:
             exam.due_at = await session.scalar(select(now()))

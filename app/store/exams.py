@@ -161,14 +161,14 @@ def in_lock_order(*which: ColumnElement[bool]) -> Select[UUID]:
 
 async def lock_exams(session: AsyncSession, ids: Collection[UUID]) -> Sequence[Exam]:
     """These exams as they are now, locked in the order of ids, and given in it."""
-    wanted = select(Exam).where(Exam.id.in_(ids)).order_by(Exam.id).with_for_update()
-    return (await session.scalars(wanted.execution_options(populate_existing=True))).all()
+    statement = select(Exam).where(Exam.id.in_(ids)).order_by(Exam.id).with_for_update()
+    return (await session.scalars(statement.execution_options(populate_existing=True))).all()
 
 
 async def find_exam(session: AsyncSession, request_uuid: UUID, *, lock: bool = False) -> Exam | None:
     """By Clarius's request UUID; `lock` keeps others from changing it until the commit."""
-    wanted = select(Exam).where(Exam.request_uuid == request_uuid)
-    return (await session.scalars(wanted.with_for_update() if lock else wanted)).one_or_none()
+    statement = select(Exam).where(Exam.request_uuid == request_uuid)
+    return (await session.scalars(statement.with_for_update() if lock else statement)).one_or_none()
 
 
 async def wanted_exam(session: AsyncSession, request_uuid: UUID, *, lock: bool = False) -> Exam:

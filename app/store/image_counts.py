@@ -16,7 +16,7 @@ from app.states import UNDER_WAY
 from app.store.captures import INCOMPLETE, Capture
 from app.store.exams import Exam
 from app.store.filings import Filing
-from app.store.instances import THERE, CaptureInstance, Instance, InstanceState
+from app.store.instances import THERE, ByCapture, CaptureInstance, Instance, InstanceState
 from app.store.organizations import Images, Organization, Policy
 
 NONE_WANTED = "images are not sent, by the organisation's policy"
@@ -27,7 +27,7 @@ NAMED_REASONS = 5
 class ImageCounts:
     """`wanted`: what should be there. `missing` of them are not, as far as is known; `reasons` say why.
 
-    `taken`: whether the organisation takes images at all. `there`: captures of which all images are.
+    `takes_images`: whether the organisation takes images at all. `there`: captures of which all images are.
     """
 
     wanted: int = 0
@@ -35,13 +35,13 @@ class ImageCounts:
     seen: int | None = None
     missing: int = 0
     reasons: tuple[str, ...] = ()
-    taken: bool = True
+    takes_images: bool = True
     there: frozenset[UUID] = frozenset()
 
     @property
     def why(self) -> str | None:
         """The reasons as one line, the first of a long list; also why none are wanted."""
-        if not self.taken:
+        if not self.takes_images:
             return NONE_WANTED
         shown = [*self.reasons[:NAMED_REASONS]]
         if len(self.reasons) > NAMED_REASONS:
@@ -62,7 +62,7 @@ async def images_of_all(session: AsyncSession, exams: Sequence[Exam]) -> Mapping
         select(Capture).where(Capture.exam_id.in_(ids)).order_by(Capture.exam_id, Capture.index)
     ):
         captures[capture.exam_id].append(capture)
-    made: dict[UUID, list[Instance]] = defaultdict(list)
+    images: dict[UUID, list[Instance]] = defaultdict(list)
     rows = await session.execute(
         select(CaptureInstance.capture_id, Instance)
         .join(Instance, Instance.id == CaptureInstance.instance_id)
@@ -71,9 +71,9 @@ async def images_of_all(session: AsyncSession, exams: Sequence[Exam]) -> Mapping
         .where(Exam.id.in_(ids), Instance.study_id == Exam.study_id)
     )
     for capture_id, instance in rows:
-        made[capture_id].append(instance)
+        images[capture_id].append(instance)
     transports = await _transports(session, ids)
-    return {exam.id: count_images(exam, transports.get(exam.id), captures[exam.id], made) for exam in exams}
+    return {exam.id: count_images(exam, transports.get(exam.id), captures[exam.id], images) for exam in exams}
 
 
 async def _transports(session: AsyncSession, ids: Sequence[UUID]) -> Mapping[UUID, str]:
@@ -92,36 +92,36 @@ async def _transports(session: AsyncSession, ids: Sequence[UUID]) -> Mapping[UUI
 
 
 def count_images(
-    exam: Exam, transport: str | None, captures: Sequence[Capture], made: Mapping[UUID, Sequence[Instance]]
+    exam: Exam, transport: str | None, captures: Sequence[Capture], by_capture: ByCapture
 ) -> ImageCounts:
     """What is known of an exam's images. A capture that became none yet, or never will, counts as one."""
     if transport is None:
         return ImageCounts()
     if transport == Images.NONE:
-        return ImageCounts(taken=False)
-    objects = {one.id: one for capture in captures for one in made.get(capture.id, ())}
+        return ImageCounts(takes_images=False)
+    objects = {image.id: image for capture in captures for image in by_capture.get(capture.id, ())}
     # the same bytes under two links are one image, whatever becomes of it
-    unmade = {capture.sha256 or str(capture.id) for capture in captures if not made.get(capture.id)}
+    unmade = {capture.sha256 or str(capture.id) for capture in captures if not by_capture.get(capture.id)}
     lost = _lost([capture for capture in captures if capture.problem_code])
     in_part = _lost([capture for capture in captures if capture.problem_code == INCOMPLETE])
-    wanted = len(objects) + len(unmade) + in_part
-    accepted = sum(1 for one in objects.values() if one.state in THERE)
+    wanted_count = len(objects) + len(unmade) + in_part
+    accepted = sum(1 for image in objects.values() if image.state in THERE)
     seen = None
     counts: Sequence[InstanceState] = THERE
     if exam.seen_count is not None:
         counts = (InstanceState.SEEN,)
-        seen = sum(1 for one in objects.values() if one.state in counts)
+        seen = sum(1 for image in objects.values() if image.state in counts)
     there = frozenset(
         capture.id
         for capture in captures
-        if made.get(capture.id)
+        if by_capture.get(capture.id)
         and capture.problem_code != INCOMPLETE
-        and all(one.state in counts for one in made[capture.id])
+        and all(image.state in counts for image in by_capture[capture.id])
     )
     problems = [capture for capture in captures if capture.problem_code]
-    missing = lost if exam.state in UNDER_WAY else wanted - (accepted if seen is None else seen)
+    missing = lost if exam.state in UNDER_WAY else wanted_count - (accepted if seen is None else seen)
     reasons = _reasons(problems, others=missing - lost, counted=seen is not None)
-    return ImageCounts(wanted, accepted, seen, missing, reasons, there=there)
+    return ImageCounts(wanted_count, accepted, seen, missing, reasons, there=there)
 
 
 def _lost(captures: Sequence[Capture]) -> int:

@@ -95,16 +95,16 @@ async def instances_by_capture(session: AsyncSession, exam: Exam) -> ByCapture:
         .where(Capture.exam_id == exam.id, Instance.study_id == exam.study_id)
         .order_by(Instance.sop_instance_uid)
     )
-    found: dict[UUID, list[Instance]] = defaultdict(list)
+    instances: dict[UUID, list[Instance]] = defaultdict(list)
     for capture_id, instance in rows:
-        found[capture_id].append(instance)
-    return found
+        instances[capture_id].append(instance)
+    return instances
 
 
 async def instances_of(session: AsyncSession, exam: Exam) -> Sequence[Instance]:
     """The objects of an exam request, each once, in the order of their UIDs: its own and those it shares."""
     by_capture = await instances_by_capture(session, exam)
-    unique = {one.sop_instance_uid: one for many in by_capture.values() for one in many}
+    unique = {instance.sop_instance_uid: instance for many in by_capture.values() for instance in many}
     return [unique[uid] for uid in sorted(unique)]
 
 
@@ -120,9 +120,9 @@ async def instances_of_study(session: AsyncSession, study_id: UUID) -> Sequence[
 async def planned_by(session: AsyncSession, exam: Exam) -> Sequence[Instance]:
     """What of an exam request is still to be sent, and was made by it."""
     return [
-        one
-        for one in await instances_of(session, exam)
-        if one.state == InstanceState.PLANNED and one.exam_id == exam.id
+        instance
+        for instance in await instances_of(session, exam)
+        if instance.state == InstanceState.PLANNED and instance.exam_id == exam.id
     ]
 
 
@@ -136,15 +136,15 @@ async def contents_of(session: AsyncSession, study_id: UUID) -> Mapping[str, Seq
         .distinct()
         .order_by(Instance.sop_instance_uid)
     )
-    found: dict[str, list[Instance]] = defaultdict(list)
+    contents: dict[str, list[Instance]] = defaultdict(list)
     for sha256, instance in rows:
-        found[sha256 or ""].append(instance)
-    return found
+        contents[sha256 or ""].append(instance)
+    return contents
 
 
 def delivered_before(exam: Exam, instances: Sequence[Instance]) -> bool:
     """Whether all of these are in the study by another submission than this."""
-    return all(one.state in THERE and one.exam_id != exam.id for one in instances)
+    return all(instance.state in THERE and instance.exam_id != exam.id for instance in instances)
 
 
 async def link_capture(session: AsyncSession, capture_id: UUID, instances: Sequence[Instance]) -> None:
@@ -156,7 +156,7 @@ async def link_capture(session: AsyncSession, capture_id: UUID, instances: Seque
         )
     )
     if ids:
-        rows = [{"capture_id": capture_id, "instance_id": one} for one in ids]
+        rows = [{"capture_id": capture_id, "instance_id": instance_id} for instance_id in ids]
         await session.execute(insert(CaptureInstance).values(rows).on_conflict_do_nothing())
 
 
@@ -267,7 +267,7 @@ async def plan_upload(session: AsyncSession, exam: Exam, instances: Sequence[Ins
     await session.flush()
     await session.execute(
         update(Instance)
-        .where(Instance.id.in_([one.id for one in instances]))
+        .where(Instance.id.in_([instance.id for instance in instances]))
         .values(state=InstanceState.IN_UPLOAD, upload_id=upload.upload_id)
     )
     return upload

@@ -111,12 +111,12 @@ async def queue_stragglers(sessions: async_sessionmaker[AsyncSession], *, limit:
 async def _still_linked(session: AsyncSession, customer_hash: bytes, organization_id: UUID) -> bool:
     """Whether the link is confirmed; it and its organisation stay as they are until the commit."""
     await hold_organization(session, organization_id)
-    wanted = select(Link.id).where(
+    confirmed_link = select(Link.id).where(
         Link.customer_hash == customer_hash,
         Link.organization_id == organization_id,
         Link.state == LinkState.CONFIRMED,
     )
-    return (await session.scalars(wanted.with_for_update(read=True))).one_or_none() is not None
+    return (await session.scalars(confirmed_link.with_for_update(read=True))).one_or_none() is not None
 
 
 async def resume_held(session: AsyncSession, *, customer_hash: bytes, organization_id: UUID) -> Queued:

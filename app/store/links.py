@@ -95,7 +95,7 @@ async def take_look(
 
     `seconds`: how long the look is ours. `apart`: the least time between two looks, in seconds.
     """
-    taken = await session.execute(
+    looks = await session.execute(
         update(Link)
         .where(
             Link.id == link_id,
@@ -105,7 +105,7 @@ async def take_look(
         .values(looking_until=in_seconds(seconds), look_epoch=Link.look_epoch + 1)
         .returning(Link.look_epoch, now())
     )
-    row = taken.one_or_none()
+    row = looks.one_or_none()
     return (row[0], row[1]) if row is not None else None
 
 

@@ -152,11 +152,11 @@ def keep_policy(session: AsyncSession, organization: Organization, *, by: str) -
 async def find_organization(session: AsyncSession, id_or_name: str) -> Organization | None:
     """By id or by exact name; removed ones are not found."""
     try:
-        wanted = or_(Organization.id == UUID(id_or_name), Organization.name == id_or_name)
+        which = or_(Organization.id == UUID(id_or_name), Organization.name == id_or_name)
     except ValueError:
-        wanted = Organization.name == id_or_name
+        which = Organization.name == id_or_name
     return (
-        await session.scalars(select(Organization).where(wanted, Organization.removed_at.is_(None)).limit(1))
+        await session.scalars(select(Organization).where(which, Organization.removed_at.is_(None)).limit(1))
     ).one_or_none()
 
 

@@ -47,20 +47,20 @@ class Overview:
     @property
     def paused(self) -> list[Upstream]:
         """Accounts whose credentials were refused."""
-        return [known for known in self.upstreams if known.refused_since is not None]
+        return [account for account in self.upstreams if account.refused_since is not None]
 
     @property
     def breakers(self) -> list[Upstream]:
         """Accounts that are broken off because most calls failed."""
-        return [known for known in self.upstreams if known.open_since is not None]
+        return [account for account in self.upstreams if account.open_since is not None]
 
     @property
     def throttled(self) -> list[Upstream]:
         """Accounts that were told to slow down, and still have to."""
         return [
-            known
-            for known in self.upstreams
-            if known.throttled_until is not None and known.throttled_until > self.at
+            account
+            for account in self.upstreams
+            if account.throttled_until is not None and account.throttled_until > self.at
         ]
 
     @property

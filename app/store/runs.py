@@ -84,13 +84,13 @@ async def recording(sessions: async_sessionmaker[AsyncSession], name: str) -> As
 async def begin_run(session: AsyncSession, name: str, *, every: float) -> bool:
     """Whether this run is ours: the last one began at least `every` seconds ago."""
     await session.execute(insert(Run).values(name=name, started_at=text("'epoch'")).on_conflict_do_nothing())
-    taken = await session.execute(
+    runs = await session.execute(
         update(Run)
         .where(Run.name == name, or_(Run.started_at.is_(None), Run.started_at <= in_seconds(-every)))
         .values(started_at=now())
         .returning(Run.name)
     )
-    return taken.scalar_one_or_none() is not None
+    return runs.scalar_one_or_none() is not None
 
 
 async def end_run(
@@ -111,7 +111,7 @@ async def hold_run(
     None while somebody else does it, or when the last one began less than `every` seconds ago.
     """
     await session.execute(insert(Run).values(name=name, started_at=text("'epoch'")).on_conflict_do_nothing())
-    taken = await session.scalars(
+    runs = await session.scalars(
         update(Run)
         .where(
             Run.name == name,
@@ -121,7 +121,7 @@ async def hold_run(
         .values(lease_owner=owner, lease_until=in_seconds(seconds), started_at=now())
         .returning(Run)
     )
-    return taken.one_or_none()
+    return runs.one_or_none()
 
 
 async def keep_place(

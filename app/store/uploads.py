@@ -56,12 +56,12 @@ async def open_uploads(
     session: AsyncSession, *, study_id: UUID | None = None, exam_id: UUID | None = None
 ) -> Sequence[Upload]:
     """Uploads of a study, or of an exam request, that are not complete; the oldest first."""
-    wanted = select(Upload).where(Upload.state != UploadState.COMPLETE)
+    statement = select(Upload).where(Upload.state != UploadState.COMPLETE)
     if study_id is not None:
-        wanted = wanted.where(Upload.study_id == study_id)
+        statement = statement.where(Upload.study_id == study_id)
     if exam_id is not None:
-        wanted = wanted.where(Upload.exam_id == exam_id)
-    return (await session.scalars(wanted.order_by(Upload.created_at, Upload.upload_id))).all()
+        statement = statement.where(Upload.exam_id == exam_id)
+    return (await session.scalars(statement.order_by(Upload.created_at, Upload.upload_id))).all()
 
 
 async def abandoned_uploads(

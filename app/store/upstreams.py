@@ -48,7 +48,7 @@ async def upstream(session: AsyncSession, account: str) -> Upstream | None:
 
 async def take_probe(session: AsyncSession, account: str, *, seconds: float) -> bool:
     """Be the one call that tries whether a refused or broken account works again."""
-    taken = await session.execute(
+    probed_accounts = await session.execute(
         update(Upstream)
         .where(
             Upstream.account == account,
@@ -63,7 +63,7 @@ async def take_probe(session: AsyncSession, account: str, *, seconds: float) -> 
         )
         .returning(Upstream.account)
     )
-    return taken.scalar_one_or_none() is not None
+    return probed_accounts.scalar_one_or_none() is not None
 
 
 async def accounts_to_probe(session: AsyncSession) -> Sequence[str]:
@@ -104,7 +104,7 @@ async def end_throttling(session: AsyncSession, account: str) -> None:
 
 async def refuse(session: AsyncSession, account: str, *, why: str, probe_seconds: float) -> bool:
     """Pause an account whose credentials were refused; True when that is news."""
-    known = await upstream(session, account)
+    row_before = await upstream(session, account)
     await session.execute(
         insert(Upstream)
         .values(account=account, refused_since=now(), refused_why=why, probe_at=in_seconds(probe_seconds))
@@ -117,7 +117,7 @@ async def refuse(session: AsyncSession, account: str, *, why: str, probe_seconds
             },
         )
     )
-    return known is None or known.refused_since is None
+    return row_before is None or row_before.refused_since is None
 
 
 async def resume(session: AsyncSession, account: str) -> None:
@@ -142,16 +142,16 @@ async def resume(session: AsyncSession, account: str) -> None:
 async def count_call(session: AsyncSession, account: str, *, failed: bool) -> None:
     """Count one call into the account's window and open the breaker when too many failed."""
     fresh = or_(Upstream.window_at.is_(None), Upstream.window_at < in_seconds(-BREAKER_WINDOW_SECONDS))
-    one = 1 if failed else 0
+    failure = 1 if failed else 0
     counted = await session.execute(
         insert(Upstream)
-        .values(account=account, window_at=now(), calls=1, failures=one)
+        .values(account=account, window_at=now(), calls=1, failures=failure)
         .on_conflict_do_update(
             index_elements=[Upstream.account],
             set_={
                 "window_at": case((fresh, now()), else_=Upstream.window_at),
                 "calls": case((fresh, 1), else_=Upstream.calls + 1),
-                "failures": case((fresh, one), else_=Upstream.failures + one),
+                "failures": case((fresh, failure), else_=Upstream.failures + failure),
             },
         )
         .returning(Upstream.calls, Upstream.failures)

@@ -47,5 +47,5 @@ async def find_user(session: AsyncSession, email: str) -> User | None:
 
 async def lock_user(session: AsyncSession, user_id: UUID, *, shared: bool = False) -> User | None:
     """The user as they are now; until the commit nobody changes them (`shared`: others may hold them so too)."""
-    wanted = select(User).where(User.id == user_id).with_for_update(read=shared)
-    return (await session.scalars(wanted, execution_options={"populate_existing": True})).one_or_none()
+    statement = select(User).where(User.id == user_id).with_for_update(read=shared)
+    return (await session.scalars(statement, execution_options={"populate_existing": True})).one_or_none()

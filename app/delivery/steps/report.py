@@ -54,7 +54,7 @@ async def _receipt(session: AsyncSession, exam: Exam) -> Receipt:
         stills=len(there) - clips,
         clips=clips,
         study_uid=study.study_instance_uid,
-        known=known if images.taken else "not_sent",
+        known=known if images.takes_images else "not_sent",
         wanted=images.wanted,
         missing=images.reasons,
     )
