@@ -33,7 +33,7 @@ CLINIC = UUID("00000000-0000-4000-8000-000000000001")
         (PLACES, HoldKind),
         (TRANSPORTS, Images),
         (TRANSPORT_LOOKS, Images),
-        *((option.asked.choices, option.type) for option in OPTIONS if issubclass(option.type, StrEnum)),
+        *((option.prompt.choices, option.type) for option in OPTIONS if issubclass(option.type, StrEnum)),
         (SHOWN_STATES, ExamState),
         (words.EXAM_WORDS, ExamState),
         (words.ADMIN_WORDS, ExamState),

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from app.accounts import AccountKind
 from app.cli.output import Json, progress_bar, show_one
 from app.cli.running import by_user, read_settings, run
-from app.cli.secret_input import Wanted, read_secrets
+from app.cli.secret_input import SecretSource, read_secrets
 from app.clients.clarius import ClariusResearchClient, DicomOptions, login
 from app.clients.clarius.research import Demographic, Syntax
 from app.clients.media import download
@@ -53,7 +53,7 @@ class _Login:
 
     def __init__(self, username: str | None, *, password_stdin: bool) -> None:
         settings = read_settings()
-        passwords = read_secrets([Wanted("password", "CLARIUS_RESEARCH_PASSWORD", password_stdin)])
+        passwords = read_secrets([SecretSource("password", "CLARIUS_RESEARCH_PASSWORD", password_stdin)])
         name = username or settings.clarius_research_username
         if name is None or "password" not in passwords:
             raise Misuse(
@@ -187,5 +187,5 @@ def dicom(
 
 
 def _demographics(names: list[str] | None) -> tuple[Demographic, ...] | None:
-    known: dict[str, Demographic] = {name: name for name in get_args(Demographic)}
-    return tuple(known[name] for name in names) if names else None
+    by_name: dict[str, Demographic] = {name: name for name in get_args(Demographic)}
+    return tuple(by_name[name] for name in names) if names else None

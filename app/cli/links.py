@@ -8,7 +8,7 @@ import typer
 
 from app.cli.output import Json, show_json, show_one, show_table
 from app.cli.running import by_user, run
-from app.cli.secret_input import Wanted, read_secret
+from app.cli.secret_input import SecretSource, read_secret
 from app.errors import Misuse
 from app.linking.links import (
     WHAT_BECOMES,
@@ -34,7 +34,7 @@ async def _all(resources: Resources) -> list[dict[str, Any]]:
     return [link.model_dump() for link in await describe_links(resources, await list_links(resources))]
 
 
-async def _one(resources: Resources, link_id: UUID) -> dict[str, Any]:
+async def _link_item(resources: Resources, link_id: UUID) -> dict[str, Any]:
     for link in await _all(resources):
         if link["id"] == link_id:
             return link
@@ -58,16 +58,16 @@ def add(
 
     Example: sonobridge link add --org "Harbour Clinic" --token-stdin < token
     """
-    token = read_secret(Wanted("token", "CUSTOMER_TOKEN", token_stdin))
+    token = read_secret(SecretSource("token", "CUSTOMER_TOKEN", token_stdin))
 
     async def act(resources: Resources) -> dict[str, Any]:
         async with resources.sessions() as session:
             owner = await wanted_organization(session, organization)
         link = await start_link(resources, token=token, organization_id=owner.id, user_id=None, by=by_user())
-        return await _one(resources, link.id)
+        return await _link_item(resources, link.id)
 
-    made = run(act)
-    show_one(made, as_json=as_json, line=f"Link {made['id']} is {made['state']}.")
+    item = run(act)
+    show_one(item, as_json=as_json, line=f"Link {item['id']} is {item['state']}.")
 
 
 @app.command("list")
@@ -90,13 +90,13 @@ def show(link: LinkId, as_json: Json = False) -> None:
 
     Example: sonobridge link show 7f2c…
     """
-    show_one(run(lambda resources: _one(resources, link)), as_json=as_json)
+    show_one(run(lambda resources: _link_item(resources, link)), as_json=as_json)
 
 
 def _change(change: Callable[..., Awaitable[Link]], link: UUID, *, as_json: bool) -> None:
     async def act(resources: Resources) -> dict[str, Any]:
         await change(resources, link, by=by_user())
-        return await _one(resources, link)
+        return await _link_item(resources, link)
 
     row = run(act)
     show_one(row, as_json=as_json, line=f"Link {row['id']} is {row['state']}.")
@@ -144,7 +144,7 @@ def move(
         says = f": {WHAT_BECOMES[under_way]}" if count else ""
         typer.echo(f"{count} exam{'' if count == 1 else 's'} under way{says}.", err=as_json)
         moved = await move_link(resources, link, organization=organization, under_way=under_way, by=by_user())
-        return await _one(resources, moved.id)
+        return await _link_item(resources, moved.id)
 
     done = run(act)
     owner = done["organization"]["name"]

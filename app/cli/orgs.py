@@ -8,7 +8,7 @@ import typer
 
 from app.cli.output import Json, show_json, show_one, show_table
 from app.cli.running import FAILED, by_user, run
-from app.cli.secret_input import Wanted, read_secrets
+from app.cli.secret_input import SecretSource, read_secrets
 from app.errors import Misuse
 from app.organizations.asking import Kind, Option
 from app.organizations.changes import (
@@ -34,23 +34,23 @@ def _stdin(option: Option) -> str:
 
 def _parameter(option: Option) -> inspect.Parameter:
     """An option as the command takes it: None, or an empty list, when it was not said."""
-    asked, flag = option.asked, option.name.replace("_", "-")
+    prompt, flag = option.prompt, option.name.replace("_", "-")
     name, declared, kind, unsaid = option.name, [], option.type | None, None
-    told = asked.help
+    help_text = prompt.help
     if option.kind is Kind.SECRET:
         name, kind, unsaid = _stdin(option), bool, False
         declared = [f"--{flag}-stdin"]
-        told = f"{asked.help} Read from standard input (else {asked.variable})."
+        help_text = f"{prompt.help} Read from standard input (else {prompt.variable})."
     elif option.kind is Kind.LIST:
-        declared, kind = [f"--{asked.each}"], list[str] | None
+        declared, kind = [f"--{prompt.each}"], list[str] | None
     elif option.kind is Kind.FLAG:
         declared = [f"--{flag}/--no-{flag}"]
-    usual = asked.usual or ("no" if option.default is False else option.default)
+    usual = prompt.usual or ("no" if option.default is False else option.default)
     if usual:
-        told = f"{told} [{usual}]"
-    given = typer.Option(*declared, metavar=asked.metavar, help=told)
+        help_text = f"{help_text} [{usual}]"
+    parameter = typer.Option(*declared, metavar=prompt.metavar, help=help_text)
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=unsaid, annotation=Annotated[kind, given]
+        name, inspect.Parameter.KEYWORD_ONLY, default=unsaid, annotation=Annotated[kind, parameter]
     )
 
 
@@ -58,7 +58,7 @@ C = TypeVar("C", bound=Callable[..., None])
 
 
 def _takes_options(command: C) -> C:
-    """Give a command that takes `**said` a parameter for each option of an organisation."""
+    """Give a command that takes `**values` a parameter for each option of an organisation."""
     own = [
         parameter
         for parameter in inspect.signature(command).parameters.values()
@@ -71,19 +71,19 @@ def _takes_options(command: C) -> C:
     return command
 
 
-def _read(said: Mapping[str, Any]) -> dict[str, Any]:
+def _read(values: Mapping[str, Any]) -> dict[str, Any]:
     """What was said; what was not keeps its default, or what is stored."""
-    wanted = [
-        Wanted(option.name, option.asked.variable or "", bool(said.get(_stdin(option))))
+    sources = [
+        SecretSource(option.name, option.prompt.variable or "", bool(values.get(_stdin(option))))
         for option in OPTIONS
         if option.kind is Kind.SECRET
     ]
     plain = {
-        option.name: said[option.name]
+        option.name: values[option.name]
         for option in OPTIONS
-        if option.kind is not Kind.SECRET and said.get(option.name) not in (None, [])
+        if option.kind is not Kind.SECRET and values.get(option.name) not in (None, [])
     }
-    return plain | read_secrets(wanted)
+    return plain | read_secrets(sources)
 
 
 @app.command("add")
@@ -92,16 +92,16 @@ def add(
     *,
     name: Annotated[str, typer.Option(metavar="NAME", help="What people call it.", show_default=False)],
     as_json: Json = False,
-    **said: Any,
+    **values: Any,
 ) -> None:
     """Add an organisation. Several secrets on standard input are one per line: Aurabox key, DICOMweb token, service key.
 
     Example: sonobridge org add --name "Harbour Clinic" --aurabox-key-stdin --timezone Australia/Melbourne < key.txt
     """
-    given = _read(said | {"name": name})
-    if "aurabox_key" not in given:
+    options = _read(values | {"name": name})
+    if "aurabox_key" not in options:
         raise Misuse("aurabox_key: give it on standard input (--aurabox-key-stdin) or in AURABOX_KEY")
-    added = run(lambda resources: add_organization(resources, given, by=by_user()))
+    added = run(lambda resources: add_organization(resources, options, by=by_user()))
     _show(added, as_json=as_json, line=f"Added {added.name} ({added.id}).")
 
 
@@ -144,12 +144,12 @@ def show(organization: Org, as_json: Json = False) -> None:
 
 @app.command("set")
 @_takes_options
-def set_(*, organization: Org, as_json: Json = False, **said: Any) -> None:
+def set_(*, organization: Org, as_json: Json = False, **values: Any) -> None:
     """Change what is said and leave the rest. New credentials resume an account that was paused, at once.
 
     Example: sonobridge org set "Harbour Clinic" --images dicomweb --dicomweb-url https://pacs.example/dicom-web
     """
-    changed = run(lambda resources: set_organization(resources, organization, _read(said), by=by_user()))
+    changed = run(lambda resources: set_organization(resources, organization, _read(values), by=by_user()))
     _show(changed, as_json=as_json, line=f"Changed {changed.name}.")
 
 
@@ -164,18 +164,18 @@ def try_(organization: Org, as_json: Json = False) -> None:
     Example: sonobridge org test "Harbour Clinic"
     """
 
-    async def check(resources: Resources) -> list[Check]:
+    async def try_connections(resources: Resources) -> list[Check]:
         async with resources.sessions() as session:
-            wanted = await wanted_organization(session, organization)
-        return await check_organization(resources, wanted)
+            row = await wanted_organization(session, organization)
+        return await check_organization(resources, row)
 
-    checks = run(check)
+    checks = run(try_connections)
     if as_json:
-        show_json({"ok": all(one.ok for one in checks), "checks": [one.as_json() for one in checks]})
+        show_json({"ok": all(check.ok for check in checks), "checks": [check.as_json() for check in checks]})
     else:
-        for one in checks:
-            typer.echo(one.line())
-    if not all(one.ok for one in checks):
+        for check in checks:
+            typer.echo(check.line())
+    if not all(check.ok for check in checks):
         raise typer.Exit(FAILED)
 
 

@@ -10,7 +10,7 @@ from app.errors import Misuse
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SecretSource:
     """A secret that a command may be given: what it is called, its environment variable, and whether stdin holds it."""
 
     name: str
@@ -18,13 +18,13 @@ class Wanted:
     on_stdin: bool
 
 
-def read_secrets(wanted: Sequence[Wanted]) -> dict[str, str]:
-    """The secrets that were given, by name. Several on standard input are one per line, in the order of `wanted`.
+def read_secrets(sources: Sequence[SecretSource]) -> dict[str, str]:
+    """The secrets that were given, by name. Several on standard input are one per line, in the order of `sources`.
 
     At a terminal each is asked for without showing it. Raises Misuse when a promised line is missing or empty.
     """
     secrets: dict[str, str] = {}
-    for secret in wanted:
+    for secret in sources:
         if secret.on_stdin:
             secrets[secret.name] = _next_line(secret.name)
         elif os.environ.get(secret.variable):
@@ -32,7 +32,7 @@ def read_secrets(wanted: Sequence[Wanted]) -> dict[str, str]:
     return secrets
 
 
-def read_secret(secret: Wanted) -> str:
+def read_secret(secret: SecretSource) -> str:
     """One secret that must be given. Raises Misuse saying how."""
     secrets = read_secrets([secret])
     if secret.name not in secrets:

@@ -7,7 +7,7 @@ import typer
 
 from app.cli.output import Json, show_json, show_one, show_table
 from app.cli.running import by_user, run
-from app.cli.secret_input import Wanted, read_secret, read_secrets
+from app.cli.secret_input import SecretSource, read_secret, read_secrets
 from app.people.users import (
     add_user,
     describe_user,
@@ -52,7 +52,7 @@ def add(
 
     Example: sonobridge user add --email a.ashgrove@clinic.example --org "Harbour Clinic" --password-stdin < password
     """
-    password = read_secret(Wanted("password", "USER_PASSWORD", password_stdin))
+    password = read_secret(SecretSource("password", "USER_PASSWORD", password_stdin))
 
     async def add_one(resources: Resources) -> dict[str, Any]:
         user = await add_user(
@@ -147,7 +147,7 @@ def reset(user: Who, password_stdin: PasswordStdin = False, as_json: Json = Fals
 
     Example: sonobridge user reset-password a.ashgrove@clinic.example
     """
-    password = read_secrets([Wanted("password", "USER_PASSWORD", password_stdin)]).get("password")
+    password = read_secrets([SecretSource("password", "USER_PASSWORD", password_stdin)]).get("password")
 
     async def act(resources: Resources) -> dict[str, Any]:
         if password is None:

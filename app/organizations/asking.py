@@ -20,7 +20,7 @@ class Section(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Prompt:
     """How people are asked for an option: `help` by the command and the API's document, the rest by the form.
 
     Its kind of field, and the default that `--help` shows, follow from the option's type and default.
@@ -66,7 +66,7 @@ class Option:
 
     name: str
     kind: Kind
-    asked: Asked
+    prompt: Prompt
     #: the type of its values; of a choice its enum
     type: type[Any]
     default: Any
@@ -74,13 +74,13 @@ class Option:
 
 def read_option(name: str, info: FieldInfo) -> Option:
     """An option from its declaration. Raises StopIteration for a field that does not say how it is asked for."""
-    asked = next(mark for mark in info.metadata if isinstance(mark, Asked))
+    prompt = next(mark for mark in info.metadata if isinstance(mark, Prompt))
     held = _plain_type(info.annotation)
     kinds = {bool: Kind.FLAG, int: Kind.NUMBER, list: Kind.LIST, SecretStr: Kind.SECRET}
-    kind = Kind.CHOICE if asked.choices else kinds.get(held, Kind.TEXT)
-    if kind is Kind.TEXT and asked.metavar == "URL":
+    kind = Kind.CHOICE if prompt.choices else kinds.get(held, Kind.TEXT)
+    if kind is Kind.TEXT and prompt.metavar == "URL":
         kind = Kind.ADDRESS
-    return Option(name, kind, asked, held, info.get_default(call_default_factory=True))
+    return Option(name, kind, prompt, held, info.get_default(call_default_factory=True))
 
 
 def _plain_type(annotation: Any) -> type[Any]:

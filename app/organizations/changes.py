@@ -27,25 +27,25 @@ from app.store.upstreams import forget_accounts, resume
 from app.store.users import User
 
 
-async def add_organization(resources: Resources, given: Mapping[str, Any], *, by: By) -> Organization:
-    """Make an organisation. `given` holds the options of `org add` in snake_case; only those that were said.
+async def add_organization(resources: Resources, values: Mapping[str, Any], *, by: By) -> Organization:
+    """Make an organisation. `values` holds the options of `org add` in snake_case; only those that were said.
 
     Raises Misuse (one readable line) for wrong values, values that do not go together, and a name that is taken.
     """
-    options = read_options(given)
-    said = options.model_fields_set
-    if "name" not in said:
+    options = read_options(values)
+    option_names = options.model_fields_set
+    if "name" not in option_names:
         raise Misuse("name: an organisation needs a name")
     if options.aurabox_key is None:
         raise Misuse("aurabox_key: an organisation needs the API key of its Aurabox team")
     organization = Organization(pseudonym_key_sealed=resources.sealer.seal(new_lookup_key()))
     for field in PLAIN:
         setattr(organization, field, getattr(options, field))
-    if "images" not in said:
+    if "images" not in option_names:
         organization.images = Images.UPLOADER if resources.settings.aura_app_id else Images.NONE
-        said = said | {"images"}
+        option_names = option_names | {"images"}
     _seal_secrets(resources, organization, options)
-    check_agreement(organization, frozenset(said), resources.settings)
+    check_agreement(organization, frozenset(option_names), resources.settings)
     async with resources.sessions() as session:
         session.add(organization)
         await _flush_name(session, organization)
@@ -58,42 +58,42 @@ async def add_organization(resources: Resources, given: Mapping[str, Any], *, by
 async def set_organization(
     resources: Resources,
     id_or_name: str,
-    given: Mapping[str, Any],
+    values: Mapping[str, Any],
     *,
     by: By,
 ) -> Organization:
-    """Change what is in `given` and leave the rest; None clears an address, a user name or a second key.
+    """Change what is in `values` and leave the rest; None clears an address, a user name or a second key.
 
     New credentials lift the pause of this organisation's accounts at once. Raises Misuse.
     """
-    options = read_options(given)
-    said = frozenset(options.model_fields_set)
-    if not said:
+    options = read_options(values)
+    option_names = frozenset(options.model_fields_set)
+    if not option_names:
         raise Misuse("nothing to change was given")
-    if "aurabox_key" in said and options.aurabox_key is None:
+    if "aurabox_key" in option_names and options.aurabox_key is None:
         raise Misuse("aurabox_key: can be replaced but not taken away")
     async with resources.sessions() as session:
         organization = await wanted_organization(session, id_or_name, lock=True)
         before = _policy_of(organization)
-        for field in said - set(SECRETS):
+        for field in option_names - set(SECRETS):
             setattr(organization, field, getattr(options, field))
         _seal_secrets(resources, organization, options)
         with session.no_autoflush:
-            check_agreement(organization, said, resources.settings)
+            check_agreement(organization, option_names, resources.settings)
         changed = _policy_of(organization) != before
         if changed:
             organization.policy_version += 1
         await _flush_name(session, organization)
         if changed:
             keep_policy(session, organization, by=by.actor)
-        if said & {*SECRETS, "aurabox_url", "dicomweb_url", "dicomweb_user"}:
+        if option_names & {*SECRETS, "aurabox_url", "dicomweb_url", "dicomweb_user"}:
             await _lift_pauses(session, organization)
         await _audit(
             session,
             "organization.change",
             organization,
             by=by,
-            detail=", ".join(sorted(said)),
+            detail=", ".join(sorted(option_names)),
         )
         await session.commit()
     return organization

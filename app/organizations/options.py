@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from app.errors import Misuse
-from app.organizations.asking import Asked, Section, read_option
+from app.organizations.asking import Prompt, Section, read_option
 from app.organizations.values import Rectangle, Secret, Url, organization_name, time_zone
 from app.store.organizations import (
     Animals,
@@ -43,11 +43,11 @@ class OrganizationFields(BaseModel):
         str,
         AfterValidator(organization_name),
         Field(examples=["Harbour Clinic"]),
-        Asked(help="What people call it.", section=Section.BASICS, label="Name", metavar="NAME"),
+        Prompt(help="What people call it.", section=Section.BASICS, label="Name", metavar="NAME"),
     ] = ""
     aurabox_url: Annotated[
         Url | None,
-        Asked(
+        Prompt(
             help="Its Aurabox, if not AURABOX_BASE_URL.",
             section=Section.BASICS,
             label="Aurabox address",
@@ -57,7 +57,7 @@ class OrganizationFields(BaseModel):
     ] = None
     identity: Annotated[
         IdentityPolicy,
-        Asked(
+        Prompt(
             help="Whether patients are named in Aurabox.",
             section=Section.POLICY,
             label="Are patients named in Aurabox?",
@@ -75,7 +75,7 @@ class OrganizationFields(BaseModel):
     ] = IdentityPolicy.IDENTIFIED
     incomplete: Annotated[
         Incomplete,
-        Asked(
+        Prompt(
             help="A human who can't be a patient becomes a case, or is held for review.",
             section=Section.POLICY,
             label="What if a person's details are incomplete?",
@@ -87,7 +87,7 @@ class OrganizationFields(BaseModel):
     ] = Incomplete.CASE
     animals: Annotated[
         Animals,
-        Asked(
+        Prompt(
             help="How animals are filed.",
             section=Section.POLICY,
             label="How are animals filed?",
@@ -99,7 +99,7 @@ class OrganizationFields(BaseModel):
     ] = Animals.CASE
     match_existing: Annotated[
         MatchExisting,
-        Asked(
+        Prompt(
             help="Adopt a patient that Aurabox already has.",
             section=Section.POLICY,
             label="Are patients that Aurabox already has adopted?",
@@ -114,7 +114,7 @@ class OrganizationFields(BaseModel):
     ] = MatchExisting.EXACT
     keep_birth_date: Annotated[
         bool,
-        Asked(
+        Prompt(
             help="Keep the date of birth when de-identified.",
             section=Section.POLICY,
             label="Keep the date of birth when de-identified",
@@ -122,7 +122,7 @@ class OrganizationFields(BaseModel):
     ] = False
     source: Annotated[
         CaptureSource,
-        Asked(
+        Prompt(
             help="Where images come from.",
             section=Section.POLICY,
             label="Where do the images come from?",
@@ -141,7 +141,7 @@ class OrganizationFields(BaseModel):
     images: Annotated[
         Images,
         Field(examples=["uploader"]),
-        Asked(
+        Prompt(
             help="How images go.",
             section=Section.POLICY,
             label="How do images go to Aurabox?",
@@ -161,7 +161,7 @@ class OrganizationFields(BaseModel):
     ] = Images.NONE
     video: Annotated[
         Video,
-        Asked(
+        Prompt(
             help="What clips become.",
             section=Section.POLICY,
             label="What do clips become?",
@@ -173,7 +173,7 @@ class OrganizationFields(BaseModel):
     ] = Video.CINE
     burned_in: Annotated[
         BurnedIn,
-        Asked(
+        Prompt(
             help="Whether names are burned into the pixels; needed for de-identified images.",
             section=Section.POLICY,
             label="Does Clarius write names into the pictures?",
@@ -193,7 +193,7 @@ class OrganizationFields(BaseModel):
     masks: Annotated[
         list[Rectangle],
         Field(max_length=MOST_MASKS),
-        Asked(
+        Prompt(
             help="A rectangle to blank, in pixels; may be repeated.",
             section=Section.POLICY,
             label="Rectangles to blank",
@@ -204,7 +204,7 @@ class OrganizationFields(BaseModel):
     ] = []
     dicomweb_url: Annotated[
         Url | None,
-        Asked(
+        Prompt(
             help="DICOMweb service for --images dicomweb.",
             section=Section.TRANSPORT,
             label="DICOMweb address",
@@ -213,7 +213,7 @@ class OrganizationFields(BaseModel):
     ] = None
     dicomweb_user: Annotated[
         Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^:\s]+$")] | None,
-        Asked(
+        Prompt(
             help="Makes the DICOMweb token a basic password.",
             section=Section.TRANSPORT,
             label="DICOMweb user",
@@ -223,7 +223,7 @@ class OrganizationFields(BaseModel):
     ] = None
     report: Annotated[
         bool,
-        Asked(
+        Prompt(
             help="Put a receipt onto the Clarius exam.",
             section=Section.POLICY,
             label="Put a receipt onto the Clarius exam after delivery",
@@ -234,7 +234,7 @@ class OrganizationFields(BaseModel):
         str,
         AfterValidator(time_zone),
         Field(examples=["Australia/Melbourne"]),
-        Asked(
+        Prompt(
             help="Time zone of study dates.",
             section=Section.BASICS,
             label="Time zone",
@@ -244,7 +244,7 @@ class OrganizationFields(BaseModel):
     ] = "UTC"
     corrections: Annotated[
         Corrections,
-        Asked(
+        Prompt(
             help="What becomes of a known patient's details that a later exam spells otherwise.",
             section=Section.POLICY,
             label="What if a later exam corrects a patient's details?",
@@ -257,7 +257,7 @@ class OrganizationFields(BaseModel):
     concurrency: Annotated[
         int,
         Field(ge=1, le=200),
-        Asked(
+        Prompt(
             help="How many of its exams run at one time.",
             section=Section.BASICS,
             label="Exams at one time",
@@ -274,7 +274,7 @@ class OrganizationOptions(OrganizationFields):
 
     aurabox_key: Annotated[
         Secret | None,
-        Asked(
+        Prompt(
             help="The API key of its Aurabox team.",
             section=Section.BASICS,
             label="Aurabox API key",
@@ -284,7 +284,7 @@ class OrganizationOptions(OrganizationFields):
     ] = None
     dicomweb_token: Annotated[
         Secret | None,
-        Asked(
+        Prompt(
             help="The DICOMweb token.",
             section=Section.TRANSPORT,
             label="DICOMweb token",
@@ -294,7 +294,7 @@ class OrganizationOptions(OrganizationFields):
     ] = None
     service_key: Annotated[
         Secret | None,
-        Asked(
+        Prompt(
             help="The team's service key.",
             section=Section.TRANSPORT,
             label="Service API key",
@@ -333,10 +333,10 @@ DEFAULTS: Mapping[str, Any] = OrganizationFields().model_dump()
 OPTIONS = tuple(read_option(name, info) for name, info in OrganizationOptions.model_fields.items())
 
 
-def read_options(given: Mapping[str, Any]) -> OrganizationOptions:
+def read_options(values: Mapping[str, Any]) -> OrganizationOptions:
     """The options, or Misuse with one line for the first mistake; the line never repeats the value."""
     try:
-        return OrganizationOptions.model_validate(dict(given))
+        return OrganizationOptions.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         option = ".".join(str(part) for part in first["loc"])

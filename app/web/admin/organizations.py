@@ -53,7 +53,7 @@ async def new(request: Request, resources: ResourcesDep, _: AdminDep) -> Respons
 async def add(request: Request, resources: ResourcesDep, by: ByDep, form: CheckedForm) -> Response:
     """Add it; a mistake keeps what was typed."""
     try:
-        row = await add_organization(resources, said(form, new=True), by=by)
+        row = await add_organization(resources, form_options(form, new=True), by=by)
     except Misuse as error:
         return _editor(request, typed(form), row=None, problem=sentence(error.message))
     return see_other(f"{BACK}/{row.id}?done=added")
@@ -64,7 +64,7 @@ async def show(
     request: Request, resources: ResourcesDep, _: AdminDep, organization: str, done: str = ""
 ) -> Response:
     """One organisation and its form."""
-    row = await attempt(_wanted(resources, organization), back=BACK)
+    row = await attempt(_organization(resources, organization), back=BACK)
     return _editor(request, describe_organization(row).model_dump(), row=row, done=DONE.get(done))
 
 
@@ -77,9 +77,9 @@ async def change(
     organization: str,
 ) -> Response:
     """Save the form; a mistake keeps what was typed. Empty key fields leave the stored keys."""
-    row = await attempt(_wanted(resources, organization), back=BACK)
+    row = await attempt(_organization(resources, organization), back=BACK)
     try:
-        await set_organization(resources, str(row.id), said(form, new=False), by=by)
+        await set_organization(resources, str(row.id), form_options(form, new=False), by=by)
     except Misuse as error:
         shown = describe_organization(row).model_dump() | typed(form)
         return _editor(request, shown, row=row, problem=sentence(error.message))
@@ -95,7 +95,7 @@ async def test(
     organization: str,
 ) -> Response:
     """Try the connections to Aurabox and to the image transport; nothing is changed there."""
-    row = await attempt(_wanted(resources, organization), back=BACK)
+    row = await attempt(_organization(resources, organization), back=BACK)
     checks = await check_organization(resources, row)
     return _editor(request, describe_organization(row).model_dump(), row=row, checks=checks)
 
@@ -110,7 +110,7 @@ async def remove(resources: ResourcesDep, by: ByDep, _form: CheckedForm, organiz
     return see_other(f"{BACK}?done=removed")
 
 
-def said(form: Mapping[str, str], *, new: bool) -> dict[str, Any]:
+def form_options(form: Mapping[str, str], *, new: bool) -> dict[str, Any]:
     """The form as options: a key left empty and a choice not made say nothing, nor does what a new one leaves empty."""
     options: dict[str, Any] = {}
     for option in OPTIONS:
@@ -141,7 +141,7 @@ def _typed(option: Option, form: Mapping[str, str]) -> Any:
     return value
 
 
-async def _wanted(resources: Resources, organization: str) -> Organization:
+async def _organization(resources: Resources, organization: str) -> Organization:
     async with resources.sessions() as session:
         return await wanted_organization(session, organization)
 
@@ -168,7 +168,7 @@ def _editor(
 
 
 def _of(section: Section) -> list[Option]:
-    return [option for option in OPTIONS if option.asked.section is section]
+    return [option for option in OPTIONS if option.prompt.section is section]
 
 
 def _in_form(option: Option, value: Any) -> Any:
