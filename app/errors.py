@@ -69,9 +69,9 @@ class DiskFull(LocalTrouble):
 class UpstreamError(SonobridgeError):
     """Something outside did not do what was asked.
 
-    `status` is the HTTP status, if there was an answer. `said` and `fields` (texts by field) are the upstream's own
-    words: for whoever made this very call, and otherwise sealed.
-    `retry_after` is in seconds, at most `RETRY_AFTER_CAP_SECONDS`. `account` names whose credentials were used.
+    `status` is the HTTP status, if there was an answer. `upstream_message` and `fields` (texts by field) are the
+    upstream's own words: for whoever made this very call, and otherwise sealed. `retry_after` is in seconds, at most
+    `RETRY_AFTER_CAP_SECONDS`. `account` names whose credentials were used.
     """
 
     kind = "upstream"
@@ -82,7 +82,7 @@ class UpstreamError(SonobridgeError):
         *,
         upstream: Upstream | None = None,
         status: int | None = None,
-        said: str = "",
+        upstream_message: str = "",
         fields: Mapping[str, Sequence[str]] | None = None,
         retry_after: float | None = None,
         account: str | None = None,
@@ -91,7 +91,7 @@ class UpstreamError(SonobridgeError):
         super().__init__(message, code=code or (f"{upstream}_{self.kind}" if upstream else self.kind))
         self.upstream = upstream
         self.status = status
-        self.said = said
+        self.upstream_message = upstream_message
         self.fields: dict[str, list[str]] = {name: list(texts) for name, texts in (fields or {}).items()}
         self.retry_after = retry_after
         self.account = account
@@ -100,7 +100,7 @@ class UpstreamError(SonobridgeError):
     def words(self) -> str:
         """What the upstream said, fields included, in one cut line; "" when it said nothing."""
         fields = (f"{name}: {' '.join(texts)}" for name, texts in self.fields.items() if texts)
-        line = "; ".join(part for part in (self.said, *fields) if part)
+        line = "; ".join(part for part in (self.upstream_message, *fields) if part)
         return line if len(line) <= WORDS_CAP_CHARACTERS else line[: WORDS_CAP_CHARACTERS - 1] + "…"
 
     def __repr__(self) -> str:

@@ -198,9 +198,9 @@ async def _refused(streamed: Streamed) -> CaptureUrlExpired | Rejected:
     body = await streamed.read_some(ERROR_BODY_CAP_BYTES)
     error: StorageError = read_storage_error(streamed.headers, body)
     kind = CaptureUrlExpired if status in EXPIRED or error.expired else Rejected
-    told = f" ({error.code})" if error.code else ""
+    suffix = f" ({error.code})" if error.code else ""
     return kind(
-        f"{call.operation}: the media link answered {status}{told}",
+        f"{call.operation}: the media link answered {status}{suffix}",
         upstream=call.upstream,
         status=status,
         account=call.account,

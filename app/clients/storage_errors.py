@@ -49,6 +49,6 @@ def read_storage_error(headers: Mapping[str, str], body: bytes) -> StorageError:
     code = named[0] if named else ""
     if element is not None and not code:
         code = (element[1] or element[2]).decode("ascii", "replace")
-    told = b" ".join(match[1] or match[2] for match in TELLS.finditer(body)).decode("utf-8", "replace")
-    expired = code.lower() in EXPIRED_CODES or bool(EXPIRY.search(code)) or bool(EXPIRY.search(told))
+    text = b" ".join(match[1] or match[2] for match in TELLS.finditer(body)).decode("utf-8", "replace")
+    expired = code.lower() in EXPIRED_CODES or bool(EXPIRY.search(code)) or bool(EXPIRY.search(text))
     return StorageError(code, expired)

@@ -237,8 +237,8 @@ class UploaderClient:
             "context": dict(context or {}),
         }
         answer = await self._ask("uploader/upload/init", "POST", json=body)
-        told = answer.object().get("studies")
-        entries = told if isinstance(told, list) else []
+        value = answer.object().get("studies")
+        entries = value if isinstance(value, list) else []
         return [str(entry["id"]) for entry in entries if isinstance(entry, dict) and entry.get("id")]
 
     async def start(self, upload_id: uuid.UUID, assembly_id: str) -> None:

@@ -113,7 +113,7 @@ class ClariusResearchClient:
                     error.message,
                     upstream="clarius",
                     status=403,
-                    said=error.said,
+                    upstream_message=error.upstream_message,
                     fields=error.fields,
                     account=AccountKind.RESEARCH,
                 ) from None

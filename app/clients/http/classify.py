@@ -109,7 +109,7 @@ def redact(text: str, call: Call) -> str:
     return line if len(line) <= MESSAGE_CAP_CHARACTERS else line[: MESSAGE_CAP_CHARACTERS - 1] + "…"
 
 
-def _said(body: bytes) -> tuple[str, dict[str, list[str]]]:
+def _message_and_fields(body: bytes) -> tuple[str, dict[str, list[str]]]:
     """The upstream's message and its texts by field, from the shapes that are in use (Laravel, Django, JSON:API)."""
     try:
         value = json.loads(body)
@@ -152,15 +152,15 @@ def error_for_status(
     call: Call, status: int, *, headers: Mapping[str, str], body: bytes, now: float
 ) -> UpstreamError:
     """The error for a status that the call does not accept. `now` is Unix seconds, for `Retry-After`."""
-    message, fields = _said(body)
-    told = STATUS_TOLD.get(status) or remarks(
+    message, fields = _message_and_fields(body)
+    remark = STATUS_TOLD.get(status) or remarks(
         fields, frozenset(value.strip().lower() for value in _leaves([call.json, call.data, call.params]))
     )
     return _kind_for_status(call, status)(
-        f"{call.operation}: {call.host} answered {status}" + (f" ({told})" if told else ""),
+        f"{call.operation}: {call.host} answered {status}" + (f" ({remark})" if remark else ""),
         upstream=call.upstream,
         status=status,
-        said=redact(message, call),
+        upstream_message=redact(message, call),
         fields=_as_it_may_be_told(fields, call),
         retry_after=retry_after(headers, now=now),
         account=call.account,

@@ -16,8 +16,8 @@ OTHER_FIELD = "another field"
 
 # Laravel's rules, Django's validators and what others say instead; the first that fits counts
 RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), told)
-    for pattern, told in (
+    (re.compile(pattern, re.IGNORECASE), remark)
+    for pattern, remark in (
         (
             r"\brequired\b|may not be (null|blank)|\bcan'?t be blank\b|must be present|\bmissing\b",
             "is required",
@@ -53,10 +53,10 @@ def field_name(name: str, sent: frozenset[str]) -> str:
 
 def remarks(fields: Mapping[str, Sequence[str]], sent: frozenset[str]) -> str:
     """Which fields and which kinds of rule (`date_of_birth is required; sex is none of the known values`)."""
-    told: dict[str, None] = {}
+    lines: dict[str, None] = {}
     for name, texts in fields.items():
         text = " ".join(texts)
-        rule = next((told for pattern, told in RULES if pattern.search(text)), OTHERWISE)
-        told[f"{field_name(name, sent)} {rule}"] = None
-    line = "; ".join(list(told)[:FIELDS_TOLD])
-    return line if len(told) <= FIELDS_TOLD else f"{line}; and {len(told) - FIELDS_TOLD} more"
+        rule = next((remark for pattern, remark in RULES if pattern.search(text)), OTHERWISE)
+        lines[f"{field_name(name, sent)} {rule}"] = None
+    line = "; ".join(list(lines)[:FIELDS_TOLD])
+    return line if len(lines) <= FIELDS_TOLD else f"{line}; and {len(lines) - FIELDS_TOLD} more"

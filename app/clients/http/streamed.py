@@ -71,13 +71,13 @@ class Streamed:
 
     async def read_some(self, cap_bytes: int) -> bytes:
         """As much of the body as is there, up to `cap_bytes`; for the text of errors, so a cut is no trouble."""
-        taken = bytearray()
+        body = bytearray()
         try:
             async with aclosing(self.chunks()) as parts:
                 async for part in parts:
-                    taken += part
-                    if len(taken) >= cap_bytes:
+                    body += part
+                    if len(body) >= cap_bytes:
                         break
         except UpstreamError:
             return b""
-        return bytes(taken[:cap_bytes])
+        return bytes(body[:cap_bytes])

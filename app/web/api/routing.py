@@ -169,8 +169,8 @@ def problem_of(error: SonobridgeError, *, names_organization: bool = False) -> P
         return Problem(404, error.message, code=error.code)
     if isinstance(error, Rejected):
         fields = [{"field": name, "message": text} for name, texts in error.fields.items() for text in texts]
-        if error.said:
-            fields.insert(0, {"field": "request", "message": error.said})
+        if error.upstream_message:
+            fields.insert(0, {"field": "request", "message": error.upstream_message})
         return Problem(422, error.message, code=error.code, extra={"errors": fields})
     if isinstance(error, UpstreamError):
         return Problem(FAILED_DEPENDENCY, error.message, code=error.code)

@@ -75,7 +75,7 @@ def error(body, status=422, **more):
 def test_what_the_upstream_said(body, said, fields):
     found = error(json.dumps(body).encode())
     assert isinstance(found, Rejected)
-    assert found.said == said
+    assert found.upstream_message == said
     assert found.words == "; ".join(
         [*([said] if said else []), *(f"{name}: {texts[0]}" for name, texts in fields.items())]
     )
