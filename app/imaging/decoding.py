@@ -188,8 +188,8 @@ def _without_ancillary(chunks: list[tuple[bytes, bytes, bool]]) -> bytes:
         if critical and not right:
             raise _damaged()
         if critical or (kind == b"tRNS" and right and _fits(content, depth, colour)):
-            told = _as_compared(content, depth, colour) if kind == b"tRNS" else content
-            kept.append(struct.pack(">L4s", len(told), kind) + told + _checksum(kind, told))
+            data = _as_compared(content, depth, colour) if kind == b"tRNS" else content
+            kept.append(struct.pack(">L4s", len(data), kind) + data + _checksum(kind, data))
     return b"".join(kept)
 
 

@@ -223,7 +223,7 @@ def _bits(plain: bytes, units: int, blocks: list[tuple[Table, Table]]) -> int:
     """How many bits `units` units take. One look-up a code: this is where the time goes."""
     words = struct.iter_unpack(">L", plain + bytes(4 + -len(plain) % 4))
     ahead, left, total = 0, 0, 8 * len(plain)
-    taken = 0
+    bits_read = 0
     order = cycle(blocks)
     for _ in range(units * len(blocks)):
         dc, table = next(order)
@@ -235,16 +235,16 @@ def _bits(plain: bytes, units: int, blocks: list[tuple[Table, Table]]) -> int:
                 left += 32
             entry = codes[ahead >> left - LOOK_BITS & 0xFFFF]
             if not entry:
-                raise truncated() if taken + LOOK_BITS > total else damaged()
+                raise truncated() if bits_read + LOOK_BITS > total else damaged()
             left -= entry & _LENGTH_MASK
-            taken += entry & _LENGTH_MASK
+            bits_read += entry & _LENGTH_MASK
             position += entry >> _STEP_SHIFT
             codes = table
         if _BLOCK < position < 2 * _BLOCK:
             raise damaged()
-        if taken > total:
+        if bits_read > total:
             raise truncated()
-    return taken
+    return bits_read
 
 
 def require_filling(rest: bytes) -> None:

@@ -32,12 +32,12 @@ _BLOCK = 64
 class _Bits:
     """The bits of one stretch."""
 
-    __slots__ = ("_ahead", "_left", "_plain", "_words", "taken", "total")
+    __slots__ = ("_ahead", "_left", "_plain", "_words", "bits_read", "total")
 
     def __init__(self, coded: bytes) -> None:
         self._plain = coded.replace(b"\xff\x00", b"\xff")
         self._words = struct.iter_unpack(">L", self._plain + bytes(4 + -len(self._plain) % 4))
-        self._ahead = self._left = self.taken = 0
+        self._ahead = self._left = self.bits_read = 0
         self.total = 8 * len(self._plain)
 
     def symbol(self, table: Table) -> int:
@@ -45,16 +45,16 @@ class _Bits:
         self._fill()
         entry = table[self._ahead >> self._left - LOOK_BITS & 0xFFFF]
         if entry == NO_CODE:
-            raise truncated() if self.taken + LOOK_BITS > self.total else damaged()
+            raise truncated() if self.bits_read + LOOK_BITS > self.total else damaged()
         self._left -= entry & _LENGTH_MASK
-        self.taken += entry & _LENGTH_MASK
+        self.bits_read += entry & _LENGTH_MASK
         return entry >> _VALUE_SHIFT
 
     def take(self, count: int) -> int:
         """The next bits (16 at most) as a number."""
         self._fill()
         self._left -= count
-        self.taken += count
+        self.bits_read += count
         return self._ahead >> self._left & (1 << count) - 1
 
     def skip(self, count: int) -> None:
@@ -67,11 +67,11 @@ class _Bits:
     def end(self) -> None:
         """CaptureProblem unless the stretch ends here, but for filling."""
         self.require()
-        require_filling(self._plain[(self.taken + 7) // 8 :])
+        require_filling(self._plain[(self.bits_read + 7) // 8 :])
 
     def require(self) -> None:
         """CaptureProblem when more was read than there is."""
-        if self.taken > self.total:
+        if self.bits_read > self.total:
             raise truncated()
 
     def _fill(self) -> None:

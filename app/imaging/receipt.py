@@ -18,8 +18,8 @@ LINE_MM = 8
 MOST_REASONS = 6
 REASON_CHARACTERS = 200
 
-Known = Literal["seen", "accepted", "not_sent"]
-SENTENCES: dict[Known, str] = {
+Evidence = Literal["seen", "accepted", "not_sent"]
+SENTENCES: dict[Evidence, str] = {
     "seen": "The images of this exam were sent to Aurabox and counted there afterwards.",
     "accepted": "Aurabox accepted the images of this exam. It offers no way to count them afterwards.",
     "not_sent": "This exam is filed in Aurabox. Its images are not sent there.",
@@ -31,9 +31,9 @@ NO_IMAGES = "This exam is filed in Aurabox. It has no images."
 class Receipt:
     """What a receipt says. `delivered_at` is aware, in the organisation's time zone.
 
-    `stills` and `clips` are those that are there, as far as it is `known`; `wanted` is how many there should be (None:
-    as many), `missing` says of the others why they are not. `study_link` is a page that opens the study, when the
-    organisation's Aurabox has one.
+    `stills` and `clips` are those that are there, as far as the `evidence` goes; `wanted_count` is how many there
+    should be (None: as many), `missing` says of the others why they are not. `study_link` is a page that opens the
+    study, when the organisation's Aurabox has one.
     """
 
     delivered_at: datetime
@@ -41,8 +41,8 @@ class Receipt:
     clips: int
     study_uid: str
     study_link: str = ""
-    known: Known = "accepted"
-    wanted: int | None = None
+    evidence: Evidence = "accepted"
+    wanted_count: int | None = None
     missing: tuple[str, ...] = ()
 
     @property
@@ -53,7 +53,7 @@ class Receipt:
     @property
     def title(self) -> str:
         """What it is called, also at Clarius: filed is not delivered."""
-        return "Filed in Aurabox" if self.known == "not_sent" or not self.there else "Delivered to Aurabox"
+        return "Filed in Aurabox" if self.evidence == "not_sent" or not self.there else "Delivered to Aurabox"
 
     def __post_init__(self) -> None:
         if self.delivered_at.tzinfo is None:
@@ -96,9 +96,9 @@ def render_receipt(receipt: Receipt) -> bytes:
 def _rows(receipt: Receipt) -> list[tuple[str, str]]:
     offset = receipt.delivered_at.strftime("%z")
     when = f"{receipt.delivered_at:%Y-%m-%d %H:%M} (UTC{offset[:3]}:{offset[3:5]})"
-    rows = [("Filed" if receipt.known == "not_sent" else "Delivered", when)]
-    if receipt.known != "not_sent":
-        expected = receipt.there if receipt.wanted is None else receipt.wanted
+    rows = [("Filed" if receipt.evidence == "not_sent" else "Delivered", when)]
+    if receipt.evidence != "not_sent":
+        expected = receipt.there if receipt.wanted_count is None else receipt.wanted_count
         if expected != receipt.there:
             rows.append(("Images", f"{receipt.there} of {expected}"))
         rows += [("Still images", str(receipt.stills)), ("Clips", str(receipt.clips))]
@@ -109,14 +109,14 @@ def _rows(receipt: Receipt) -> list[tuple[str, str]]:
 
 
 def _sentence(receipt: Receipt) -> str:
-    expected = receipt.there if receipt.wanted is None else receipt.wanted
-    if receipt.known == "not_sent":
+    expected = receipt.there if receipt.wanted_count is None else receipt.wanted_count
+    if receipt.evidence == "not_sent":
         return SENTENCES["not_sent"]
     if not expected:
         return NO_IMAGES
     if receipt.there == expected:
-        return SENTENCES[receipt.known]
-    verb = "counted" if receipt.known == "seen" else "accepted"
+        return SENTENCES[receipt.evidence]
+    verb = "counted" if receipt.evidence == "seen" else "accepted"
     return f"This exam is filed in Aurabox. {receipt.there} of its {expected} images were {verb} there."
 
 

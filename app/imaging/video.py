@@ -220,14 +220,14 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, Image.Transpose | None] = {}
+        self._turns: dict[int, Image.Transpose | None] = {}
 
     def of(self, frame: VideoFrame) -> Image.Transpose | None:
         """What shows this frame as its file asks, mirrored ones included; None when it is upright."""
         angle = frame.rotation
-        if angle not in self._known:
-            self._known[angle] = _turn_of(frame)
-        return self._known[angle]
+        if angle not in self._turns:
+            self._turns[angle] = _turn_of(frame)
+        return self._turns[angle]
 
 
 def _turn_of(frame: VideoFrame) -> Image.Transpose | None:

@@ -229,8 +229,8 @@ def _pixels(source: SourceObject, pixels: SourcePixels) -> Iterator[Finding]:
     for number, spans in enumerate(frames, 1):
         try:
             problem = _frame_problem(source, b"".join(span_bytes(source.path, span) for span in spans))
-        except CaptureProblem as found:
-            problem = "ends before it is complete" if found.code == "capture_truncated" else "is damaged"
+        except CaptureProblem as error:
+            problem = "ends before it is complete" if error.code == "capture_truncated" else "is damaged"
         if problem:
             yield Finding("PixelData", f"{problem} in frame {number}")
             return

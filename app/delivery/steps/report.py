@@ -8,7 +8,7 @@ from app.accounts import AccountKind
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.work import Work
 from app.errors import GiveUp, LookFirst, SlowDown, TryLater
-from app.imaging.receipt import Known, Receipt, render_receipt
+from app.imaging.receipt import Evidence, Receipt, render_receipt
 from app.imaging.subjects import US_MULTI_FRAME
 from app.store.exams import Exam
 from app.store.image_counts import images_of
@@ -48,14 +48,14 @@ async def _receipt(session: AsyncSession, exam: Exam) -> Receipt:
         if one.state == InstanceState.SEEN or (not counted and one.state in THERE)
     ]
     clips = sum(1 for one in there if one.sop_class_uid == US_MULTI_FRAME)
-    known: Known = "seen" if counted else "accepted"
+    evidence: Evidence = "seen" if counted else "accepted"
     return Receipt(
         delivered_at=(exam.delivered_at or exam.updated_at).astimezone(ZoneInfo(organization.timezone)),
         stills=len(there) - clips,
         clips=clips,
         study_uid=study.study_instance_uid,
-        known=known if images.takes_images else "not_sent",
-        wanted=images.wanted,
+        evidence=evidence if images.takes_images else "not_sent",
+        wanted_count=images.wanted,
         missing=images.reasons,
     )
 
