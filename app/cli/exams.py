@@ -74,9 +74,9 @@ def list_(
                 "next_cursor": following,
             }
 
-    found = run(read)
+    listing = run(read)
     if as_json:
-        show_json(found)
+        show_json(listing)
         return
     rows = [
         (
@@ -88,12 +88,12 @@ def list_(
             exam["received_at"],
             exam["error"]["code"] if exam["error"] else None,
         )
-        for exam in found["items"]
+        for exam in listing["items"]
     ]
     columns = ("request", "organisation", "state", "step", "captures", "received", "error")
     show_table(columns, rows, nothing="There are no such exams.")
-    if found["next_cursor"]:
-        typer.echo(f"More: --cursor {found['next_cursor']}")
+    if listing["next_cursor"]:
+        typer.echo(f"More: --cursor {listing['next_cursor']}")
 
 
 @app.command("show")
@@ -181,8 +181,8 @@ def release(
 
         _decide(request_uuid, choice, None, as_json=as_json)
         return
-    given = _Given(request_uuid, every, state, step, reason, organization, since, dry_run)
-    _act(given, RELEASE, "released", as_json=as_json)
+    selection = _Selection(request_uuid, every, state, step, reason, organization, since, dry_run)
+    _act(selection, RELEASE, "released", as_json=as_json)
 
 
 @app.command("decide")
@@ -232,8 +232,8 @@ def _plain_command(act: Act, name: str, done: str, text: str) -> None:
         dry_run: DryRun = False,
         as_json: Json = False,
     ) -> None:
-        given = _Given(request_uuid, every, state, step, reason, organization, since, dry_run)
-        _act(given, act, done, as_json=as_json)
+        selection = _Selection(request_uuid, every, state, step, reason, organization, since, dry_run)
+        _act(selection, act, done, as_json=as_json)
 
     app.command(name, help=text)(command)
 
@@ -258,8 +258,8 @@ _plain_command(
 )
 
 
-class _Given:
-    """What the three acts are given: one exam, or which ones."""
+class _Selection:
+    """Which exams an act is for: one, or those that a filter finds."""
 
     def __init__(
         self,
@@ -293,9 +293,9 @@ class _Given:
             return await read_filter(session, **self._words)
 
 
-def _act(given: _Given, act: Act, word: str, *, as_json: bool) -> None:
-    if given.request_uuid is not None:
-        request_uuid = given.request_uuid
+def _act(selection: _Selection, act: Act, word: str, *, as_json: bool) -> None:
+    if selection.request_uuid is not None:
+        request_uuid = selection.request_uuid
         _show_moved(
             run(lambda resources: _shown(resources, act_on(resources, request_uuid, act, by=by_user()))),
             as_json=as_json,
@@ -303,9 +303,9 @@ def _act(given: _Given, act: Act, word: str, *, as_json: bool) -> None:
         return
 
     async def act_on_all(resources: Resources, progress: Progress) -> Bulk:
-        chosen = await given.filter(resources)
+        chosen = await selection.filter(resources)
         return await act_on_matching(
-            resources, chosen, act, by=by_user(), dry_run=given.dry_run, progress=progress
+            resources, chosen, act, by=by_user(), dry_run=selection.dry_run, progress=progress
         )
 
     with progress_bar(f"Exams {word}") as progress:
@@ -314,7 +314,7 @@ def _act(given: _Given, act: Act, word: str, *, as_json: bool) -> None:
         {"matched": bulk.matched, word: bulk.done},
         as_json=as_json,
         line=f"{bulk.matched} matched; none was touched (dry run)."
-        if given.dry_run
+        if selection.dry_run
         else f"{bulk.matched} matched, {bulk.done} {word}.",
     )
 

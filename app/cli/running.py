@@ -73,13 +73,13 @@ def guarded(app: typer.Typer) -> NoReturn:
     except KeyboardInterrupt:
         status = INTERRUPTED
     except SonobridgeError as error:
-        status = _say(FAILED, _told(error))
+        status = _say(FAILED, _error_line(error))
     except (SQLAlchemyError, OSError) as error:
         status = _say(FAILED, _trouble(error))
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _told(error: SonobridgeError) -> str:
+def _error_line(error: SonobridgeError) -> str:
     """The error's line, with what the upstream said to the person's own call, and how long to wait."""
     text = error.message
     if isinstance(error, UpstreamError):

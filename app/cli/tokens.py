@@ -29,8 +29,8 @@ def create(
         token, secret = await create_token(resources, name=name, scope=scope.value, by=by_user())
         return {"id": str(token.id), "name": token.name, "scope": token.scope, "token": secret}
 
-    made = run(act)
-    show_one(made, as_json=as_json, line=f"{made['token']}")
+    item = run(act)
+    show_one(item, as_json=as_json, line=f"{item['token']}")
 
 
 @app.command("list")
@@ -62,9 +62,9 @@ def revoke(
     """
 
     async def act(resources: Resources) -> dict[str, Any]:
-        for one in await list_tokens(resources):
-            if token in {str(one.id), one.name}:
-                return describe_token(await revoke_token(resources, one.id, by=by_user())).model_dump()
+        for row in await list_tokens(resources):
+            if token in {str(row.id), row.name}:
+                return describe_token(await revoke_token(resources, row.id, by=by_user())).model_dump()
         raise Misuse("there is no token with this id or name", code="no_such_token")
 
     done = run(act)

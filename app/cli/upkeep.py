@@ -65,9 +65,9 @@ def purge(
 
     with progress_bar("Deleting captures") as progress:
         done = run(lambda resources: work(resources, progress))
-    told = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in done.items() if number)
+    summary = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in done.items() if number)
     word = "Would delete" if dry_run else "Deleted"
-    show_one(done | {"dry_run": dry_run}, as_json=as_json, line=f"{word}: {told or 'nothing'}.")
+    show_one(done | {"dry_run": dry_run}, as_json=as_json, line=f"{word}: {summary or 'nothing'}.")
 
 
 @keys.command("new")

@@ -221,14 +221,14 @@ def _report(run: Run, options: Options, keeping: Mapping[str, Any] | None) -> No
         _show_keeping(keeping)
 
 
-def _row(one: Expected, run: Run) -> tuple[Any, ...]:
-    exam = run.exams.get(one.request_uuid)
-    right = "yes" if not run.verdict.of_exam[one.request_uuid] else "NO"
+def _row(submission: Expected, run: Run) -> tuple[Any, ...]:
+    exam = run.exams.get(submission.request_uuid)
+    right = "yes" if not run.verdict.of_exam[submission.request_uuid] else "NO"
     if exam is None:
-        return one.about, None, None, None, None, None, right
+        return submission.about, None, None, None, None, None, right
     where = exam["aurabox"]
     return (
-        one.about,
+        submission.about,
         exam["state"],
         where["kind"],
         (where["patient_id"] or "")[:8],
@@ -238,17 +238,17 @@ def _row(one: Expected, run: Run) -> tuple[Any, ...]:
     )
 
 
-def _exam_json(one: Expected, run: Run) -> dict[str, Any]:
-    exam = run.exams.get(one.request_uuid)
+def _exam_json(submission: Expected, run: Run) -> dict[str, Any]:
+    exam = run.exams.get(submission.request_uuid)
     return {
-        "about": one.about,
-        "request_uuid": one.request_uuid,
-        "exam_uuid": one.exam_uuid,
+        "about": submission.about,
+        "request_uuid": submission.request_uuid,
+        "exam_uuid": submission.exam_uuid,
         "state": exam["state"] if exam else None,
-        "expected_state": one.state,
+        "expected_state": submission.state,
         "aurabox": exam["aurabox"] if exam else None,
         "captures": len(exam["captures"]) if exam else None,
-        "problems": run.verdict.of_exam[one.request_uuid],
+        "problems": run.verdict.of_exam[submission.request_uuid],
     }
 
 

@@ -35,7 +35,7 @@ def is_throttled(exam: Exam) -> bool:
     return exam.state == ExamState.WAITING and exam.reason == Reason.THROTTLED
 
 
-def is_asked(code: str, exam: Exam) -> bool:
+def in_review(code: str, exam: Exam) -> bool:
     """Whether a person is asked about this."""
     return exam.state == ExamState.REVIEW and exam.error_code == code
 
@@ -100,7 +100,7 @@ async def patient_corrected(scenario: Submitting) -> None:
         **who,
     )
     scenario.on(first, is_delivered, partial(scenario.tell, second))
-    scenario.on(second, partial(is_asked, "patient_changed"), _decides(scenario, second, "update-patient"))
+    scenario.on(second, partial(in_review, "patient_changed"), _decides(scenario, second, "update-patient"))
 
 
 async def patient_archived(scenario: Submitting) -> None:
@@ -175,7 +175,7 @@ async def two_people_with_one_identifier(scenario: Submitting) -> None:
         patient={"identifier": identifier, **BRUNO},
     )
     scenario.on(first, is_delivered, partial(scenario.tell, second))
-    scenario.on(second, partial(is_asked, "identity_conflict"), _decides(scenario, second, "separate"))
+    scenario.on(second, partial(in_review, "identity_conflict"), _decides(scenario, second, "separate"))
 
 
 async def twins_in_devanagari(scenario: Submitting) -> None:

@@ -164,10 +164,10 @@ def _check_run(expected: Sequence[Expected], journal: Journal) -> list[str]:
 def _check_people(expected: Sequence[Expected], exams: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """One person, one patient or case; another person, another."""
     ids: dict[str, set[str]] = defaultdict(set)
-    for one in expected:
-        exam = exams.get(one.request_uuid)
+    for submission in expected:
+        exam = exams.get(submission.request_uuid)
         if exam is not None and exam["aurabox"]["patient_id"]:
-            ids[one.person].add(exam["aurabox"]["patient_id"])
+            ids[submission.person].add(exam["aurabox"]["patient_id"])
     wrong = [f"{person} is {len(people)} in Aurabox" for person, people in ids.items() if len(people) > 1]
     shared = Counter(identifier for people in ids.values() for identifier in people)
     return wrong + [
@@ -179,7 +179,7 @@ def _check_images(
     expected: Sequence[Expected], exams: Mapping[str, Mapping[str, Any]], journal: Journal
 ) -> list[str]:
     """As many images in each study as the exam's captures; what was submitted twice is there once."""
-    wanted = {
+    image_counts = {
         exams[exam.request_uuid]["aurabox"]["study_id"]: len(set(exam.sha256))
         if exam.images is None
         else exam.images
@@ -189,12 +189,12 @@ def _check_images(
     there = {study["id"]: study["instances"] for person in journal.people for study in person["studies"]}
     return [
         f"study {study} has {there.get(study)} images in Aurabox, must have {number}"
-        for study, number in wanted.items()
+        for study, number in image_counts.items()
         if there.get(study) != number
     ]
 
 
 def _why(exam: Mapping[str, Any]) -> str:
     error = exam["error"]
-    told = f"{error['code']}: {error['message']}" if error else exam["reason"]
-    return f"at {exam['step']}" + (f", {told}" if told else "")
+    reason = f"{error['code']}: {error['message']}" if error else exam["reason"]
+    return f"at {exam['step']}" + (f", {reason}" if reason else "")

@@ -31,7 +31,7 @@ Look = Callable[[Exams], Awaitable[bool]]
 
 async def read_exams(stage: Stage, expected: Sequence[Expected]) -> dict[str, Exam]:
     """The rows of what was submitted, by request UUID."""
-    uuids = [UUID(one.request_uuid) for one in expected]
+    uuids = [UUID(submission.request_uuid) for submission in expected]
     async with stage.resources.sessions() as session:
         rows = await session.scalars(select(Exam).where(Exam.request_uuid.in_(uuids)))
         return {str(exam.request_uuid): exam for exam in rows}
