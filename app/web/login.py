@@ -40,7 +40,7 @@ async def login_page(
 ) -> Response:
     """The sign-in form; somebody who is signed in goes on to where they wanted."""
     if person is not None:
-        return see_other(await destination(resources, visitor, wanted=next))
+        return see_other(await destination(resources, visitor, next_path=next))
     context = {
         "next": safe_path(next),
         "email": "",
@@ -66,7 +66,7 @@ async def log_in(
         problem = too_many(error)
         headers = {"Retry-After": f"{error.seconds:.0f}"}
         return render(request, "login.html", context | {"problem": problem}, status=429, headers=headers)
-    return await signed_in_answer(resources, visitor, cookie, wanted=path)
+    return await signed_in_answer(resources, visitor, cookie, next_path=path)
 
 
 @router.post("/logout", dependencies=[FORM_IS_CHECKED])
@@ -87,21 +87,21 @@ def too_many(error: TooManyAttempts) -> str:
 
 
 async def signed_in_answer(
-    resources: Resources, visitor: Visitor, cookie: str, *, wanted: str = ""
+    resources: Resources, visitor: Visitor, cookie: str, *, next_path: str = ""
 ) -> Response:
     """After signing in, however: the new cookie, and on to a pending link, what was wanted, or the account."""
     moved = Visitor(cookie=cookie, address=visitor.address, browser=visitor.browser)
-    response = see_other(await destination(resources, moved, wanted=wanted))
+    response = see_other(await destination(resources, moved, next_path=next_path))
     set_cookie(response, resources, cookie)
     return response
 
 
-async def destination(resources: Resources, visitor: Visitor, *, wanted: str) -> str:
+async def destination(resources: Resources, visitor: Visitor, *, next_path: str) -> str:
     """Where somebody who just signed in goes."""
     async with resources.sessions() as session:
         if await find_pending_connect(session, visitor.hash) is not None:
             return "/connect"
-    return safe_path(wanted) or HOME
+    return safe_path(next_path) or HOME
 
 
 def safe_path(path: str) -> str:

@@ -19,8 +19,8 @@ log = structlog.get_logger(__name__)
 
 FORWARDED_FOR = b"x-forwarded-for"
 NOTED_EVERY_SECONDS = 3600.0
-# peers that are told of in one process: whoever reaches us directly can pretend to be a proxy
-MOST_PEERS_TOLD = 20
+# peers that are noted in one process: whoever reaches us directly can pretend to be a proxy
+MOST_PEERS_NOTED = 20
 
 
 class TrustedProxies:
@@ -28,7 +28,7 @@ class TrustedProxies:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._told: set[str] = set()
+        self._noted_peers: set[str] = set()
         self._reading = lru_cache(maxsize=4)(self._reader)
 
     def _reader(self, trusted: frozenset[str]) -> ProxyHeadersMiddleware:
@@ -42,14 +42,14 @@ class TrustedProxies:
         resources: Resources = scope["app"].state.resources
         reader = self._reading(resources.settings.trusted_proxies)
         peer = scope["client"][0] if scope.get("client") else "unknown"
-        if peer not in reader.trusted_hosts and peer not in self._told and _is_forwarded(scope, peer):
+        if peer not in reader.trusted_hosts and peer not in self._noted_peers and _is_forwarded(scope, peer):
             await self._tell(resources, peer)
         await reader(scope, receive, send)  # type: ignore[arg-type]
 
     async def _tell(self, resources: Resources, peer: str) -> None:
-        if len(self._told) >= MOST_PEERS_TOLD:
+        if len(self._noted_peers) >= MOST_PEERS_NOTED:
             return
-        self._told.add(peer)
+        self._noted_peers.add(peer)
         log.warning("forwarded_by_untrusted_peer", host=peer)
         try:
             async with resources.sessions.begin() as session:

@@ -99,14 +99,14 @@ def exam_words_for_admins(
 
 def image_words(images: ImageCounts | ImagesItem) -> str:
     """What is known of an exam's images, as a sentence."""
-    wanted, accepted, seen = images.wanted, images.accepted, images.seen
-    if not wanted:
+    total, accepted, seen = images.wanted, images.accepted, images.seen
+    if not total:
         return "Its images are not sent there." if images.why else "It has no images."
     there, verb = (accepted, "accepted") if seen is None else (seen, "counted")
-    if there == wanted:
-        all_of = "Its image was" if wanted == 1 else f"All {wanted} images were"
+    if there == total:
+        all_of = "Its image was" if total == 1 else f"All {total} images were"
         return f"{all_of} {verb} there."
-    return f"{there} of {wanted} images were {verb} there."
+    return f"{there} of {total} images were {verb} there."
 
 
 def link_words(state: str) -> tuple[str, str, str]:

@@ -134,7 +134,7 @@ async def applications(request: Request, resources: ResourcesDep, _: AdminDep, d
 async def application(request: Request, resources: ResourcesDep, _: AdminDep, application: UUID) -> Response:
     """The editor of one application's annotations."""
     every, _ours = await attempt(_applications(resources), back=f"{BACK}/applications")
-    name = next((one.name for one in every if one.uuid == application), None)
+    name = next((entry.name for entry in every if entry.uuid == application), None)
     if name is None:
         raise PageError(
             404, "Clarius has no such application", "", action=("Go back", f"{BACK}/applications")

@@ -21,13 +21,13 @@ router = APIRouter(include_in_schema=False)
 async def events(request: Request, resources: ResourcesDep, _: AdminDep) -> Response:
     """The page."""
     query = request.query_params
-    given: dict[str, Any] = {
+    filters: dict[str, Any] = {
         name: query[name].strip().replace("\x00", "")[:300] for name in FILTERS if query.get(name, "").strip()
     }
     text = query.get("before", "")
     before = min(int(text), MOST_ID) if text.isascii() and text.isdigit() and len(text) < 20 else None
     async with resources.sessions() as session:
-        rows = await find_events(session, limit=PAGE + 1, before=before, **given)
-    more = f"/admin/events?{urlencode(given | {'before': rows[PAGE - 1].id})}" if len(rows) > PAGE else None
-    context = {"rows": rows[:PAGE], "given": given, "more": more}
+        rows = await find_events(session, limit=PAGE + 1, before=before, **filters)
+    more = f"/admin/events?{urlencode(filters | {'before': rows[PAGE - 1].id})}" if len(rows) > PAGE else None
+    context = {"rows": rows[:PAGE], "filters": filters, "more": more}
     return admin_page(request, "events.html", context, tab="events")

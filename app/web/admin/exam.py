@@ -68,7 +68,7 @@ router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownPerson:
     """One whom the exam may be: what stands for them in Aurabox, who they were until now, what contradicts the exam."""
 
     kind: str
@@ -82,18 +82,18 @@ class People:
     """Who the exam says it is, and those on record whom a review asks about."""
 
     claimed: Identity
-    known: Sequence[Known]
+    on_record: Sequence[KnownPerson]
 
     @property
     def rows(self) -> list[tuple[str, str, list[tuple[str, bool]]]]:
         """(field, this exam's, [(a known one's, whether it differs)]) of every field that any of them has."""
-        found = []
+        rows = []
         for name, label in FIELDS:
             ours = _text(self.claimed, name)
-            theirs = [_text(person.identity, name) for person in self.known]
+            theirs = [_text(person.identity, name) for person in self.on_record]
             if ours or any(theirs):
-                found.append((label, ours, [(other, other != ours) for other in theirs]))
-        return found
+                rows.append((label, ours, [(other, other != ours) for other in theirs]))
+        return rows
 
 
 def _text(identity: Identity, name: str) -> str:
@@ -236,16 +236,16 @@ async def _people(resources: Resources, row: Exam) -> People | None:
     async with resources.sessions() as session:
         policy = await policy_of(session, row)
         at = await clock(session)
-        asked = (row.question or {}).get("conflicts", []) if row.state == ExamState.REVIEW else []
-        subjects = [await session.get(Subject, UUID(subject_id)) for subject_id in asked]
+        subject_ids = (row.question or {}).get("conflicts", []) if row.state == ExamState.REVIEW else []
+        subjects = [await session.get(Subject, UUID(subject_id)) for subject_id in subject_ids]
     if policy is None:
         return None
     claimed = exam_identity(resources, row, policy, today=day_of(at, policy))
     people = []
     for subject in subjects:
         if subject is not None:
-            identity = facts_of(resources, subject)
-            people.append(Known(subject.kind, subject.remote_id, identity, contradicts(identity, claimed)))
+            facts = facts_of(resources, subject)
+            people.append(KnownPerson(subject.kind, subject.remote_id, facts, contradicts(facts, claimed)))
     return People(claimed, people)
 
 

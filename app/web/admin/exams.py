@@ -30,7 +30,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/admin/exams")
 async def exams(request: Request, resources: ResourcesDep, _: AdminDep) -> Response:
     """The list."""
-    fields = asked(request.query_params)
+    fields = read_fields(request.query_params)
     cursor = request.query_params.get("cursor") or None
     problem, items, following, total = None, [], None, 0
     async with resources.sessions() as session:
@@ -43,7 +43,7 @@ async def exams(request: Request, resources: ResourcesDep, _: AdminDep) -> Respo
         except Misuse as error:
             problem = sentence(error.message)
     context = {
-        "given": fields,
+        "filters": fields,
         "items": items,
         "total": total,
         "more": f"/admin/exams?{urlencode(fields | {'cursor': following})}" if following else None,
@@ -57,7 +57,7 @@ async def exams(request: Request, resources: ResourcesDep, _: AdminDep) -> Respo
     return admin_page(request, "exams.html", context, tab="exams", status=422 if problem else 200)
 
 
-def asked(params: Any) -> dict[str, str]:
+def read_fields(params: Any) -> dict[str, str]:
     """What was typed or chosen; empty fields ask for nothing."""
     return {name: str(params[name]).strip()[:200] for name in FILTERS if str(params.get(name) or "").strip()}
 
@@ -71,17 +71,17 @@ def _done(retried: str | None) -> str | None:
 @router.get("/admin/exams/retry")
 async def confirm_retry(request: Request, resources: ResourcesDep, _: AdminDep) -> Response:
     """How many would be retried, before anything is."""
-    fields = asked(request.query_params)
+    fields = read_fields(request.query_params)
     chosen = await _filter(resources, fields)
     bulk = await act_on_matching(resources, chosen, RETRY, by=By("nobody"), dry_run=True)
-    context = {"given": fields, "matched": bulk.matched, "query": urlencode(fields)}
+    context = {"filters": fields, "matched": bulk.matched, "query": urlencode(fields)}
     return admin_page(request, "exams_retry.html", context, tab="exams")
 
 
 @router.post("/admin/exams/retry")
 async def retry(resources: ResourcesDep, by: ByDep, form: CheckedForm) -> Response:
     """Retry all that the filter finds."""
-    fields = asked(form)
+    fields = read_fields(form)
     bulk = await act_on_matching(resources, await _filter(resources, fields), RETRY, by=by)
     return see_other(f"/admin/exams?{urlencode(fields | {'retried': bulk.done})}")
 
@@ -107,9 +107,9 @@ def read_uuid(text: str, *, back: str) -> UUID:
         ) from None
 
 
-async def _filter(resources: Resources, given: dict[str, str]) -> ExamFilter:
+async def _filter(resources: Resources, fields: dict[str, str]) -> ExamFilter:
     async def read() -> ExamFilter:
         async with resources.sessions() as session:
-            return await read_filter(session, **given)
+            return await read_filter(session, **fields)
 
     return await attempt(read(), back="/admin/exams")

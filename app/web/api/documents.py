@@ -45,19 +45,19 @@ def problems(
     more: Mapping[int, str] | None = None, *, writes: bool = False, upstream: bool = False
 ) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: problem codes by status, besides the answer of success."""
-    told = dict(COMMON)
+    texts = dict(COMMON)
     if writes:
-        told[403] = "`insufficient_scope`: the token may only read"
+        texts[403] = "`insufficient_scope`: the token may only read"
     if upstream:
-        told |= UPSTREAM
-    told |= more or {}
+        texts |= UPSTREAM
+    texts |= more or {}
     return {
         status: {
             "model": ProblemBody,
             "description": text,
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
         }
-        for status, text in sorted(told.items())
+        for status, text in sorted(texts.items())
     }
 
 
@@ -99,16 +99,16 @@ def example_of(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Any:  #
     """An example of what a schema describes: of each field the one that its model gives, or a plain value of its type."""
     if "examples" in schema:
         return schema["examples"][0]
-    for given in ("example", "const", "default"):
-        if given in schema:
-            return schema[given]
+    for keyword in ("example", "const", "default"):
+        if keyword in schema:
+            return schema[keyword]
     if "$ref" in schema:
         return example_of(schemas[schema["$ref"].rpartition("/")[2]], schemas)
     if "enum" in schema:
         return schema["enum"][0]
     if "anyOf" in schema:
-        told = example_of(schema["anyOf"][0], schemas)
-        return told if isinstance(told, dict) or {"type": "null"} not in schema["anyOf"] else None
+        example = example_of(schema["anyOf"][0], schemas)
+        return example if isinstance(example, dict) or {"type": "null"} not in schema["anyOf"] else None
     if schema.get("type") == "object":
         return {name: example_of(part, schemas) for name, part in schema.get("properties", {}).items()}
     if schema.get("type") == "array":

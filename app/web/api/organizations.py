@@ -79,7 +79,7 @@ async def all_organizations(
     async with resources.sessions() as session:
         rows = await list_organizations(session)
     page, following = slice_page(
-        rows, key=lambda one: f"{one.name.lower()}\x01{one.id}", limit=limit, cursor=cursor
+        rows, key=lambda row: f"{row.name.lower()}\x01{row.id}", limit=limit, cursor=cursor
     )
     return Page(items=[describe_organization(row) for row in page], next_cursor=following)
 
@@ -87,8 +87,8 @@ async def all_organizations(
 @router.post("/organizations", status_code=201, responses=problems(TAKEN, writes=True))
 async def create(resources: ResourcesDep, caller: CallerDep, body: OrganizationCreate) -> OrganizationItem:
     """Make an organisation over an Aurabox team."""
-    made = await add_organization(resources, body.model_dump(exclude_unset=True), by=caller.by)
-    return describe_organization(made)
+    organization = await add_organization(resources, body.model_dump(exclude_unset=True), by=caller.by)
+    return describe_organization(organization)
 
 
 @router.get("/organizations/{organization}", responses=problems(NO_SUCH))
@@ -127,8 +127,8 @@ async def remove(resources: ResourcesDep, caller: CallerDep, organization: str) 
 async def test(resources: ResourcesDep, _: CallerDep, organization: str) -> CheckResult:
     """Try the connections to Aurabox and to the image transport; nothing is created or changed there."""
     async with resources.sessions() as session:
-        wanted = await wanted_organization(session, organization)
-    checks = await check_organization(resources, wanted)
+        row = await wanted_organization(session, organization)
+    checks = await check_organization(resources, row)
     return CheckResult.model_validate(
         {"ok": all(check.ok for check in checks), "checks": [check.as_json() for check in checks]}
     )

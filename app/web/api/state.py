@@ -195,5 +195,5 @@ async def describe_overview(resources: Resources) -> OverviewBody:
     )
 
 
-def _account(seen: Overview, account: Upstream, **told: Any) -> dict[str, Any]:
-    return {"account": account.account, "name": seen.name_of(account.account)} | told
+def _account(seen: Overview, account: Upstream, **facts: Any) -> dict[str, Any]:
+    return {"account": account.account, "name": seen.name_of(account.account)} | facts

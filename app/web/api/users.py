@@ -92,7 +92,7 @@ async def all_users(
 @router.post("/users", status_code=201, responses=problems(TAKEN, writes=True))
 async def create(resources: ResourcesDep, caller: CallerDep, body: UserCreate) -> NewUser:
     """Add a user with a password, or invite one (`invite: true`): then the answer holds the link to pass on."""
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "email": body.email,
         "organization": body.organization,
         "role": body.role.value,
@@ -101,9 +101,9 @@ async def create(resources: ResourcesDep, caller: CallerDep, body: UserCreate) -
     if body.invite == (body.password is not None):
         raise Misuse("password: give either a password or invite: true", code="password_or_invite")
     if body.password is not None:
-        user = await add_user(resources, password=body.password.get_secret_value(), **given)
+        user = await add_user(resources, password=body.password.get_secret_value(), **fields)
         return NewUser.model_validate((await _described(resources, str(user.id))).model_dump())
-    invitation = await invite(resources, **given)
+    invitation = await invite(resources, **fields)
     shown = await _described(resources, str(invitation.user.id))
     return NewUser.model_validate(
         shown.model_dump() | {"invitation_url": invitation.url, "invitation_mailed": invitation.mailed}
