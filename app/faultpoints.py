@@ -69,9 +69,9 @@ class _Countdown:
     """How many more times an armed point is passed before it acts (`name`, `name@N`, `stop:name`, `stop:name@N`)."""
 
     def __init__(self) -> None:
-        given = os.environ.get(ARMED_VARIABLE, "")
-        self.signal = signal.SIGSTOP if given.startswith(STOPPING) else signal.SIGKILL
-        armed, _, nth = given.removeprefix(STOPPING).partition("@")
+        setting = os.environ.get(ARMED_VARIABLE, "")
+        self.signal = signal.SIGSTOP if setting.startswith(STOPPING) else signal.SIGKILL
+        armed, _, nth = setting.removeprefix(STOPPING).partition("@")
         if armed and armed not in POINTS | ROTATION_POINTS:
             raise ValueError(f"{ARMED_VARIABLE} names an unknown point: {armed}")
         self.armed = armed

@@ -158,6 +158,6 @@ def may_move(now: str, to: str) -> bool:
         return False
 
 
-def earlier(one: Step, other: Step) -> Step:
+def earlier(step: Step, other: Step) -> Step:
     """The one of two steps that runs first."""
-    return min(one, other, key=list(Step).index)
+    return min(step, other, key=list(Step).index)

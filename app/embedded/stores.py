@@ -72,11 +72,11 @@ def hold_stores(
             stop=partial(redis.stop, folder / "redis"),
         ),
     }
-    asked = {"postgres": want_postgres, "redis": want_redis}
+    needs = {"postgres": want_postgres, "redis": want_redis}
     holds: dict[str, FolderLock] = {}
     try:
         for name, server in servers.items():
-            if asked[name]:
+            if needs[name]:
                 holds[name] = hold(server, locks)
     except BaseException:
         for held in reversed(holds.values()):

@@ -87,14 +87,14 @@ async def find_gaps(resources: Resources) -> list[GapItem]:
 
 async def _look(resources: Resources, run: OpenRun) -> list[GapItem]:
     sent = await _sent(resources)
-    rows, known = await _known(resources, list(sent))
+    rows, ours = await _our_rows(resources, list(sent))
     gaps = [
         _gap(notice, *rows[uuid]) if uuid in rows else _gap(notice, None, None)
         for uuid, notice in sent.items()
-        if uuid in rows or uuid not in known
+        if uuid in rows or uuid not in ours
     ]
     gaps.sort(key=lambda gap: (str(gap.submitted_at or ""), str(gap.request_uuid)))
-    standing = sum(1 for uuid in sent if uuid not in known or (uuid in rows and not _goes_on(rows[uuid][0])))
+    standing = sum(1 for uuid in sent if uuid not in ours or (uuid in rows and not _goes_on(rows[uuid][0])))
     run.result = {"gaps": standing, "sent": len(sent)}
     return gaps
 
@@ -129,7 +129,7 @@ def _recorded(record: NotificationRecord) -> Sent | None:
         return None
 
 
-async def _known(
+async def _our_rows(
     resources: Resources, uuids: list[UUID]
 ) -> tuple[dict[UUID, tuple[Exam, Organization | None]], set[UUID]]:
     """Of these requests: our rows that are not delivered, and all that we know."""
@@ -137,12 +137,12 @@ async def _known(
     in_our_rows: set[UUID] = set()
     async with resources.sessions() as session:
         for start in range(0, len(uuids), ROWS_AT_ONCE):
-            found = await session.execute(
+            rows = await session.execute(
                 select(Exam, Organization)
                 .outerjoin(Organization, Organization.id == Exam.organization_id)
                 .where(Exam.request_uuid.in_(uuids[start : start + ROWS_AT_ONCE]))
             )
-            for row in found:
+            for row in rows:
                 in_our_rows.add(row[0].request_uuid)
                 if row[0].state != ExamState.DELIVERED:
                     missing[row[0].request_uuid] = (row[0], row[1])

@@ -24,9 +24,9 @@ async def import_exam(resources: Resources, request_uuid: UUID, *, by: By) -> Ex
     Raises NotListed, Held when Clarius may not be called now, and from the error tree.
     """
     async with resources.sessions() as session:
-        known = await find_exam(session, request_uuid)
-    if known is not None and known.verified_at is not None:
-        return known
+        exam = await find_exam(session, request_uuid)
+    if exam is not None and exam.verified_at is not None:
+        return exam
     await _take_in_listed(resources, request_uuid)
     async with resources.sessions.begin() as session:
         exam = await find_exam(session, request_uuid)

@@ -40,13 +40,13 @@ Ring = tuple[UUID, int]
 
 @dataclass
 class _Listed:
-    """One exam on a page; `made` when its row is new."""
+    """One exam on a page; `is_new` when its row is."""
 
     notice: ExamNotice
     claim: Notification
     customer: bytes
     linked: bool
-    made: bool = False
+    is_new: bool = False
 
 
 async def reconcile_when_due(resources: Resources) -> dict[str, int] | None:
@@ -103,9 +103,9 @@ async def _read_stretch(
     """Read a stretch to its end, noting each page, until `MAX_PAGES` were read in all; how many were."""
     clarius = await resources.clarius()
     async for reached, page in pages_of(clarius, stretch):
-        taken = await _take(resources, page, result)
+        new = await _take(resources, page, result)
         pages += 1
-        if not taken and reached.ends_with(page):
+        if not new and reached.ends_with(page):
             break
         await reading.note(reached)
         if pages >= MAX_PAGES:
@@ -115,10 +115,10 @@ async def _read_stretch(
 
 
 async def _take(resources: Resources, page: Sequence[ExamNotice], result: dict[str, int]) -> int:
-    taken = await take_in(resources, page)
+    new = await take_in(resources, page)
     result["looked_at"] += len(page)
-    result["new"] += taken
-    return taken
+    result["new"] += new
+    return new
 
 
 async def take_in(resources: Resources, page: Sequence[ExamNotice], *, source: Source = Source.POLL) -> int:
@@ -128,7 +128,7 @@ async def take_in(resources: Resources, page: Sequence[ExamNotice], *, source: S
     new = 0
     async with resources.sessions.begin() as session:
         links = await confirmed_links(session, hashes)
-        known = set(
+        verified_uuids = set(
             await session.scalars(
                 select(Exam.request_uuid).where(
                     Exam.request_uuid.in_([notice.request_uuid for notice in page]),
@@ -141,10 +141,10 @@ async def take_in(resources: Resources, page: Sequence[ExamNotice], *, source: S
             for notice, customer in sorted(
                 zip(page, hashes, strict=True), key=lambda pair: pair[0].request_uuid
             )
-            if notice.request_uuid not in known and (claim := _usable(notice)) is not None
+            if notice.request_uuid not in verified_uuids and (claim := _usable(notice)) is not None
         ]
         for listing in listed:
-            listing.made = (
+            listing.is_new = (
                 await insert_exam(session, listing.claim, linked=listing.linked, source=source) is not None
             )
         for exam, listing in await _locked(session, listed):
@@ -179,7 +179,7 @@ async def _locked(session: AsyncSession, listed: Sequence[_Listed]) -> list[tupl
 
 async def _settle(session: AsyncSession, exam: Exam, listing: _Listed) -> bool:
     """Write what Clarius's list says of an exam; False when that was known."""
-    if not listing.made and exam.verified_at is not None:
+    if not listing.is_new and exam.verified_at is not None:
         # a worker's own look was quicker, perhaps by a whole delivery: there is nothing left to settle
         return False
     if exam.released_at is not None:
@@ -195,7 +195,7 @@ async def _settle(session: AsyncSession, exam: Exam, listing: _Listed) -> bool:
         download_url=listing.notice.download_url,
         submitted_at=listing.claim.submitted_at,
     )
-    if not listing.made:
+    if not listing.is_new:
         await _overrule(session, exam, linked=listing.linked)
     return True
 

@@ -130,17 +130,17 @@ async def start_link(
         if link is None:
             # it was in the way of our insert and has ended since: the person tries again
             raise Misuse("this link was being changed at the same moment: try again", code="changed")
-        taken = link.organization_id != organization_id
+        elsewhere = link.organization_id != organization_id
         await audit(
             session,
             by=by,
             action="link.start",
             subject=str(link.id),
-            result="refused" if taken else "done" if is_new else "known",
-            detail="another organisation has this Clarius account" if taken else None,
+            result="refused" if elsewhere else "done" if is_new else "known",
+            detail="another organisation has this Clarius account" if elsewhere else None,
         )
         await session.commit()
-    if taken:
+    if elsewhere:
         raise CustomerTaken("another organisation has this Clarius account")
     if link.state == LinkState.PENDING:
         await resources.queue.ring("link", link.id, link.lease_epoch)
@@ -268,13 +268,13 @@ async def exams_under_way(resources: Resources, link_id: UUID) -> int:
 
 async def count_under_way(resources: Resources, links: Sequence[Link]) -> Mapping[UUID, int]:
     """`exams_under_way` of many links, by their ids; 0 for one that is not in force, which can't be moved."""
-    found: dict[tuple[bytes, UUID], int] = {}
+    by_customer: dict[tuple[bytes, UUID], int] = {}
     moving = [link for link in links if link.state in IN_FORCE]
     async with resources.sessions() as session:
         for first in range(0, len(moving), COUNTED_AT_ONCE):
             hashes = {link.customer_hash for link in moving[first : first + COUNTED_AT_ONCE]}
-            found |= await count_customers(session, hashes)
-    counts = {link.id: found.get((link.customer_hash, link.organization_id), 0) for link in moving}
+            by_customer |= await count_customers(session, hashes)
+    counts = {link.id: by_customer.get((link.customer_hash, link.organization_id), 0) for link in moving}
     return {link.id: counts.get(link.id, 0) for link in links}
 
 

@@ -26,7 +26,7 @@ SERVICE = "sonobridge"
 NANOSECONDS = 1_000_000_000
 
 
-def is_wanted() -> bool:
+def has_exporter() -> bool:
     """Whether the environment asks for traces."""
     return any(os.environ.get(name) for name in VARIABLES)
 
@@ -34,7 +34,7 @@ def is_wanted() -> bool:
 @cache
 def provider() -> Any:
     """The process's provider of tracers, made at the first span; None when traces are off. It flushes at exit."""
-    if not (INSTALLED and is_wanted()):
+    if not (INSTALLED and has_exporter()):
         return None
     name = os.environ.get("OTEL_SERVICE_NAME", SERVICE)
     tracers = TracerProvider(resource=Resource.create({"service.name": name}))

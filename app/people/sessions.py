@@ -74,10 +74,10 @@ async def begin_session(session: AsyncSession, user: User, visitor: Visitor, *, 
     current = await lock_user(session, user.id, shared=True)
     if current is None or current.credentials_epoch != checked_epoch or current.disabled_at is not None:
         raise CredentialsChanged("the account was changed while somebody signed in")
-    known = await find_browser_session(session, visitor.hash)
-    if known is not None:
-        await end_browser_session(session, known[0].id, user_id=known[1].id)
-        if known[1].id != user.id:
+    previous = await find_browser_session(session, visitor.hash)
+    if previous is not None:
+        await end_browser_session(session, previous[0].id, user_id=previous[1].id)
+        if previous[1].id != user.id:
             # what another person began in this browser is not this one's to agree to
             await forget_pending_connect(session, visitor.hash)
     cookie = new_cookie()

@@ -158,11 +158,11 @@ async def _redeem(resources: Resources, attempt: OidcAttempt, code: str) -> Sign
     address, verified = claims.get(settings.oidc_email_claim), claims.get("email_verified")
     unsaid = address is None or (verified is None and not settings.oidc_trust_email)
     if unsaid and "userinfo_endpoint" in metadata:
-        told = await _userinfo(resources, metadata, token, subject=claims["sub"])
-        named = told.get(settings.oidc_email_claim)
+        userinfo = await _userinfo(resources, metadata, token, subject=claims["sub"])
+        named = userinfo.get(settings.oidc_email_claim)
         if address is None or str(named).casefold() == str(address).casefold():
             # what it says is about the address that it names, and about no other
-            address, verified = named, told.get("email_verified")
+            address, verified = named, userinfo.get("email_verified")
     return SignedInAs(
         subject=f"{settings.oidc_issuer}|{claims['sub']}",
         email=_vouched(address, verified, trusted=settings.oidc_trust_email),
@@ -173,12 +173,12 @@ async def _userinfo(
     resources: Resources, metadata: dict[str, Any], token: dict[str, Any], *, subject: str
 ) -> dict[str, Any]:
     bearer = {"Authorization": f"Bearer {token.get('access_token', '')}"}
-    told = _object(
+    userinfo = _object(
         await _ask(resources, "userinfo", "GET", metadata["userinfo_endpoint"], secret_headers=bearer)
     )
-    if told.get("sub") != subject:
+    if userinfo.get("sub") != subject:
         raise SsoFailed("The sign-in service contradicted itself.", code="sso_userinfo")
-    return told
+    return userinfo
 
 
 def _vouched(address: Any, verified: Any, *, trusted: bool) -> str:

@@ -38,11 +38,11 @@ class TokenItem(BaseModel):
 
 async def create_token(resources: Resources, *, name: str, scope: str, by: By) -> tuple[AdminToken, str]:
     """A token and its secret, which nobody can read again. Raises Misuse (`name_taken`, wrong name or scope)."""
-    name, wanted = read_name(name), read_scope(scope)
+    name, rights = read_name(name), read_scope(scope)
     secret = TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
     token = AdminToken(
         name=name,
-        scope=wanted.value,
+        scope=rights.value,
         token_hash=hash_token(secret),
         hint=secret[-HINT_CHARACTERS:],
         created_by=by.actor,
@@ -51,7 +51,7 @@ async def create_token(resources: Resources, *, name: str, scope: str, by: By) -
         session.add(token)
         await _flush_name(session, token)
         await audit(
-            session, by=by, action="token.create", subject=str(token.id), detail=f"{name}, {wanted.value}"
+            session, by=by, action="token.create", subject=str(token.id), detail=f"{name}, {rights.value}"
         )
         await session.commit()
     return token, secret

@@ -151,13 +151,13 @@ async def enable_user(resources: Resources, email_or_id: str, *, by: By) -> User
 
 async def change_role(resources: Resources, email_or_id: str, *, role: str, by: By) -> User:
     """Give the user another role; sessions end, so that none keeps rights it should not have."""
-    wanted = read_role(role)
+    new_role = read_role(role)
     async with resources.sessions.begin() as session:
         user = await wanted_user(session, email_or_id)
-        if user.role != wanted.value:
-            user.role = wanted.value
+        if user.role != new_role.value:
+            user.role = new_role.value
             await end_browser_sessions(session, user.id)
-            await audit(session, by=by, action="user.role", subject=str(user.id), detail=wanted.value)
+            await audit(session, by=by, action="user.role", subject=str(user.id), detail=new_role.value)
     return user
 
 

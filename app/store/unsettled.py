@@ -30,7 +30,7 @@ class Room:
 
     def __init__(self) -> None:
         # what this process took and no count can have seen yet: [at, how many] by second, oldest first
-        self._taken: deque[list[int]] = deque()
+        self._places: deque[list[int]] = deque()
         self._sum = 0
 
     async def take(self, session: AsyncSession, *, limit: int) -> bool:
@@ -48,21 +48,21 @@ class Room:
         if int((result or {}).get("count", 0)) + self._sum >= limit:
             return False
         second = int(at.timestamp())
-        if not self._taken or self._taken[-1][0] < second:
-            self._taken.append([second, 0])
-        self._taken[-1][1] += 1
+        if not self._places or self._places[-1][0] < second:
+            self._places.append([second, 0])
+        self._places[-1][1] += 1
         self._sum += 1
         return True
 
     def give_back(self) -> None:
         """The place was not used."""
-        if self._taken and self._taken[-1][1]:
-            self._taken[-1][1] -= 1
+        if self._places and self._places[-1][1]:
+            self._places[-1][1] -= 1
             self._sum -= 1
 
     def _forget(self, before: int) -> None:
-        while self._taken and self._taken[0][0] < before:
-            self._sum -= self._taken.popleft()[1]
+        while self._places and self._places[0][0] < before:
+            self._sum -= self._places.popleft()[1]
 
 
 async def note_unsettled(session: AsyncSession, *, up_to: int) -> int:

@@ -44,8 +44,8 @@ async def watch_when_due(resources: Resources) -> dict[str, int] | None:
         async with resources.sessions.begin() as session:
             seen = await read_overview(session)
             started, cleared = await note(session, conditions(seen, resources.settings))
-        told = await tell(resources)
-        run.result = counts = {"started": started, "cleared": cleared, "told": told}
+        told_count = await tell(resources)
+        run.result = counts = {"started": started, "cleared": cleared, "told": told_count}
         return counts
 
 
@@ -106,8 +106,8 @@ async def tell(resources: Resources) -> int:
     """Send what nobody was told yet; how many messages somebody took. Each is noted as told right after it was."""
     if resources.settings.alert_url is None and resources.settings.alert_email is None:
         return await _nobody_to_tell(resources)
-    told = 0
-    while told < TOLD_AT_ONCE:
+    told_count = 0
+    while told_count < TOLD_AT_ONCE:
         async with resources.sessions.begin() as session:
             waiting = await untold_alerts(session, limit=1)
             if not waiting:
@@ -117,19 +117,19 @@ async def tell(resources: Resources) -> int:
             # exception to "no transaction across a call": nothing else waits for this row.
             try:
                 async with asyncio.timeout(TELL_SECONDS):
-                    taken = await _send(resources, alert)
+                    success = await _send(resources, alert)
             except TimeoutError:
                 log.warning("alert_not_taken_in_time")
-                taken = False
-            if not taken:
+                success = False
+            if not success:
                 break
             at = await clock(session)
             if alert.cleared_at is None:
                 alert.told_at = at
             else:
                 alert.told_cleared_at = at
-            told += 1
-    return told
+            told_count += 1
+    return told_count
 
 
 async def _nobody_to_tell(resources: Resources) -> int:
@@ -149,18 +149,18 @@ async def _send(resources: Resources, alert: Alert) -> bool:
     """By every way that is set up; whether at least one took it."""
     event = "started" if alert.cleared_at is None else "cleared"
     settings = resources.settings
-    taken = False
+    success = False
     if settings.alert_url is not None:
-        taken = await _post(resources, settings.alert_url, body(alert, event, settings))
+        success = await _post(resources, settings.alert_url, body(alert, event, settings))
     if settings.alert_email is not None:
         subject = f"Sonobridge: {'' if event == 'started' else 'over: '}{alert.message}"
         text = f"{alert.message}\n\nsince {alert.since:%Y-%m-%d %H:%M} UTC\n{settings.public_url}/admin\n"
         try:
             await send_mail(settings, alert_mail(to=settings.alert_email, subject=subject[:200], text=text))
-            taken = True
+            success = True
         except MailFailed as error:
             log.warning("alert_not_mailed", detail_code=error.code)
-    return taken
+    return success
 
 
 def body(alert: Alert, event: str, settings: Settings) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def body(alert: Alert, event: str, settings: Settings) -> dict[str, Any]:
     }
 
 
-async def _post(resources: Resources, url: str, told: dict[str, Any]) -> bool:
+async def _post(resources: Resources, url: str, payload: dict[str, Any]) -> bool:
     call = Call(
         upstream="alert",
         operation="alert",
@@ -185,7 +185,7 @@ async def _post(resources: Resources, url: str, told: dict[str, Any]) -> bool:
         url=url,
         credentials=Credentials(url, {}),
         effect=False,
-        json=told,
+        json=payload,
     )
     try:
         await resources.http.request(call)

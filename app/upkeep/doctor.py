@@ -50,8 +50,8 @@ class Check:
 
     def line(self) -> str:
         """For people."""
-        told = f"{'ok   ' if self.ok else 'WRONG'} {self.name}: {self.detail}"
-        return told if self.ok or not self.remedy else f"{told} → {self.remedy}"
+        line = f"{'ok   ' if self.ok else 'WRONG'} {self.name}: {self.detail}"
+        return line if self.ok or not self.remedy else f"{line} → {self.remedy}"
 
 
 async def examine(resources: Resources) -> list[Check]:
@@ -92,8 +92,8 @@ async def check_organization(resources: Resources, organization: Organization) -
         return Check(f"aurabox of {organization.name}", ok=True, detail="the key is accepted")
 
     async def transport(_: Resources) -> Check:
-        told = await TRANSPORT_LOOKS[Images(organization.images)](resources, organization)
-        return Check(f"images of {organization.name}", ok=True, detail=told)
+        detail = await TRANSPORT_LOOKS[Images(organization.images)](resources, organization)
+        return Check(f"images of {organization.name}", ok=True, detail=detail)
 
     remedy = NEW_KEY.format(repr(organization.name))
     return [
@@ -321,11 +321,11 @@ async def _paused(resources: Resources) -> Check:
             )
         ).all()
     if paused:
-        told = "; ".join(f"{account.account}: {account.refused_why}" for account in paused)
+        detail = "; ".join(f"{account.account}: {account.refused_why}" for account in paused)
         return Check(
             "paused accounts",
             ok=False,
-            detail=told,
+            detail=detail,
             remedy="Give new credentials; it goes on by itself then.",
         )
     return Check("paused accounts", ok=True, detail="none")

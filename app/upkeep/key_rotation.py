@@ -132,7 +132,7 @@ async def _reseal_some(
         except CannotUnseal:
             done.unreadable += 1
             continue
-        same = [one == value for one, value in zip(key, row, strict=False)]
+        same = [key_column == value for key_column, value in zip(key, row, strict=False)]
         await session.execute(update(table).where(*same).values({column.name: anew}))
         done.resealed += 1
     return tuple(rows[-1])[: len(key)] if len(rows) == BATCH else None

@@ -81,8 +81,8 @@ async def purge(
     anything = any(purged.as_json().values())
     if not dry_run and (anything or by != SYSTEM):
         async with resources.sessions.begin() as session:
-            told = ", ".join(f"{name} {number}" for name, number in purged.as_json().items())
-            await audit(session, by=by, action="purge", detail=told)
+            detail = ", ".join(f"{name} {number}" for name, number in purged.as_json().items())
+            await audit(session, by=by, action="purge", detail=detail)
         log.info("purged", count=sum(purged.as_json().values()))
     return purged
 
@@ -135,7 +135,7 @@ async def _exams_with_files(resources: Resources) -> Sequence[UUID]:
     )
     async with resources.sessions() as session:
         if resources.staging.shared:
-            found = await session.scalars(
+            exam_ids = await session.scalars(
                 select(Exam.id)
                 .where(
                     *over,
@@ -149,7 +149,7 @@ async def _exams_with_files(resources: Resources) -> Sequence[UUID]:
                 )
                 .order_by(Exam.id)
             )
-            return found.all()
+            return exam_ids.all()
         due: list[UUID] = []
         held = resources.staging.held()
         for start in range(0, len(held), BATCH):

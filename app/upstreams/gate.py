@@ -132,8 +132,8 @@ def asking(resources: Resources, account: str) -> AbstractAsyncContextManager[No
 async def _enter(resources: Resources, account: str, *, by_hand: bool) -> bool:
     """Whether this call itself is to show that the account works again. Raises Held when it may not be called."""
     async with resources.sessions.begin() as session:
-        known = await upstream(session, account)
-        held = _held(known, await clock(session)) if known is not None else None
+        row = await upstream(session, account)
+        held = _held(row, await clock(session)) if row is not None else None
         if held is None:
             return False
         if by_hand and held.reason != Reason.THROTTLED:
@@ -156,8 +156,8 @@ async def probe(resources: Resources, account: str) -> bool:
     if await ask_account(resources, account) is not Standing.WELCOME:
         return False
     async with resources.sessions.begin() as session:
-        known = await upstream(session, account)
-        await lift(session, account, was_paused=known is not None and known.refused_since is not None)
+        row = await upstream(session, account)
+        await lift(session, account, was_paused=row is not None and row.refused_since is not None)
     return True
 
 
@@ -181,17 +181,17 @@ async def _probe_briefly(resources: Resources, account: str) -> bool:
         return False
 
 
-def _held(known: Upstream, at: datetime) -> Held | None:
+def _held(row: Upstream, at: datetime) -> Held | None:
     """Why the account may not be called at `at`, if so; `seconds` ≤ 0 says that a probe is due."""
-    if known.throttled_until is not None and known.throttled_until > at:
-        left = (known.throttled_until - at).total_seconds()
+    if row.throttled_until is not None and row.throttled_until > at:
+        left = (row.throttled_until - at).total_seconds()
         return Held(Reason.THROTTLED, left, "the account was told to slow down", blame=Blame.HOST)
-    if known.refused_since is not None:
-        left = (known.probe_at - at).total_seconds() if known.probe_at else 0.0
-        why = known.refused_why or "the credentials were refused"
+    if row.refused_since is not None:
+        left = (row.probe_at - at).total_seconds() if row.probe_at else 0.0
+        why = row.refused_why or "the credentials were refused"
         return Held(Reason.PAUSED, left, why, blame=Blame.CREDENTIAL)
-    if known.open_since is not None:
-        left = (known.open_until - at).total_seconds() if known.open_until else BREAKER_OPEN_SECONDS
+    if row.open_since is not None:
+        left = (row.open_until - at).total_seconds() if row.open_until else BREAKER_OPEN_SECONDS
         return Held(Reason.RETRY, left, "most calls of the last minute failed", blame=Blame.HOST)
     return None
 
@@ -232,8 +232,8 @@ async def _paused(resources: Resources, account: str, why: str) -> Held:
 
 async def _throttled(resources: Resources, account: str, error: SlowDown) -> None:
     async with resources.sessions.begin() as session:
-        known = await upstream(session, account)
-        again = known.throttles if known else 0
+        row = await upstream(session, account)
+        again = row.throttles if row else 0
         waited = backoff(again + 1, base=THROTTLE_BASE_SECONDS, cap=RETRY_AFTER_CAP_SECONDS, draw=0.99)
         seconds = error.retry_after if error.retry_after is not None else waited
         await throttle(session, account, seconds=seconds)
@@ -256,9 +256,9 @@ async def _refused(resources: Resources, account: str, why: str) -> None:
 async def _worked(resources: Resources, account: str, *, trying: bool) -> None:
     """Only a call that was made to see it ends a pause: one that was on its way before proves nothing about it."""
     async with resources.sessions.begin() as session:
-        known = await upstream(session, account) if trying else None
-        if known is not None and (known.refused_since is not None or known.open_since is not None):
-            await lift(session, account, was_paused=known.refused_since is not None)
+        row = await upstream(session, account) if trying else None
+        if row is not None and (row.refused_since is not None or row.open_since is not None):
+            await lift(session, account, was_paused=row.refused_since is not None)
         else:
             await end_throttling(session, account)
             await count_call(session, account, failed=False)
