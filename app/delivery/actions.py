@@ -67,7 +67,7 @@ async def act_on(resources: Resources, request_uuid: UUID, act: Act, *, by: By) 
 
 async def act_on_matching(
     resources: Resources,
-    wanted: ExamFilter,
+    selection: ExamFilter,
     act: Act,
     *,
     by: By,
@@ -78,7 +78,7 @@ async def act_on_matching(
 
     With no state named, with failed ones and those in review. Those that need a decision of their own are left.
     """
-    filters = [wanted] if wanted.state else [replace(wanted, state=state) for state in IN_BULK]
+    filters = [selection] if selection.state else [replace(selection, state=state) for state in IN_BULK]
     # read before anything is moved: an exam that comes back to rest meanwhile is not taken a second time
     ids: list[UUID] = []
     async with resources.sessions() as session:
@@ -161,8 +161,8 @@ async def _apply(resources: Resources, session: AsyncSession, exam: Exam, act: A
     before = _where(exam)
     changed = await act.do(resources, session, exam, by)
     if changed:
-        told = f"was {before}{await _decided(session, exam, by)}"
-        await audit(session, by=by, action=act.action, subject=str(exam.request_uuid), detail=told)
+        detail = f"was {before}{await _decided(session, exam, by)}"
+        await audit(session, by=by, action=act.action, subject=str(exam.request_uuid), detail=detail)
     return changed
 
 

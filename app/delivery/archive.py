@@ -37,7 +37,7 @@ async def stage_archive(
         return None
     draft = making(work) / path.name
     draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = await work.resources.pool.run(
+    archive = await work.resources.pool.run(
         build_archive,
         draft,
         study.study_instance_uid,
@@ -46,7 +46,7 @@ async def stage_archive(
     )
     draft.replace(path)
     draft.parent.rmdir()
-    return Staged(path, made.bytes, made.sha256)
+    return Staged(path, archive.bytes, archive.sha256)
 
 
 def discard_archive(work: Work, upload: Upload) -> None:

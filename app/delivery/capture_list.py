@@ -77,21 +77,23 @@ def places(urls: Iterable[str]) -> dict[str, str]:
     for url in urls:
         path, what_else = _parts(url)
         by_path[path][what_else].append(url)
-    found = {}
+    by_url = {}
     for path, kinds in by_path.items():
         for what_else, same in kinds.items():
-            found.update(dict.fromkeys(same, path if len(kinds) == 1 else f"{path}|{what_else}"))
-    return found
+            by_url.update(dict.fromkeys(same, path if len(kinds) == 1 else f"{path}|{what_else}"))
+    return by_url
 
 
 def _parts(url: str) -> tuple[str, str]:
     """The path, and what else there is that is no signature."""
     try:
         parts = urlsplit(url)
-        asked = sorted(pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not _signs(pair[0]))
+        parameters = sorted(
+            pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not _signs(pair[0])
+        )
     except ValueError:
         return url, ""
-    return parts.path, f"{parts.netloc.lower()}|{asked}"
+    return parts.path, f"{parts.netloc.lower()}|{parameters}"
 
 
 def _signs(name: str) -> bool:
@@ -119,7 +121,10 @@ async def keep_captures(
     await _name_older(resources, exam, rows)
     by_place = {row.place_hash: row for row in rows if row.place_hash is not None}
     nameless = iter([row for row in rows if row.problem_code == WITHOUT_URL and row.place_hash is None])
-    listed = {one.url: one for one in await listed_captures(resources, exam, [url for url in urls if url])}
+    listed = {
+        listing.url: listing
+        for listing in await listed_captures(resources, exam, [url for url in urls if url])
+    }
     kept = []
     for url in urls:
         if url is None:
@@ -127,20 +132,20 @@ async def keep_captures(
             row.problem_code = WITHOUT_URL
             row.problem_message = "Clarius named this capture but gave no address for it"
             kept.append(row)
-        elif (one := listed.pop(url, None)) is not None:
-            row = by_place.get(one.place_hash) or Capture(exam_id=exam.id, place_hash=one.place_hash)
+        elif (listing := listed.pop(url, None)) is not None:
+            row = by_place.get(listing.place_hash) or Capture(exam_id=exam.id, place_hash=listing.place_hash)
             row.url_sealed = resources.seal_text(url)
             kept.append(row)
     await _keep(resources, session, exam, rows, kept)
 
 
-async def keep_bundle(resources: Resources, session: AsyncSession, exam: Exam, *, wanted: bool) -> None:
+async def keep_bundle(resources: Resources, session: AsyncSession, exam: Exam, *, has_images: bool) -> None:
     """Clarius's own DICOM comes as one bundle, whatever captures the list names; its address is asked for when it is
     downloaded.
     """
     rows = list(await captures_of(session, exam.id))
     bundles = [row for row in rows if row.bundle] or [Capture(exam_id=exam.id, bundle=True)]
-    await _keep(resources, session, exam, rows, bundles[:1] if wanted else [])
+    await _keep(resources, session, exam, rows, bundles[:1] if has_images else [])
 
 
 async def _keep(
@@ -172,9 +177,9 @@ async def _name_older(resources: Resources, exam: Exam, rows: Sequence[Capture])
                 # then it is read again, and known by its content
                 continue
     named = {row.place_hash for row in rows}
-    for one in await listed_captures(resources, exam, list(urls)):
-        if one.place_hash not in named:
-            urls[one.url].place_hash = one.place_hash
+    for listing in await listed_captures(resources, exam, list(urls)):
+        if listing.place_hash not in named:
+            urls[listing.url].place_hash = listing.place_hash
 
 
 async def _withdraw(resources: Resources, session: AsyncSession, exam: Exam, row: Capture) -> bool:
@@ -183,15 +188,15 @@ async def _withdraw(resources: Resources, session: AsyncSession, exam: Exam, row
     What was made of it and not sent is forgotten; with nothing sent the row goes too.
     """
     sent, unsent = await _made_of(session, exam, row)
-    uploads = {one.upload_id: one for one in await open_uploads(session, exam_id=exam.id)}
-    for upload_id in {one.upload_id for one in unsent if one.upload_id in uploads}:
+    uploads = {image.upload_id: image for image in await open_uploads(session, exam_id=exam.id)}
+    for upload_id in {image.upload_id for image in unsent if image.upload_id in uploads}:
         # it would not bring what was announced; whoever sends next ends it
         await empty_upload(session, uploads[upload_id])
-    ours = [one for one in unsent if one.exam_id == exam.id]
+    ours = [image for image in unsent if image.exam_id == exam.id]
     await link_capture(session, row.id, sent)
     alone = await _only_of(session, row, ours)
     await forget_instances(session, alone)
-    for name in (staged_name(row), *(staged_dicom(one.sop_instance_uid) for one in alone)):
+    for name in (staged_name(row), *(staged_dicom(image.sop_instance_uid) for image in alone)):
         resources.staging.path(exam.id, name).unlink(missing_ok=True)
     if not sent:
         await session.delete(row)
@@ -212,28 +217,28 @@ async def _made_of(
     if exam.study_id is None:
         return (), ()
     ours = select(Instance).where(Instance.id.in_(linked), Instance.study_id == exam.study_id)
-    made = (await session.scalars(ours)).all()
+    images = (await session.scalars(ours)).all()
     may_be = {
-        one.upload_id
-        for one in await open_uploads(session, study_id=exam.study_id)
-        if one.state in {UploadState.SENT, UploadState.ASKED}
+        image.upload_id
+        for image in await open_uploads(session, study_id=exam.study_id)
+        if image.state in {UploadState.SENT, UploadState.ASKED}
     }
     sent = [
-        one
-        for one in made
-        if one.state in THERE or (one.state == InstanceState.IN_UPLOAD and one.upload_id in may_be)
+        image
+        for image in images
+        if image.state in THERE or (image.state == InstanceState.IN_UPLOAD and image.upload_id in may_be)
     ]
-    return sent, [one for one in made if one not in sent]
+    return sent, [image for image in images if image not in sent]
 
 
-async def _only_of(session: AsyncSession, row: Capture, made: Sequence[Instance]) -> Sequence[Instance]:
+async def _only_of(session: AsyncSession, row: Capture, images: Sequence[Instance]) -> Sequence[Instance]:
     """Those of them that no other capture became."""
     shared = set(
         await session.scalars(
             select(CaptureInstance.instance_id).where(
-                CaptureInstance.instance_id.in_([one.id for one in made]),
+                CaptureInstance.instance_id.in_([image.id for image in images]),
                 CaptureInstance.capture_id != row.id,
             )
         )
     )
-    return [one for one in made if one.id not in shared]
+    return [image for image in images if image.id not in shared]

@@ -71,13 +71,13 @@ async def _look_and_send(work: Work, creation: Creation, create: Create, intent:
         # asked before the look: what appears while it is under way would be missed and made again
         settled = await _is_settled(work, create)
     if lost or creation.look_first:
-        found = await creation.search()
-        if len(found) > 1:
+        matches = await creation.search()
+        if len(matches) > 1:
             raise NeedsPerson(
-                f"Aurabox has {len(found)} that match; a person must choose", code="several_matches"
+                f"Aurabox has {len(matches)} that match; a person must choose", code="several_matches"
             )
-        if found:
-            return await _end(work, creation, intent, create, Made(found[0], adopted=True))
+        if matches:
+            return await _end(work, creation, intent, create, Made(matches[0], adopted=True))
     if lost and not settled:
         raise Held(Reason.SETTLING, LOOK_AGAIN_SECONDS, "a create whose answer was lost does not show yet")
     return await _send(work, creation, create, intent)
@@ -136,11 +136,11 @@ async def _send(work: Work, creation: Creation, create: Create, intent: Hold) ->
     return await _end(work, creation, intent, create, Made(remote_id, adopted=False))
 
 
-async def _end(work: Work, creation: Creation, intent: Hold, create: Create, made: Made) -> Made:
+async def _end(work: Work, creation: Creation, intent: Hold, create: Create, outcome: Made) -> Made:
     """The create is done and what it made is on record, both or neither. Raises Held when another exam has it now."""
     async with work.tx() as (session, _):
         done = CreateState.DONE
-        if not await mark_create(session, create, done, remote_id=made.remote_id, adopted=made.adopted):
+        if not await mark_create(session, create, done, remote_id=outcome.remote_id, adopted=outcome.adopted):
             raise intent.lost()
-        await creation.keep(session, made)
-    return made
+        await creation.keep(session, outcome)
+    return outcome

@@ -158,8 +158,10 @@ def ways_of(exam: Exam) -> Mapping[Choice, Way]:
     ways = WAYS.get(exam.error_code or "", {})
     if exam.error_code == PATIENT_CHANGED:
         # asked about a known patient, or about data that names somebody else than before
-        asked = bool((exam.question or {}).get("conflicts"))
-        return {choice: way for choice, way in ways.items() if (choice is not Choice.REFILE) == asked}
+        is_about_subject = bool((exam.question or {}).get("conflicts"))
+        return {
+            choice: way for choice, way in ways.items() if (choice is not Choice.REFILE) == is_about_subject
+        }
     return ways
 
 
@@ -233,22 +235,22 @@ async def _whom(session: AsyncSession, exam: Exam, named: str | None) -> dict[st
     conflicts = question.get("conflicts", [])
     if named is None and len(conflicts) == 1:
         return {"subject": conflicts[0]}
-    known = {
-        name: one
-        for one in conflicts
-        if (row := await session.get(Subject, UUID(one))) is not None
-        for name in (one, row.remote_id)
+    by_name = {
+        name: subject_id
+        for subject_id in conflicts
+        if (row := await session.get(Subject, UUID(subject_id))) is not None
+        for name in (subject_id, row.remote_id)
     }
-    if named not in known:
-        ids = ", ".join(sorted(name for name, one in known.items() if name != one))
+    if named not in by_name:
+        ids = ", ".join(sorted(name for name, subject_id in by_name.items() if name != subject_id))
         raise Misuse(f"name one of these patients or cases: {ids}", code="which_one")
-    return {"subject": known[named]}
+    return {"subject": by_name[named]}
 
 
 async def _other_study(session: AsyncSession, exam: Exam) -> Any:
     filing = await filing_of(session, exam.id, exam.filing)
     mode = filing.mode if filing is not None else Mode.IDENTIFIED
-    for one in await studies_of_exam(session, exam.organization_id or UUID(int=0), exam.exam_uuid):
-        if (await session.get_one(Subject, one.subject_id)).mode == mode:
-            return one
+    for study in await studies_of_exam(session, exam.organization_id or UUID(int=0), exam.exam_uuid):
+        if (await session.get_one(Subject, study.subject_id)).mode == mode:
+            return study
     raise Misuse("the earlier study is not on record any more: try again", code="changed")

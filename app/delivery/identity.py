@@ -40,7 +40,7 @@ IDENTITY_CONFLICT = "identity_conflict"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Who:
     """Whom one exam is of, and by which plan it is filed."""
 
     exam: Exam
@@ -72,19 +72,19 @@ def exam_identity(resources: Resources, exam: Exam, policy: PolicyFields, *, tod
     )
 
 
-async def wanted_by(work: Work, exam: Exam, plan: Plan, *, today: date) -> Wanted:
+async def who_of(work: Work, exam: Exam, plan: Plan, *, today: date) -> Who:
     """With the plain key; a separated one only where a person said so and the plain key is somebody else's."""
     identity = exam_identity(work.resources, exam, plan.policy, today=today)
     words = key_text(identity, exam.exam_uuid)
     keys = await _keys(work.resources, plan, words, identity)
     if plan.decided("separate"):
         async with work.tx() as (session, _):
-            taken = await find_subject(session, keys)
-        if taken is not None:
+            namesake = await find_subject(session, keys)
+        if namesake is not None:
             words = key_text(identity, exam.exam_uuid, separate=exam.exam_uuid)
             keys = await _keys(work.resources, plan, words, identity)
     former = former_key_text(identity)
-    return Wanted(
+    return Who(
         exam=exam,
         plan=plan,
         identity=identity,
@@ -105,19 +105,19 @@ async def _keys(resources: Resources, plan: Plan, words: str, identity: Identity
     )
 
 
-async def known_subject(work: Work, wanted: Wanted) -> Subject | None:
+async def known_subject(work: Work, who: Who) -> Subject | None:
     """The subject on record that this is. Raises NeedsPerson when the identifier is somebody else's."""
     async with work.tx() as (session, exam):
-        known, conflicts = await compare(work.resources, session, wanted)
+        subject, conflicts = await compare(work.resources, session, who)
         if not conflicts:
-            return known
-        exam.question = {"conflicts": [str(one.id) for one in conflicts]}
-        why = _why(work.resources, conflicts[0], wanted.identity)
+            return subject
+        exam.question = {"conflicts": [str(conflict.id) for conflict in conflicts]}
+        why = _why(work.resources, conflicts[0], who.identity)
     raise NeedsPerson(f"the identifier is known, but {why}", code=IDENTITY_CONFLICT)
 
 
 async def compare(
-    resources: Resources, session: AsyncSession, wanted: Wanted
+    resources: Resources, session: AsyncSession, who: Who
 ) -> tuple[Subject | None, Sequence[Subject]]:
     """Whom the record names, and whom it contradicts; never both.
 
@@ -125,32 +125,38 @@ async def compare(
     it with another of them that agrees in everything both say, which is how an earlier "separate" is remembered. Who
     was archived is who stands for them.
     """
-    exact = await find_subject(session, wanted.keys)
-    if wanted.separate:
+    exact = await find_subject(session, who.keys)
+    if who.separate:
         return exact, ()
-    if exact is None and wanted.former is not None:
-        exact = await find_subject(session, wanted.former)
+    if exact is None and who.former is not None:
+        exact = await find_subject(session, who.former)
     if exact is not None:
         exact = await successor_of(session, exact)
-    if exact is not None and contradicts(facts_of(resources, exact), wanted.identity) is None:
+    if exact is not None and contradicts(facts_of(resources, exact), who.identity) is None:
         return exact, ()
     others = [
-        one for one in await same_identifier(session, wanted.keys) if exact is None or one.id != exact.id
+        subject
+        for subject in await same_identifier(session, who.keys)
+        if exact is None or subject.id != exact.id
     ]
     conflicts = [
-        one
-        for one in (*((exact,) if exact else ()), *others)
-        if contradicts(facts_of(resources, one), wanted.identity) is not None
+        subject
+        for subject in (*((exact,) if exact else ()), *others)
+        if contradicts(facts_of(resources, subject), who.identity) is not None
     ]
     if not conflicts:
         return None, ()
-    agreeing = [one for one in others if one not in conflicts and _agrees(resources, one, wanted.identity)]
+    agreeing = [
+        subject
+        for subject in others
+        if subject not in conflicts and _agrees(resources, subject, who.identity)
+    ]
     return (agreeing[0], ()) if len(agreeing) == 1 else (None, conflicts)
 
 
 def _agrees(resources: Resources, subject: Subject, identity: Identity) -> bool:
-    known = facts_of(resources, subject)
-    return known.birth_date == identity.birth_date and not differs(known, identity)
+    recorded = facts_of(resources, subject)
+    return recorded.birth_date == identity.birth_date and not differs(recorded, identity)
 
 
 def facts_of(resources: Resources, subject: Subject) -> Identity:
@@ -163,27 +169,27 @@ def _why(resources: Resources, subject: Subject, identity: Identity) -> str:
 
 
 async def foreign_owners(
-    resources: Resources, session: AsyncSession, wanted: Wanted, remote_ids: Sequence[str]
+    resources: Resources, session: AsyncSession, who: Who, remote_ids: Sequence[str]
 ) -> tuple[set[str], list[Subject]]:
     """Which of these patients and cases of Aurabox stand for other subjects of ours, and whom of them this contradicts.
 
     A case is a label's, and a label one subject's. A patient on record without an identifier that agrees in all else may
     be this one too; under another identifier it is somebody else, or the same person with two.
     """
-    ours = await owners(session, wanted.plan.organization.id, remote_ids)
-    taken: set[str] = set()
+    ours = await owners(session, who.plan.organization.id, remote_ids)
+    others: set[str] = set()
     against: list[Subject] = []
     for remote_id, owner in ours.items():
-        if (owner.mode, owner.patient_key) == (wanted.keys.mode, wanted.keys.patient):
+        if (owner.mode, owner.patient_key) == (who.keys.mode, who.keys.patient):
             continue
         if (
             owner.kind == SubjectKind.CASE
-            or wanted.separate
-            or not (owner.identifier_hash or wanted.keys.identifier)
+            or who.separate
+            or not (owner.identifier_hash or who.keys.identifier)
         ):
             # without an identifier on either side nothing says that they are one, or their keys would be
-            taken.add(remote_id)
-        elif contradicts(facts_of(resources, owner), wanted.identity) is not None:
-            taken.add(remote_id)
+            others.add(remote_id)
+        elif contradicts(facts_of(resources, owner), who.identity) is not None:
+            others.add(remote_id)
             against.append(owner)
-    return taken, against
+    return others, against

@@ -146,74 +146,74 @@ def read_identity(
     )
 
 
-def contradicts(known: Identity, claimed: Identity) -> str | None:
+def contradicts(recorded: Identity, claimed: Identity) -> str | None:
     """Why two identities can't be one subject; None when nothing speaks against it. The same both ways.
 
     What one of them leaves out contradicts nothing, but for being an animal: only animals come with an animal's fields.
     """
-    born = known.birth_date and claimed.birth_date and known.birth_date != claimed.birth_date
-    species = {_species(known), _species(claimed)}
+    born = recorded.birth_date and claimed.birth_date and recorded.birth_date != claimed.birth_date
+    species = {_species(recorded), _species(claimed)}
     against = {
-        "one is an animal": known.is_animal != claimed.is_animal,
-        "the identifier differs": len({known.identifier, claimed.identifier} - {""}) == 2,
+        "one is an animal": recorded.is_animal != claimed.is_animal,
+        "the identifier differs": len({recorded.identifier, claimed.identifier} - {""}) == 2,
         "the date of birth differs": born,
-        "the sex differs": len({known.sex, claimed.sex} - {"unknown"}) == 2,
+        "the sex differs": len({recorded.sex, claimed.sex} - {"unknown"}) == 2,
         "the kind of animal differs": len(species - {None}) == 2,
     }
-    for field, relation in _relations(known, claimed).items():
+    for field, relation in _relations(recorded, claimed).items():
         what = field.replace("_", " ").removesuffix("s")
         against[f"the {what} does not resemble the known one"] = relation is Relation.OTHER
     return next((why for why, holds in against.items() if holds), None)
 
 
-def differs(known: Identity, claimed: Identity) -> tuple[str, ...]:
+def differs(recorded: Identity, claimed: Identity) -> tuple[str, ...]:
     """The fields that say something else of what may be the same subject: a correction, or another person after all.
 
     Accents, case, middle names that are missing and initials are no difference. Meant for identities that do not
     contradict each other.
     """
-    told = _relations(known, claimed)
-    return tuple(field for field, relation in told.items() if relation is Relation.CORRECTED)
+    relations = _relations(recorded, claimed)
+    return tuple(field for field, relation in relations.items() if relation is Relation.CORRECTED)
 
 
-def adds(known: Identity, claimed: Identity) -> tuple[str, ...]:
+def adds(recorded: Identity, claimed: Identity) -> tuple[str, ...]:
     """The fields of which the claimed identity says more: a value where there was none, or a fuller name."""
-    told = [field for field, relation in _relations(known, claimed).items() if relation is Relation.MORE]
-    if claimed.birth_date and not known.birth_date:
-        told.append("birth_date")
-    if known.sex == "unknown" != claimed.sex:
-        told.append("sex")
-    if claimed.identifier and not known.identifier:
-        told.append("identifier")
-    return tuple(told)
+    fields = [field for field, relation in _relations(recorded, claimed).items() if relation is Relation.MORE]
+    if claimed.birth_date and not recorded.birth_date:
+        fields.append("birth_date")
+    if recorded.sex == "unknown" != claimed.sex:
+        fields.append("sex")
+    if claimed.identifier and not recorded.identifier:
+        fields.append("identifier")
+    return tuple(fields)
 
 
-def merged(known: Identity, claimed: Identity) -> Identity:
+def merged(recorded: Identity, claimed: Identity) -> Identity:
     """What is known once a claim is believed: its additions and corrections, and else what was known before.
 
     To be recorded whenever an exam is filed under a known subject. María stands for both María José and María Luisa only
     until one of them has been seen.
     """
-    fields = {*differs(known, claimed), *adds(known, claimed)}
-    return replace(known, **{field: getattr(claimed, field) for field in fields})
+    fields = {*differs(recorded, claimed), *adds(recorded, claimed)}
+    return replace(recorded, **{field: getattr(claimed, field) for field in fields})
 
 
-def _relations(known: Identity, claimed: Identity) -> dict[str, Relation]:
+def _relations(recorded: Identity, claimed: Identity) -> dict[str, Relation]:
     """Name by name; a placeholder ("Unknown", "Baby Girl") says nothing. The order is that of the sentences."""
-    one = real_names(known.given_names, known.family_name)
-    other = real_names(claimed.given_names, claimed.family_name)
-    if are_swapped(one, other):
-        given = family = Relation.CORRECTED
+    names = real_names(recorded.given_names, recorded.family_name)
+    claimed_names = real_names(claimed.given_names, claimed.family_name)
+    if are_swapped(names, claimed_names):
+        given_relation = family_relation = Relation.CORRECTED
     else:
-        given = given_names(one[0], other[0])
-        alike = bool(one[0] and other[0]) and given is not Relation.OTHER
-        family = family_names(one[1], other[1], slips=alike)
-    owner = family_names(known.owner_name, claimed.owner_name, slips=False)
+        given_relation = given_names(names[0], claimed_names[0])
+        alike = bool(names[0] and claimed_names[0]) and given_relation is not Relation.OTHER
+        family_relation = family_names(names[1], claimed_names[1], slips=alike)
+    owner = family_names(recorded.owner_name, claimed.owner_name, slips=False)
     return {
-        "given_names": given,
-        "family_name": family,
-        "animal_name": given_names(known.animal_name, claimed.animal_name),
-        "animal_type": _type_relation(known, claimed),
+        "given_names": given_relation,
+        "family_name": family_relation,
+        "animal_name": given_names(recorded.animal_name, claimed.animal_name),
+        "animal_type": _type_relation(recorded, claimed),
         # animals are sold and families share one, so another owner is another fact and not another animal
         "owner_name": Relation.CORRECTED if owner is Relation.OTHER else owner,
     }
@@ -223,12 +223,12 @@ def _species(identity: Identity) -> int | None:
     return SPECIES.get(normal(identity.animal_type))
 
 
-def _type_relation(known: Identity, claimed: Identity) -> Relation:
-    one, other = normal(known.animal_type), normal(claimed.animal_type)
-    if one == other or (_species(known) is not None and _species(known) == _species(claimed)):
+def _type_relation(recorded: Identity, claimed: Identity) -> Relation:
+    kind, claimed_kind = normal(recorded.animal_type), normal(claimed.animal_type)
+    if kind == claimed_kind or (_species(recorded) is not None and _species(recorded) == _species(claimed)):
         return Relation.SAME
-    if not one or not other:
-        return Relation.MORE if other else Relation.LESS
+    if not kind or not claimed_kind:
+        return Relation.MORE if claimed_kind else Relation.LESS
     return Relation.CORRECTED
 
 
@@ -253,12 +253,12 @@ def _identifier_key(identity: Identity) -> str:
 
 def _name_key(identity: Identity) -> str:
     """Whole names, date of birth and sex; "" where one of them may stand for nothing, or for an animal."""
-    given, family = map(normal, real_names(identity.given_names, identity.family_name))
-    if identity.is_animal or not given or not family:
+    given_name, family_name = map(normal, real_names(identity.given_names, identity.family_name))
+    if identity.is_animal or not given_name or not family_name:
         return ""
     if identity.birth_date is None or identity.birth_date in UNIX_EPOCH:
         return ""
-    return f"name|{given}|{family}|{_iso(identity.birth_date)}|{identity.sex}"
+    return f"name|{given_name}|{family_name}|{_iso(identity.birth_date)}|{identity.sex}"
 
 
 def former_key_text(identity: Identity) -> str | None:

@@ -135,15 +135,15 @@ def _is_optional(char: str) -> bool:
     return char == "\u0640" or (unicodedata.category(char) == "Mn" and _script_is(char, POINTED))
 
 
-def same_word(one: str, other: str) -> bool:
+def same_word(word: str, other: str) -> bool:
     """Whether two words with their accents are one: equal, or one of them is the other without or in transcription.
 
     Accents may be missing, they may not be different: José is Jose, Thủy is not Thúy.
     """
-    return one in _writings(other) or other in _writings(one)
+    return word in _writings(other) or other in _writings(word)
 
 
-def given_names(known: str, claimed: str) -> Relation:
+def given_names(recorded: str, claimed: str) -> Relation:
     """What the claimed given names say beside the known ones.
 
     Twins have one family name, one date of birth and often one number, and given names that parents liked to match:
@@ -151,78 +151,81 @@ def given_names(known: str, claimed: str) -> Relation:
     stands; only a doubled consonant in a long name is taken for a slip. Middle names may be missing, initials may
     stand for names; the first given name has to be the first of both.
     """
-    one, other = _words(known), _words(claimed)
-    if (silent := _one_is_silent(one, other)) is not None:
+    words, claimed_words = _words(recorded), _words(claimed)
+    if (silent := _one_is_silent(words, claimed_words)) is not None:
         return silent
-    if same_word("".join(one), "".join(other)):
+    if same_word("".join(words), "".join(claimed_words)):
         return Relation.SAME
-    matches = [_word_relation(*pair) for pair in zip(one, other, strict=False)]
+    matches = [_word_relation(*pair) for pair in zip(words, claimed_words, strict=False)]
     if Relation.OTHER in matches:
         return Relation.OTHER
-    matches.append(_by_count(one, other))
+    matches.append(_by_count(words, claimed_words))
     return _together(matches)
 
 
-def family_names(known: str, claimed: str, *, slips: bool) -> Relation:
+def family_names(recorded: str, claimed: str, *, slips: bool) -> Relation:
     """What the claimed family name says beside the known one; `slips`: the given names agree.
 
     One of two family names may be missing, and so may particles. One letter more, less, other or exchanged in a long
     name is a slip only beside the same given name: siblings share the family name, so it tells little by itself.
     """
-    one, other = _words(known), _words(claimed)
-    if (silent := _one_is_silent(one, other)) is not None:
+    words, claimed_words = _words(recorded), _words(claimed)
+    if (silent := _one_is_silent(words, claimed_words)) is not None:
         return silent
-    if same_word("".join(one), "".join(other)):
+    if same_word("".join(words), "".join(claimed_words)):
         return Relation.SAME
-    shorter, longer = (one, other) if len(one) <= len(other) else (other, one)
+    shorter, longer = (words, claimed_words) if len(words) <= len(claimed_words) else (claimed_words, words)
     rest = iter(longer)
-    if len(one) != len(other) and all(
+    if len(words) != len(claimed_words) and all(
         any(same_word(word, next_one) for next_one in rest) for word in shorter
     ):
-        return _by_count(one, other)
-    if len(one) == len(other) == 1 and (initial := _word_relation(one[0], other[0])) is not Relation.OTHER:
+        return _by_count(words, claimed_words)
+    if (
+        len(words) == len(claimed_words) == 1
+        and (initial := _word_relation(words[0], claimed_words[0])) is not Relation.OTHER
+    ):
         return initial
-    first, second = normal("".join(one)), normal("".join(other))
+    first, second = normal("".join(words)), normal("".join(claimed_words))
     # alike but for accents that differ, or a slip
     return Relation.CORRECTED if slips and (first == second or _is_slip(first, second)) else Relation.OTHER
 
 
-def are_swapped(known: tuple[str, str], claimed: tuple[str, str]) -> bool:
+def are_swapped(recorded: tuple[str, str], claimed: tuple[str, str]) -> bool:
     """Whether given and family name stand in each other's place."""
-    one, other = (tuple("".join(_words(part)) for part in pair) for pair in (known, claimed))
-    if not all((*one, *other)) or one == other:
+    names, claimed_names = (tuple("".join(_words(part)) for part in pair) for pair in (recorded, claimed))
+    if not all((*names, *claimed_names)) or names == claimed_names:
         return False
-    return same_word(one[0], other[1]) and same_word(one[1], other[0])
+    return same_word(names[0], claimed_names[1]) and same_word(names[1], claimed_names[0])
 
 
 def _words(name: str) -> list[str]:
     return _folded(name, accents=True).split()
 
 
-def _one_is_silent(known: list[str], claimed: list[str]) -> Relation | None:
-    if known and claimed:
+def _one_is_silent(recorded: list[str], claimed: list[str]) -> Relation | None:
+    if recorded and claimed:
         return None
-    return Relation.MORE if claimed else Relation.LESS if known else Relation.SAME
+    return Relation.MORE if claimed else Relation.LESS if recorded else Relation.SAME
 
 
-def _by_count(known: list[str], claimed: list[str]) -> Relation:
-    if len(known) == len(claimed):
+def _by_count(recorded: list[str], claimed: list[str]) -> Relation:
+    if len(recorded) == len(claimed):
         return Relation.SAME
-    return Relation.MORE if len(claimed) > len(known) else Relation.LESS
+    return Relation.MORE if len(claimed) > len(recorded) else Relation.LESS
 
 
 def _together(relations: list[Relation]) -> Relation:
     """One relation for several words; what is fuller in one place and poorer in another is a correction."""
-    told = set(relations) - {Relation.SAME}
-    if not told:
+    relations_seen = set(relations) - {Relation.SAME}
+    if not relations_seen:
         return Relation.SAME
-    return told.pop() if len(told) == 1 else Relation.CORRECTED
+    return relations_seen.pop() if len(relations_seen) == 1 else Relation.CORRECTED
 
 
-def _word_relation(known: str, claimed: str) -> Relation:
-    if same_word(known, claimed):
+def _word_relation(recorded: str, claimed: str) -> Relation:
+    if same_word(recorded, claimed):
         return Relation.SAME
-    first, second = normal(known), normal(claimed)
+    first, second = normal(recorded), normal(claimed)
     if _is_initial(first) and second.startswith(first) and second != first:
         return Relation.MORE
     if _is_initial(second) and first.startswith(second) and second != first:
@@ -245,17 +248,17 @@ def _undoubled(word: str) -> str:
     )
 
 
-def _is_slip(one: str, other: str) -> bool:
+def _is_slip(word: str, other: str) -> bool:
     """One letter more, less, other, or two exchanged, behind the first of a long name; a digit is never a slip."""
-    if min(len(one), len(other)) < SLIP_LETTERS or one[0] != other[0]:
+    if min(len(word), len(other)) < SLIP_LETTERS or word[0] != other[0]:
         return False
-    if not all(char.isalpha() and _script_is(char, ACCENTED) for char in one + other):
+    if not all(char.isalpha() and _script_is(char, ACCENTED) for char in word + other):
         return False
     start = next(
-        (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None
+        (place for place, pair in enumerate(zip(word, other, strict=False)) if pair[0] != pair[1]), None
     )
     if start is None:
-        return abs(len(one) - len(other)) == 1
-    rest, rest_other = one[start:], other[start:]
+        return abs(len(word) - len(other)) == 1
+    rest, rest_other = word[start:], other[start:]
     exchanged = rest[:2] == rest_other[:2][::-1] and rest[2:] == rest_other[2:]
     return exchanged or rest[1:] == rest_other[1:] or rest[1:] == rest_other or rest == rest_other[1:]

@@ -17,7 +17,7 @@ from app.delivery.filing import Plan
 from app.delivery.holds import Hold
 from app.delivery.identity import (
     IDENTITY_CONFLICT,
-    Wanted,
+    Who,
     compare,
     facts_of,
     foreign_owners,
@@ -55,36 +55,36 @@ MAX_SEARCH_CHARACTERS = 255
 Sex = Literal["male", "female", "other", "unknown"]
 
 
-async def make_subject(work: Work, wanted: Wanted) -> tuple[Subject, str]:
+async def make_subject(work: Work, who: Who) -> tuple[Subject, str]:
     """The subject on record for this exam's person, and how it came to be there: known, adopted or created.
 
     Raises NeedsPerson (`identity_conflict`, `patient_incomplete`, `several_matches`), and as `create_once` does.
     """
-    held = await _hold_identifier(work, wanted)
+    held = await _hold_identifier(work, who)
     try:
         with work.holds.also(Hold(HoldKind.CREATE, held.id, held.epoch)):
-            return await _look_or_make(work, wanted)
+            return await _look_or_make(work, who)
     finally:
         async with work.resources.sessions.begin() as session:
             await drop_create(session, held)
 
 
-async def _look_or_make(work: Work, wanted: Wanted) -> tuple[Subject, str]:
+async def _look_or_make(work: Work, who: Who) -> tuple[Subject, str]:
     # whoever held the identifier before may have recorded somebody of it meanwhile
-    known = await known_subject(work, wanted)
-    if known is not None:
-        return known, "known"
+    subject = await known_subject(work, who)
+    if subject is not None:
+        return subject, "known"
     async with work.tx() as (session, _):
-        distinct = wanted.separate or bool(await same_identifier(session, wanted.keys))
-    plan = plan_for(work.resources, wanted, distinct=distinct)
+        distinct = who.separate or bool(await same_identifier(session, who.keys))
+    plan = plan_for(work.resources, who, distinct=distinct)
     if isinstance(plan, HoldPlan):
         raise NeedsPerson(plan.why, code="patient_incomplete")
-    made = await create_once(work, _creation(work, wanted, plan, distinct=distinct))
+    outcome = await create_once(work, _creation(work, who, plan, distinct=distinct))
     async with work.tx() as (session, _):
-        subject = await find_subject(session, wanted.keys)
+        subject = await find_subject(session, who.keys)
     if subject is None:
         raise RuntimeError("a create ended without a record of its subject")
-    return subject, f"{subject.kind} {'adopted' if made.adopted else 'created'}"
+    return subject, f"{subject.kind} {'adopted' if outcome.adopted else 'created'}"
 
 
 async def replace_subject(work: Work, plan: Plan, subject: Subject) -> Subject:
@@ -94,7 +94,7 @@ async def replace_subject(work: Work, plan: Plan, subject: Subject) -> Subject:
     """
     facts = facts_of(work.resources, subject)
     exam = await work.read()
-    wanted = Wanted(
+    who = Who(
         exam=exam,
         plan=plan,
         identity=facts,
@@ -102,32 +102,32 @@ async def replace_subject(work: Work, plan: Plan, subject: Subject) -> Subject:
         keys=Keys(subject.organization_id, Mode(subject.mode), subject.patient_key, subject.identifier_hash),
         former=None,
     )
-    again = _plan_again(work.resources, wanted, subject)
-    await create_once(work, _creation(work, wanted, again, distinct=subject.distinct, replaces=subject))
+    again = _plan_again(work.resources, who, subject)
+    await create_once(work, _creation(work, who, again, distinct=subject.distinct, replaces=subject))
     async with work.tx() as (session, _):
         return await session.get_one(Subject, subject.id)
 
 
-def _plan_again(resources: Resources, wanted: Wanted, subject: Subject) -> PatientPlan | CasePlan:
-    facts, policy = wanted.identity, wanted.plan.policy
+def _plan_again(resources: Resources, who: Who, subject: Subject) -> PatientPlan | CasePlan:
+    facts, policy = who.identity, who.plan.policy
     if subject.kind == SubjectKind.CASE and subject.label_sealed is not None:
         born = facts.birth_date if subject.mode == Mode.IDENTIFIED or policy.keep_birth_date else None
         return CasePlan(resources.unseal_text(subject.label_sealed), born, facts.sex)
-    plan = plan_for(resources, wanted, distinct=subject.distinct)
+    plan = plan_for(resources, who, distinct=subject.distinct)
     if isinstance(plan, HoldPlan):
         raise NeedsPerson(plan.why, code="patient_incomplete")
     return plan
 
 
-async def _hold_identifier(work: Work, wanted: Wanted) -> Create:
+async def _hold_identifier(work: Work, who: Who) -> Create:
     """Let no other exam create for this identifier meanwhile: two that contradict must not both find nobody."""
-    key = (wanted.keys.identifier or wanted.keys.patient).hex()
+    key = (who.keys.identifier or who.keys.patient).hex()
     async with work.tx() as (session, _):
         hold = await take_create(
             session,
-            organization_id=wanted.plan.organization.id,
+            organization_id=who.plan.organization.id,
             kind="identifier",
-            natural_key=f"{wanted.keys.mode}|{key}",
+            natural_key=f"{who.keys.mode}|{key}",
             holder=work.exam_id,
             seconds=max(work.resources.settings.lease_seconds, work.resources.settings.request_seconds),
         )
@@ -138,18 +138,18 @@ async def _hold_identifier(work: Work, wanted: Wanted) -> Create:
     return hold
 
 
-def plan_for(resources: Resources, wanted: Wanted, *, distinct: bool = False) -> SubjectPlan:
+def plan_for(resources: Resources, who: Who, *, distinct: bool = False) -> SubjectPlan:
     """Patient, case or a person's decision for this exam by the policy it is filed under. Raises CannotUnseal."""
-    policy = wanted.plan.policy
+    policy = who.plan.policy
     return plan_subject(
-        wanted.identity,
-        key=wanted.words,
+        who.identity,
+        key=who.words,
         distinct=distinct,
-        deidentified=wanted.plan.mode is Mode.PSEUDONYMOUS,
-        hold_incomplete=policy.incomplete == Incomplete.HOLD and not wanted.plan.decided("as-case"),
+        deidentified=who.plan.mode is Mode.PSEUDONYMOUS,
+        hold_incomplete=policy.incomplete == Incomplete.HOLD and not who.plan.decided("as-case"),
         animals_as_patients=policy.animals == Animals.PATIENT,
         keep_birth_date=policy.keep_birth_date,
-        digest=keyed_digest(resources.pseudonym_key(wanted.plan.organization)),
+        digest=keyed_digest(resources.pseudonym_key(who.plan.organization)),
     )
 
 
@@ -165,32 +165,32 @@ def patient_fields(plan: PatientPlan) -> PatientFields:
 
 def _creation(
     work: Work,
-    wanted: Wanted,
+    who: Who,
     plan: PatientPlan | CasePlan,
     *,
     distinct: bool,
     replaces: Subject | None = None,
 ) -> Creation:
     """Of a new subject, or of another record for one whose own is missing."""
-    organization, keys = wanted.plan.organization, wanted.keys
-    exact = wanted.plan.policy.match_existing == MatchExisting.NEVER
+    organization, keys = who.plan.organization, who.keys
+    exact = who.plan.policy.match_existing == MatchExisting.NEVER
     account = AccountKind.AURABOX.of(organization.id)
     limit = work.resources.settings.request_seconds
     kind = SubjectKind.PATIENT if isinstance(plan, PatientPlan) else SubjectKind.CASE
 
-    chosen = wanted.plan.named("remote")
+    chosen = who.plan.named("remote")
 
     async def search() -> Sequence[str]:
         if chosen is not None and (replaces is None or chosen != replaces.remote_id):
             return [chosen]
         async with work.effect("match:search_subject", account):
             if isinstance(plan, PatientPlan):
-                found = await _search_patients(work, wanted, plan, exact=exact)
+                matches = await _search_patients(work, who, plan, exact=exact)
             else:
-                found = await _search_cases(work, wanted, plan)
-        if replaces is not None and replaces.remote_id in found:
+                matches = await _search_cases(work, who, plan)
+        if replaces is not None and replaces.remote_id in matches:
             raise listed_but_absent(kind)
-        return await _nobody_elses(work, wanted, found, of=kind)
+        return await _nobody_elses(work, who, matches, of=kind)
 
     async def send() -> str:
         client = work.resources.aurabox(organization)
@@ -203,14 +203,14 @@ def _creation(
         async with work.effect("match:create_case", account, seconds=limit):
             return (await client.create_case(CaseFields.model_validate(case))).id
 
-    async def keep(session: AsyncSession, made: Made) -> None:
-        await lock_identity(session, keys, made.remote_id)
-        await _compare_at_the_write(work.resources, session, wanted, made.remote_id)
+    async def keep(session: AsyncSession, outcome: Made) -> None:
+        await lock_identity(session, keys, outcome.remote_id)
+        await _compare_at_the_write(work.resources, session, who, outcome.remote_id)
         values = {
             "kind": kind,
-            "remote_id": made.remote_id,
+            "remote_id": outcome.remote_id,
             "label_sealed": work.resources.seal_text(plan.label) if isinstance(plan, CasePlan) else None,
-            "adopted": made.adopted,
+            "adopted": outcome.adopted,
         }
         if replaces is not None:
             await _record_replacement(work, session, replaces, values)
@@ -222,7 +222,7 @@ def _creation(
             patient_key=keys.patient,
             identifier_hash=keys.identifier,
             distinct=distinct,
-            facts_sealed=work.resources.seal_text(json.dumps(wanted.identity.facts())),
+            facts_sealed=work.resources.seal_text(json.dumps(who.identity.facts())),
             **values,
         )
 
@@ -250,30 +250,28 @@ async def _record_replacement(
     row.seen_at, row.missing_since = await clock(session), None
     await subject_replaced(session, row.id, since or row.seen_at)
     how = "taken over" if row.adopted else "made"
-    told = f"{former} is not there any more; {row.kind} {row.remote_id} was {how}"
-    await record_event(session, work.exam_id, step=Step.STUDY, event="subject_replaced", detail=told)
-    await audit(session, by=SYSTEM, action="subject.replace", subject=str(row.id), detail=told)
+    detail = f"{former} is not there any more; {row.kind} {row.remote_id} was {how}"
+    await record_event(session, work.exam_id, step=Step.STUDY, event="subject_replaced", detail=detail)
+    await audit(session, by=SYSTEM, action="subject.replace", subject=str(row.id), detail=detail)
 
 
 async def _compare_at_the_write(
-    resources: Resources, session: AsyncSession, wanted: Wanted, remote_id: str
+    resources: Resources, session: AsyncSession, who: Who, remote_id: str
 ) -> None:
     """The last look, under the lock on identifier and remote id. Raises NeedsPerson: nothing is recorded then."""
-    _, conflicts = await compare(resources, session, wanted)
-    taken, _ = await foreign_owners(resources, session, wanted, [remote_id])
-    if conflicts or taken:
+    _, conflicts = await compare(resources, session, who)
+    others, _ = await foreign_owners(resources, session, who, [remote_id])
+    if conflicts or others:
         raise NeedsPerson(
             "somebody else with this identifier was recorded at the same moment", code=IDENTITY_CONFLICT
         )
 
 
-async def _nobody_elses(
-    work: Work, wanted: Wanted, found: Sequence[str], *, of: SubjectKind
-) -> Sequence[str]:
+async def _nobody_elses(work: Work, who: Who, matches: Sequence[str], *, of: SubjectKind) -> Sequence[str]:
     """The matches that may be taken over: none that stands for another subject of ours. Raises NeedsPerson."""
     async with work.tx() as (session, exam):
-        taken, against = await foreign_owners(work.resources, session, wanted, found)
-        left = [remote_id for remote_id in found if remote_id not in taken]
+        others, against = await foreign_owners(work.resources, session, who, matches)
+        left = [remote_id for remote_id in matches if remote_id not in others]
         if against:
             exam.question = {"conflicts": [str(owner.id) for owner in against]}
         elif len(left) > 1:
@@ -284,31 +282,31 @@ async def _nobody_elses(
             code=IDENTITY_CONFLICT,
         )
     # to be kept apart, and nobody can say from which: it gets a record of its own
-    return [] if len(left) > 1 and wanted.separate else left
+    return [] if len(left) > 1 and who.separate else left
 
 
-async def _search_patients(work: Work, wanted: Wanted, plan: PatientPlan, *, exact: bool) -> Sequence[str]:
+async def _search_patients(work: Work, who: Who, plan: PatientPlan, *, exact: bool) -> Sequence[str]:
     """Active patients that agree in every field; `exact` to the letter, else whatever the spelling's case."""
     spelled = str if exact else normal
     fields = (spelled(plan.given_names), spelled(plan.family_name), plan.birth_date.isoformat(), plan.sex)
-    client = work.resources.aurabox(wanted.plan.organization)
+    client = work.resources.aurabox(who.plan.organization)
 
     def agrees(patient: Patient) -> bool:
-        told = (
+        listed = (
             spelled(patient.given_names or ""),
             spelled(patient.family_name or ""),
             str(patient.date_of_birth),
             patient.sex,
         )
-        return not patient.archived and (patient.status or "active") == "active" and told == fields
+        return not patient.archived and (patient.status or "active") == "active" and listed == fields
 
     search = plan.family_name[:MAX_SEARCH_CHARACTERS]
     listing = client.patients(search=search, archived=False, sort="created_at", direction="asc")
     return await listing.find(agrees)
 
 
-async def _search_cases(work: Work, wanted: Wanted, plan: CasePlan) -> Sequence[str]:
-    client = work.resources.aurabox(wanted.plan.organization)
+async def _search_cases(work: Work, who: Who, plan: CasePlan) -> Sequence[str]:
+    client = work.resources.aurabox(who.plan.organization)
     search = plan.label[:MAX_SEARCH_CHARACTERS]
     listing = client.cases(search=search, archived=False, sort="created_at", direction="asc")
     return await listing.find(lambda case: case.label == plan.label and not case.archived)

@@ -36,7 +36,7 @@ def following(step: Step, policy: PolicyFields | None) -> Step | None:
     """The step after `step` for an exam that is delivered by this policy, or None when that was the last."""
     order = list(Step)
     later = order[order.index(step) + 1 :]
-    return next((one for one in later if _wanted(one, policy)), None)
+    return next((candidate for candidate in later if _wanted(candidate, policy)), None)
 
 
 def _wanted(step: Step, policy: PolicyFields | None) -> bool:

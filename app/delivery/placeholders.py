@@ -80,8 +80,8 @@ def is_placeholder(identifier: str, also: Collection[str] = ()) -> bool:
         return True
     if _is_nothing(_squeezed(text)):
         return True
-    said = [word for word in normal(text).split() if word not in LABELS]
-    return _is_nothing("".join(said)) or all(map(_is_nothing, said))
+    words = [word for word in normal(text).split() if word not in LABELS]
+    return _is_nothing("".join(words)) or all(map(_is_nothing, words))
 
 
 def _is_listed(text: str, also: Collection[str]) -> bool:
@@ -108,16 +108,16 @@ def _is_one_character(word: str) -> bool:
     return len(word) >= SAME_CHARACTER and len(set(word)) == 1
 
 
-def real_names(given: str, family: str) -> tuple[str, str]:
+def real_names(given_name: str, family_name: str) -> tuple[str, str]:
     """Given and family name, each "" where a placeholder stands for it.
 
     "Unknown" is nobody's name, "Baby" and "Babygirl" are every newborn's. Words that are names too (Null, Test,
     Patient) count only when both parts are such.
     """
-    names = (_squeezed(given), _squeezed(family))
+    names = (_squeezed(given_name), _squeezed(family_name))
     nobody = [not name or name in NOBODY or _is_one_character(name) for name in names]
     nobody[0] = nobody[0] or names[0] in NEWBORN
     nothing = [no or _is_nothing(name) for no, name in zip(nobody, names, strict=True)]
     if all(nothing):
         return "", ""
-    return "" if nobody[0] else given, "" if nobody[1] else family
+    return "" if nobody[0] else given_name, "" if nobody[1] else family_name

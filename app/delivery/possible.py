@@ -70,8 +70,8 @@ async def open_ways(session: AsyncSession, exams: Iterable[Exam]) -> Mapping[UUI
     return {
         exam.id: [
             way
-            for choice, told in ways_of(exam).items()
-            if (way := _open(exam, choice, told, named=named, owner=owners.get(exam.id))) is not None
+            for choice, text in ways_of(exam).items()
+            if (way := _open(exam, choice, text, named=named, owner=owners.get(exam.id))) is not None
         ]
         for exam in exams
     }
@@ -129,44 +129,44 @@ def _open(
     if choice is not Choice.SAME:
         return OpenWay(choice, says)
     question = exam.question or {}
-    asked = [*question.get("candidates", [])] or [
-        named[one] for one in question.get("conflicts", []) if one in named
+    choices = [*question.get("candidates", [])] or [
+        named[subject_id] for subject_id in question.get("conflicts", []) if subject_id in named
     ]
-    if not asked and exam.error_code == "identity_conflict":
+    if not choices and exam.error_code == "identity_conflict":
         return None
-    several = len(asked) > 1 or "candidates" in question
-    return OpenWay(choice, says, tuple(asked) if several else ())
+    several = len(choices) > 1 or "candidates" in question
+    return OpenWay(choice, says, tuple(choices) if several else ())
 
 
 async def _who_is_asked_about(session: AsyncSession, exams: Sequence[Exam]) -> Mapping[str, str]:
     """Ids of Aurabox of the subjects that reviews ask about, by our ids of them."""
-    asked = {
-        UUID(one)
+    subjects = {
+        UUID(subject_id)
         for exam in exams
         if exam.state == ExamState.REVIEW
-        for one in (exam.question or {}).get("conflicts", [])
+        for subject_id in (exam.question or {}).get("conflicts", [])
     }
-    if not asked:
+    if not subjects:
         return {}
-    rows = await session.execute(select(Subject.id, Subject.remote_id).where(Subject.id.in_(asked)))
+    rows = await session.execute(select(Subject.id, Subject.remote_id).where(Subject.id.in_(subjects)))
     return {str(row.id): row.remote_id for row in rows}
 
 
 async def _linked_to(session: AsyncSession, exams: Sequence[Exam]) -> Mapping[UUID, Organization]:
     """To which organisation the accounts are linked now whose exams wait because that, or its policy, changed."""
-    asked = {
+    customers = {
         exam.id: exam.customer_hash
         for exam in exams
         if exam.state == ExamState.REVIEW and exam.error_code in OF_THE_LINK and exam.customer_hash
     }
-    if not asked:
+    if not customers:
         return {}
-    links = await confirmed_links(session, set(asked.values()))
+    links = await confirmed_links(session, set(customers.values()))
     ids = {link.organization_id for link in links.values()}
     rows = await session.scalars(select(Organization).where(Organization.id.in_(ids)))
     owners = {owner.id: owner for owner in rows}
     return {
         exam_id: owners[links[customer].organization_id]
-        for exam_id, customer in asked.items()
+        for exam_id, customer in customers.items()
         if customer in links
     }

@@ -277,14 +277,14 @@ async def _record_wait(session: AsyncSession, exam: Exam, wait: Wait, work: Work
         await move(session, exam, ExamState.WAITING, reason=wait.reason, detail=wait.code)
 
 
-async def _record_give_back(session: AsyncSession, exam: Exam, given: GiveBack) -> None:
+async def _record_give_back(session: AsyncSession, exam: Exam, outcome: GiveBack) -> None:
     """Queued again; but what no host can do so many times is the exam's own trouble, and a person sees it."""
     if exam.count(GIVEN_BACK) >= GIVE_BACKS_TO_FAIL:
-        told = f"{given.message}, {GIVE_BACKS_TO_FAIL} times at the step {exam.step}"
-        await _record_rest(session, exam, Rest(ExamState.FAILED, given.code, told))
+        message = f"{outcome.message}, {GIVE_BACKS_TO_FAIL} times at the step {exam.step}"
+        await _record_rest(session, exam, Rest(ExamState.FAILED, outcome.code, message))
         return
     exam.stop_clock(await clock(session))
-    await _queue_again(session, exam, event="given_back", seconds=given.seconds)
+    await _queue_again(session, exam, event="given_back", seconds=outcome.seconds)
 
 
 async def _record_rest(session: AsyncSession, exam: Exam, rest: Rest) -> None:

@@ -83,10 +83,10 @@ async def images_left(session: AsyncSession, exam: Exam) -> bool:
         for upload in await open_uploads(session, exam_id=exam.id)
         if upload.state not in NOTHING_SENT
     }
-    made = await session.scalars(
+    images = await session.scalars(
         select(Instance).where(Instance.exam_id == exam.id, Instance.study_id == exam.study_id)
     )
-    return any(image.state in THERE or image.upload_id in begun for image in made)
+    return any(image.state in THERE or image.upload_id in begun for image in images)
 
 
 async def discard_planned(resources: Resources, session: AsyncSession, exam: Exam) -> None:

@@ -76,7 +76,7 @@ async def _read(work: Work, exam: Exam, link: Link) -> tuple[bool, int]:
         clarius = await work.resources.clarius()
         async for page in clarius.accessible_exam_pages(customer_id=customer_id):
             pages += 1
-            ours = (one for one in page if one.customer_id == customer_id)
-            if any(one.request_uuid == exam.request_uuid for one in ours) or pages >= MAX_LOOK_PAGES:
+            ours = (notice for notice in page if notice.customer_id == customer_id)
+            if any(notice.request_uuid == exam.request_uuid for notice in ours) or pages >= MAX_LOOK_PAGES:
                 return True, pages
     return False, pages

@@ -49,7 +49,7 @@ async def confirm(work: Work) -> Outcome:
         study = await session.get_one(Study, exam.study_id)
         subject = await session.get_one(Subject, study.subject_id)
         captures = await captures_of(session, exam.id)
-        sent = [one for one in await instances_of_study(session, study.id) if one.state in THERE]
+        sent = [image for image in await instances_of_study(session, study.id) if image.state in THERE]
         # vouched for at this step: an exam released for another reason has nothing missing accepted
         accepted = await was_recorded(session, exam.id, step=Step.CONFIRM, event="released")
     try:
@@ -88,18 +88,18 @@ async def _note_count(work: Work, counted: Counted, *, accepted: bool) -> tuple[
     """
     async with work.tx() as (session, exam):
         await mark_seen(session, counted.seen)
-        exam.seen_count = sum(1 for one in counted.seen if one.exam_id == exam.id)
+        exam.seen_count = sum(1 for image in counted.seen if image.exam_id == exam.id)
     if not counted.missing:
         return 0, 0
     if not accepted and await work.count("looks") < LOOKS_TO_GIVE_UP:
         raise TryLater(f"{counted.missing} images are not listed yet", upstream="dicomweb", code=NOT_LISTED)
     async with work.tx() as (session, exam):
-        ours = {one.id for one in await instances_of(session, exam)}
+        ours = {image.id for image in await instances_of(session, exam)}
         if accepted:
             # what a person has let go once is asked about no more
-            await mark_gone(session, [one for one in counted.suspects if one.id not in ours])
+            await mark_gone(session, [image for image in counted.suspects if image.id not in ours])
             return 0, counted.missing
-        again = [one for one in counted.suspects if one.id in ours and _was_elsewhere(one, exam)]
+        again = [image for image in counted.suspects if image.id in ours and _was_elsewhere(image, exam)]
         await mark_gone(session, again)
     return len(again), counted.missing
 

@@ -91,9 +91,9 @@ async def convert(work: Work) -> Outcome:
         if path is None:
             return Done("the captures are no longer in staging", to=Step.DOWNLOAD)
         paths.append(path)
-    made = await _convert_all(work, await _described(work, what), list(zip(todo, paths, strict=True)))
+    count = await _convert_all(work, await _described(work, what), list(zip(todo, paths, strict=True)))
     await _forget_unmade(work)
-    return Done(f"{made} images made of {len(todo)} captures")
+    return Done(f"{count} images made of {len(todo)} captures")
 
 
 async def _read(work: Work) -> Conversion | None:
@@ -110,7 +110,7 @@ async def _read(work: Work) -> Conversion | None:
             subject=await session.get_one(SubjectRow, study.subject_id),
             captures=await captures_of(session, exam.id),
             contents=await contents_of(session, study.id),
-            uploads={one.upload_id: one for one in await open_uploads(session, exam_id=exam.id)},
+            uploads={upload.upload_id: upload for upload in await open_uploads(session, exam_id=exam.id)},
         )
 
 
@@ -132,7 +132,7 @@ async def _select(work: Work, what: Conversion) -> list[Capture]:
     ready = {
         sha256: instances
         for sha256, instances in what.contents.items()
-        if all([await _needs_no_file(work, what, one) for one in instances])
+        if all([await _needs_no_file(work, what, image) for image in instances])
     }
     seen: set[str] = set()
     todo: list[Capture] = []
@@ -196,14 +196,14 @@ async def _described(work: Work, what: Conversion) -> Making:
 async def _convert_all(work: Work, how: Making, todo: Sequence[tuple[Capture, Path]]) -> int:
     """All of them, as many at a time as keeps the pool busy. How many objects; the first error ends the rest."""
     left = iter(todo)
-    made = 0
+    count = 0
 
     async def carry() -> None:
-        nonlocal made
+        nonlocal count
         for capture, path in left:
             # read after the wait: several of these run side by side
             fresh = await _convert_one(work, how, capture, path)
-            made += fresh
+            count += fresh
 
     # one more than may be converted at a time: while one is being recorded the processes have work
     tasks = [asyncio.create_task(carry()) for _ in range(min(len(todo), work.resources.pool.share + 1))]
@@ -214,14 +214,14 @@ async def _convert_all(work: Work, how: Making, todo: Sequence[tuple[Capture, Pa
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(shutil.rmtree, making(work), ignore_errors=True)
-    return made
+    return count
 
 
 async def _convert_one(work: Work, how: Making, capture: Capture, path: Path) -> int:
     """Convert one capture and record its objects; a bad capture is recorded as one. How many objects are new."""
     out = making(work) / f"{capture.index:04d}"
     try:
-        made: Converted = await work.resources.pool.run(
+        converted: Converted = await work.resources.pool.run(
             convert_capture,
             path,
             out,
@@ -237,21 +237,21 @@ async def _convert_one(work: Work, how: Making, capture: Capture, path: Path) ->
         return 0
     except TookTooLong:
         limit = work.resources.settings.conversion_seconds
-        told = f"Converting this capture took longer than the {limit:g} seconds that a capture may take."
-        await _record_problem(work, capture, "capture_too_large", told)
+        message = f"Converting this capture took longer than the {limit:g} seconds that a capture may take."
+        await _record_problem(work, capture, "capture_too_large", message)
         return 0
     except ProcessDied:
         await _record_problem(
             work, capture, "capture_unreadable", "Reading this capture crashed the converter."
         )
         return 0
-    for instance in made:
+    for instance in converted:
         name = staged_dicom(instance.sop_instance_uid)
         place = work.resources.staging.path(work.exam_id, name)
         place.parent.mkdir(mode=0o700, exist_ok=True)
         instance.path.replace(place)
         await work.resources.staging.put(work.exam_id, name)
-    return await _record(work, how, capture, made)
+    return await _record(work, how, capture, converted)
 
 
 async def _record_problem(work: Work, capture: Capture, code: str, message: str) -> None:
@@ -267,41 +267,41 @@ async def _alike(session: AsyncSession, capture: Capture) -> Sequence[Capture]:
     return (await session.scalars(same)).all()
 
 
-async def _record(work: Work, how: Making, capture: Capture, made: Converted) -> int:
+async def _record(work: Work, how: Making, capture: Capture, converted: Converted) -> int:
     """Put the objects into the study's outbox, and say of each capture of this content what it became, and what not.
 
     How many of them are to be sent: an exported bundle is another file each time, though the objects in it are
     the same.
     """
     async with work.tx() as (session, exam):
-        known = {row.sop_instance_uid: row for row in await instances_of_study(session, _study_id(exam))}
+        by_uid = {row.sop_instance_uid: row for row in await instances_of_study(session, _study_id(exam))}
         rows = []
-        for one in made:
-            row = known.get(one.sop_instance_uid)
+        for image in converted:
+            row = by_uid.get(image.sop_instance_uid)
             if row is None:
-                row = Instance(study_id=_study_id(exam), sop_instance_uid=one.sop_instance_uid)
+                row = Instance(study_id=_study_id(exam), sop_instance_uid=image.sop_instance_uid)
                 session.add(row)
             if row.state not in LEFT:
                 row.state, row.upload_id = InstanceState.PLANNED, None
-                _describe(row, one, exam=exam, policy_version=how.policy_version)
+                _describe(row, image, exam=exam, policy_version=how.policy_version)
             rows.append(row)
         await session.flush()
         for alike in await _alike(session, capture):
             await _stands_for(session, exam, alike, rows)
-            alike.left_out = made.left_out
-            alike.problem_code = INCOMPLETE if made.left_out else None
-            alike.problem_message = made.why or None
-    if made.left_out:
-        log.warning("capture_in_part", capture=capture.index, count=made.left_out)
+            alike.left_out = converted.left_out
+            alike.problem_code = INCOMPLETE if converted.left_out else None
+            alike.problem_message = converted.why or None
+    if converted.left_out:
+        log.warning("capture_in_part", capture=capture.index, count=converted.left_out)
     return sum(1 for row in rows if row.state == InstanceState.PLANNED)
 
 
-def _describe(row: Instance, made: ConvertedInstance, *, exam: Exam, policy_version: int) -> None:
+def _describe(row: Instance, image: ConvertedInstance, *, exam: Exam, policy_version: int) -> None:
     """The object as it was made just now, by whom and under which policy."""
     row.exam_id, row.policy_version = exam.id, policy_version
-    row.sop_class_uid, row.series_uid = made.sop_class_uid, made.series_uid
-    row.transfer_syntax, row.frames = made.transfer_syntax, made.frames
-    row.bytes, row.sha256 = made.bytes, made.sha256
+    row.sop_class_uid, row.series_uid = image.sop_class_uid, image.series_uid
+    row.transfer_syntax, row.frames = image.transfer_syntax, image.frames
+    row.bytes, row.sha256 = image.bytes, image.sha256
 
 
 def _study_id(exam: Exam) -> UUID:
@@ -317,9 +317,9 @@ async def _forget_unmade(work: Work) -> None:
     """
     async with work.tx() as (session, exam):
         uploads = {
-            one.upload_id: one
-            for one in await open_uploads(session, exam_id=exam.id)
-            if one.state not in {UploadState.SENT, UploadState.ASKED}
+            upload.upload_id: upload
+            for upload in await open_uploads(session, exam_id=exam.id)
+            if upload.state not in {UploadState.SENT, UploadState.ASKED}
         }
         unmade = []
         for row in await instances_of_study(session, _study_id(exam)):

@@ -65,7 +65,7 @@ async def download_captures(work: Work) -> Outcome:
     tried: set[UUID] = set()
     renewed: set[UUID] = set()
     failures: dict[UUID, UpstreamError] = {}
-    while (capture := next((one for one in captures if one.id not in tried), None)) is not None:
+    while (capture := next((row for row in captures if row.id not in tried), None)) is not None:
         if tried:
             fault_point("download:between_captures")
         failure = await _try(work, exam, capture)
@@ -153,8 +153,8 @@ async def _keep(work: Work, capture: Capture, got: Downloaded, path: Path) -> Ba
     transferred.labels(direction="in").inc(got.bytes)
     await _record(work, capture, got, kind)
     if kind == UNKNOWN:
-        told = "nothing came" if got.bytes == 0 else "what came is no image or clip"
-        return BadAnswer(told, upstream="media", code=EMPTY if got.bytes == 0 else WRONG_KIND)
+        words = "nothing came" if got.bytes == 0 else "what came is no image or clip"
+        return BadAnswer(words, upstream="media", code=EMPTY if got.bytes == 0 else WRONG_KIND)
     return None
 
 
@@ -201,10 +201,10 @@ def _explained(error: UpstreamError) -> str:
         return "This capture is larger than this bridge accepts (SONOBRIDGE_MAX_CAPTURE_BYTES)"
     if error.code in {EMPTY, WRONG_KIND}:
         return "This capture is not an image or clip of a kind that can be delivered"
-    told = error.message.removeprefix("media: ")
+    words = error.message.removeprefix("media: ")
     if isinstance(error, CaptureUrlExpired) and error.status in NOT_THERE:
-        return f"Clarius no longer has this capture: {told}"
-    return f"This capture could not be downloaded: {told}"
+        return f"Clarius no longer has this capture: {words}"
+    return f"This capture could not be downloaded: {words}"
 
 
 async def _record_problem(work: Work, capture_id: UUID, code: str, message: str) -> None:
@@ -230,8 +230,8 @@ async def _judge(work: Work, failures: Mapping[UUID, UpstreamError]) -> Wait | N
     """
     captures = await _captures(work)
     # what was read again meanwhile may name one of them no more
-    failures = {one.id: failures[one.id] for one in captures if one.id in failures}
-    serves = any([await _is_staged(work, one) and not one.is_lost for one in captures])
+    failures = {capture.id: failures[capture.id] for capture in captures if capture.id in failures}
+    serves = any([await _is_staged(work, capture) and not capture.is_lost for capture in captures])
     odd_over = (
         await work.count("odd_captures") >= ODD_RUNS
         if any(not isinstance(error, CaptureUrlExpired) for error in failures.values())

@@ -70,7 +70,7 @@ async def store_exam_data(work: Work, exam: Exam) -> int:
         row.data_missing_since = None
         policy = await policy_of(session, row)
         if policy is not None and policy.source == CaptureSource.CLARIUS_DICOM:
-            await keep_bundle(work.resources, session, row, wanted=bool(data.captures))
+            await keep_bundle(work.resources, session, row, has_images=bool(data.captures))
         else:
             urls = [capture.url or None for capture in data.captures]
             await keep_captures(work.resources, session, row, urls)

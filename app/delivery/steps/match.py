@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts import AccountKind
 from app.delivery.filing import PATIENT_CHANGED, Plan, plan_of
-from app.delivery.identity import Wanted, day_of, facts_of, known_subject, wanted_by
+from app.delivery.identity import Who, day_of, facts_of, known_subject, who_of
 from app.delivery.mapping import PatientPlan, differs, merged
 from app.delivery.new_subject import make_subject, patient_fields, plan_for
 from app.delivery.outcome import Done, NeedsPerson, Outcome
@@ -33,19 +33,19 @@ async def match(work: Work) -> Outcome:
         same = await session.get(Subject, UUID(decided)) if decided else None
     if exam.subject_id is not None:
         return Done()
-    wanted = await wanted_by(work, exam, plan, today=today)
-    known = same or await known_subject(work, wanted)
+    who = await who_of(work, exam, plan, today=today)
+    subject = same or await known_subject(work, who)
     how = "known"
-    if known is None:
-        known, how = await make_subject(work, wanted)
+    if subject is None:
+        subject, how = await make_subject(work, who)
     if how == "known":
-        await _correct(work, wanted, known)
+        await _correct(work, who, subject)
     async with work.tx() as (session, exam):
-        await _remember_successor(session, plan, known)
-        exam.subject_id = known.id
+        await _remember_successor(session, plan, subject)
+        exam.subject_id = subject.id
         filing = await filing_of(session, exam.id, exam.filing)
         if filing is not None:
-            filing.kind = known.kind
+            filing.kind = subject.kind
     return Done(how)
 
 
@@ -57,48 +57,48 @@ async def _remember_successor(session: AsyncSession, plan: Plan, subject: Subjec
         row.successor_id = subject.id
 
 
-async def _correct(work: Work, wanted: Wanted, subject: Subject) -> None:
+async def _correct(work: Work, who: Who, subject: Subject) -> None:
     """Details that this exam spells otherwise: updated in Aurabox (A4) by policy or a person's word, else asked about.
 
     What it says more of the same person is kept in our record for later comparison.
     """
-    if any(map(wanted.plan.decided, KEPT_AS_IT_IS)):
+    if any(map(who.plan.decided, KEPT_AS_IT_IS)):
         return
-    known = facts_of(work.resources, subject)
-    changed = differs(known, wanted.identity)
-    by = wanted.plan.filing.decided_by
-    named = wanted.plan.mode is Mode.IDENTIFIED and subject.kind == SubjectKind.PATIENT
+    facts_before = facts_of(work.resources, subject)
+    changed = differs(facts_before, who.identity)
+    by = who.plan.filing.decided_by
+    named = who.plan.mode is Mode.IDENTIFIED and subject.kind == SubjectKind.PATIENT
     if changed and named:
-        policy = wanted.plan.policy.corrections == Corrections.UPDATE
-        if not wanted.plan.decided("update-patient") and not policy:
+        policy = who.plan.policy.corrections == Corrections.UPDATE
+        if not who.plan.decided("update-patient") and not policy:
             async with work.tx() as (_, exam):
                 exam.question = {"conflicts": [str(subject.id)]}
-            fields = " and ".join(one.replace("_", " ") for one in changed)
+            fields = " and ".join(field.replace("_", " ") for field in changed)
             raise NeedsPerson(
                 f"the patient is known, and this exam has another {fields}", code=PATIENT_CHANGED
             )
-        await _update_patient(work, wanted, subject)
-    facts = merged(known, wanted.identity)
-    if facts == known:
+        await _update_patient(work, who, subject)
+    facts = merged(facts_before, who.identity)
+    if facts == facts_before:
         return
     async with work.tx() as (session, exam):
         row = await session.get_one(Subject, subject.id)
         row.facts_sealed = work.resources.seal_text(json.dumps(facts.facts()))
         if changed and named:
-            told = ", ".join(changed)
-            await record_event(session, exam.id, step=exam.step, event="patient_updated", detail=told)
-            await audit(session, by=By(by), action="subject.update", subject=str(subject.id), detail=told)
+            detail = ", ".join(changed)
+            await record_event(session, exam.id, step=exam.step, event="patient_updated", detail=detail)
+            await audit(session, by=By(by), action="subject.update", subject=str(subject.id), detail=detail)
 
 
-async def _update_patient(work: Work, wanted: Wanted, subject: Subject) -> None:
-    plan = plan_for(work.resources, wanted)
+async def _update_patient(work: Work, who: Who, subject: Subject) -> None:
+    plan = plan_for(work.resources, who)
     if not isinstance(plan, PatientPlan):
         raise NeedsPerson(
             "the patient is known, and this exam says too little to update it", code=PATIENT_CHANGED
         )
     # a correction of what is not there any more would be lost
-    subject = await subject_stands(work, wanted.plan, subject)
-    async with work.effect("match:update_patient", AccountKind.AURABOX.of(wanted.plan.organization.id)):
-        await work.resources.aurabox(wanted.plan.organization).update_patient(
+    subject = await subject_stands(work, who.plan, subject)
+    async with work.effect("match:update_patient", AccountKind.AURABOX.of(who.plan.organization.id)):
+        await work.resources.aurabox(who.plan.organization).update_patient(
             subject.remote_id, patient_fields(plan)
         )

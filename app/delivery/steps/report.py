@@ -43,11 +43,11 @@ async def _receipt(session: AsyncSession, exam: Exam) -> Receipt:
     images = await images_of(session, exam)
     counted = images.seen is not None
     there = [
-        one
-        for one in await instances_of(session, exam)
-        if one.state == InstanceState.SEEN or (not counted and one.state in THERE)
+        image
+        for image in await instances_of(session, exam)
+        if image.state == InstanceState.SEEN or (not counted and image.state in THERE)
     ]
-    clips = sum(1 for one in there if one.sop_class_uid == US_MULTI_FRAME)
+    clips = sum(1 for image in there if image.sop_class_uid == US_MULTI_FRAME)
     evidence: Evidence = "seen" if counted else "accepted"
     return Receipt(
         delivered_at=(exam.delivered_at or exam.updated_at).astimezone(ZoneInfo(organization.timezone)),

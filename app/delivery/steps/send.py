@@ -60,16 +60,16 @@ async def _study_is_there(work: Work, plan: Plan) -> bool:
 
 async def _unmade(session: AsyncSession, exam: Exam) -> bool:
     """Whether a capture waits for objects: none was made of it, or another submission's, or they are gone."""
-    made = await instances_by_capture(session, exam)
+    by_capture = await instances_by_capture(session, exam)
     for capture in await captures_of(session, exam.id):
         if not capture.becomes_images:
             continue
-        instances = made.get(capture.id, ())
-        planned = [one for one in instances if one.state == InstanceState.PLANNED]
+        instances = by_capture.get(capture.id, ())
+        planned = [image for image in instances if image.state == InstanceState.PLANNED]
         if (
             not instances
-            or any(one.exam_id != exam.id for one in planned)
-            or any(one.state == InstanceState.GONE for one in instances)
+            or any(image.exam_id != exam.id for image in planned)
+            or any(image.state == InstanceState.GONE for image in instances)
         ):
             return True
     return False
@@ -79,7 +79,7 @@ async def _note(work: Work) -> None:
     """Record how many images this submission brought, and which of its captures another one had."""
     async with work.tx() as (session, exam):
         exam.sent_count = await count_sent(session, exam)
-        made = await instances_by_capture(session, exam)
+        by_capture = await instances_by_capture(session, exam)
         for capture in await captures_of(session, exam.id):
-            if instances := made.get(capture.id):
+            if instances := by_capture.get(capture.id):
                 capture.already_delivered = delivered_before(exam, instances)

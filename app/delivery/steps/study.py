@@ -61,7 +61,7 @@ async def study(work: Work) -> Outcome:
         fields |= {"study_instance_uid": ours.study_instance_uid, "accession_number": ours.accession_number}
     creation = _creation(work, plan, subject, exam, fields, filed_as=filed_as, replaces=ours)
     try:
-        made = await create_once(work, creation)
+        outcome = await create_once(work, creation)
     except NotThere as error:
         # the subject was read just now, so what is asked about it lags behind
         raise TryLater(error.message, upstream="aurabox", status=error.status, code=error.code) from error
@@ -69,16 +69,16 @@ async def study(work: Work) -> Outcome:
         # another submission of the exam may have made it while this one waited, and for another subject
         if await _take_study(session, exam, plan) is None:
             raise RuntimeError("a create ended without a record of its study")
-    return Done("adopted" if made.adopted else "created")
+    return Done("adopted" if outcome.adopted else "created")
 
 
 async def _take_study(session: AsyncSession, exam: Exam, plan: Plan) -> Study | None:
     """File the request under the study on record, if there is one. Raises NeedsPerson when it is another subject's."""
     ours = next(
         (
-            one
-            for one in await studies_of_exam(session, plan.organization.id, exam.exam_uuid)
-            if one.subject_id == exam.subject_id
+            study
+            for study in await studies_of_exam(session, plan.organization.id, exam.exam_uuid)
+            if study.subject_id == exam.subject_id
         ),
         None,
     )
@@ -98,12 +98,12 @@ async def _of_same_mode(session: AsyncSession, exam: Exam, plan: Plan) -> list[S
 
     What was filed under a pseudonym says nothing of what is filed by name, nor the other way round.
     """
-    found = []
-    for one in await studies_of_exam(session, plan.organization.id, exam.exam_uuid):
-        owner = await session.get_one(Subject, one.subject_id)
-        if one.subject_id != exam.subject_id and owner.mode == plan.mode:
-            found.append(one)
-    return found
+    studies = []
+    for study in await studies_of_exam(session, plan.organization.id, exam.exam_uuid):
+        owner = await session.get_one(Subject, study.subject_id)
+        if study.subject_id != exam.subject_id and owner.mode == plan.mode:
+            studies.append(study)
+    return studies
 
 
 def _creation(
@@ -134,13 +134,13 @@ def _creation(
             )
         async with work.effect("study:search_study", account):
             client = work.resources.aurabox(organization)
-            found = await client.studies(subject.remote_id).find(lambda one: _is_ours(one, keys))
-        if replaces is not None and replaces.remote_id in found:
+            matches = await client.studies(subject.remote_id).find(lambda listing: _is_ours(listing, keys))
+        if replaces is not None and replaces.remote_id in matches:
             raise listed_but_absent("study")
-        if len(found) > 1:
+        if len(matches) > 1:
             async with work.tx() as (_, row):
-                row.question = {"candidates": list(found), "of": "study"}
-        return found
+                row.question = {"candidates": list(matches), "of": "study"}
+        return matches
 
     async def send() -> str:
         limit = work.resources.settings.request_seconds
@@ -148,18 +148,18 @@ def _creation(
             client = work.resources.aurabox(organization)
             return (await client.create_study(subject.remote_id, {str(k): v for k, v in sent.items()})).id
 
-    async def keep(session: AsyncSession, made: Made) -> None:
+    async def keep(session: AsyncSession, outcome: Made) -> None:
         if replaces is not None:
-            await _record_replacement(work, session, replaces, made)
+            await _record_replacement(work, session, replaces, outcome)
             return
         record = Study(
             organization_id=organization.id,
             exam_uuid=exam.exam_uuid,
             subject_id=subject.id,
-            remote_id=made.remote_id,
+            remote_id=outcome.remote_id,
             study_instance_uid=fields["study_instance_uid"],
             accession_number=fields["accession_number"],
-            adopted=made.adopted,
+            adopted=outcome.adopted,
             studied_at=exam.submitted_at or exam.received_at,
         )
         session.add(record)
@@ -177,20 +177,22 @@ def _creation(
     )
 
 
-async def _record_replacement(work: Work, session: AsyncSession, study: Study, made: Made) -> None:
+async def _record_replacement(work: Work, session: AsyncSession, study: Study, outcome: Made) -> None:
     """From now on another record stands for the study; with a new one all that was sent is to be sent again."""
     row = await session.get_one(Study, study.id, with_for_update=True)
-    former, row.remote_id, row.adopted = row.remote_id, made.remote_id, made.adopted
+    former, row.remote_id, row.adopted = row.remote_id, outcome.remote_id, outcome.adopted
     row.seen_at, row.missing_since = await clock(session), None
-    told = f"{former} is not there any more; {row.remote_id} was {'taken over' if made.adopted else 'made'}"
-    if not made.adopted:
-        told += f", and {await study_gone(session, row.id)} images that were sent are gone with it"
-    await record_event(session, work.exam_id, step=Step.STUDY, event="study_replaced", detail=told)
-    await audit(session, by=SYSTEM, action="study.replace", subject=str(row.id), detail=told)
+    detail = (
+        f"{former} is not there any more; {row.remote_id} was {'taken over' if outcome.adopted else 'made'}"
+    )
+    if not outcome.adopted:
+        detail += f", and {await study_gone(session, row.id)} images that were sent are gone with it"
+    await record_event(session, work.exam_id, step=Step.STUDY, event="study_replaced", detail=detail)
+    await audit(session, by=SYSTEM, action="study.replace", subject=str(row.id), detail=detail)
 
 
-def _is_ours(found: RemoteStudy, keys: Mapping[str | None, Any]) -> bool:
-    return any(str(found.fields.get(str(name), "")) == str(value) for name, value in keys.items())
+def _is_ours(listed: RemoteStudy, keys: Mapping[str | None, Any]) -> bool:
+    return any(str(listed.fields.get(str(name), "")) == str(value) for name, value in keys.items())
 
 
 def study_fields(

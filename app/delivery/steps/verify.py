@@ -51,14 +51,14 @@ async def verify(work: Work) -> Outcome:
         links = await confirmed_links(session, [claim.customer_hash for claim in claims])
         if exam.released_at is not None:
             return await _released(session, exam)
-    wanted = [(claim, links[claim.customer_hash]) for claim in claims if claim.customer_hash in links]
+    to_look_at = [(claim, links[claim.customer_hash]) for claim in claims if claim.customer_hash in links]
     if not claims:
         return UNVERIFIED
-    if not wanted:
+    if not to_look_at:
         return Wait(Reason.LINK, None)
     covered = True
     unreadable: CannotUnseal | None = None
-    for claim, link in wanted:
+    for claim, link in to_look_at:
         try:
             covered = await _look_once(work, link, claim) and covered
         except CannotUnseal as error:
@@ -101,15 +101,15 @@ async def _released(session: AsyncSession, exam: Exam) -> Outcome:
 async def _look_once(work: Work, link: Link, claim: Claim) -> bool:
     """Look at the customer's list unless somebody is looking or just did; whether this claim is covered now."""
     async with work.resources.sessions.begin() as session:
-        taken = await take_look(
+        look_taken = await take_look(
             session,
             link.id,
             seconds=work.resources.settings.lease_seconds,
             apart=min(BETWEEN_LOOKS_SECONDS, work.resources.settings.retry_base_seconds),
         )
-    if taken is None:
+    if look_taken is None:
         return link.looked_at is not None and link.looked_at >= claim.received_at
-    epoch, began = taken
+    epoch, began = look_taken
     listed: dict[UUID, ExamNotice] | None = None
     look = Hold(HoldKind.LOOK, link.id, epoch)
     try:
@@ -150,18 +150,18 @@ async def _read_list(work: Work, link: Link) -> dict[UUID, ExamNotice]:
                 )
             )
         )
-    found: dict[UUID, ExamNotice] = {}
+    listed: dict[UUID, ExamNotice] = {}
     async with work.effect("verify:poll", AccountKind.CLARIUS):
         clarius = await work.resources.clarius()
         pages = 0
         async for page in clarius.accessible_exam_pages(customer_id=customer_id):
-            found.update(
+            listed.update(
                 {notice.request_uuid: notice for notice in page if notice.customer_id == customer_id}
             )
             pages += 1
-            if missing <= found.keys() or pages >= MAX_LOOK_PAGES:
+            if missing <= listed.keys() or pages >= MAX_LOOK_PAGES:
                 break
-    return found
+    return listed
 
 
 async def _apply(work: Work, customer: bytes, listed: Mapping[UUID, ExamNotice], began: datetime) -> None:

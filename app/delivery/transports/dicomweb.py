@@ -84,9 +84,9 @@ async def _give_up(work: Work, refused: Sequence[Instance]) -> None:
     """The captures say so, and their images leave the outbox: the next submission that has them tries again."""
     uids = {instance.sop_instance_uid for instance in refused}
     async with work.tx() as (session, exam):
-        made = await instances_by_capture(session, exam)
+        by_capture = await instances_by_capture(session, exam)
         for capture in await captures_of(session, exam.id):
-            if any(one.sop_instance_uid in uids for one in made.get(capture.id, ())):
+            if any(image.sop_instance_uid in uids for image in by_capture.get(capture.id, ())):
                 capture.problem_code = "image_refused"
                 capture.problem_message = "The image server refused this image each time it was sent"
         await forget_instances(session, refused)
