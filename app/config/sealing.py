@@ -14,6 +14,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -93,12 +94,14 @@ def keyed_hash(key: bytes, purpose: str, text: str) -> bytes:
 
     Hashes of the same text for two purposes are unrelated, so tables cannot be joined on them.
     """
+    return hmac.digest(_derived(key, purpose), text.encode(), "sha256")
+
+
+@lru_cache(maxsize=16)
+def _derived(key: bytes, purpose: str) -> bytes:
     if len(key) < LOOKUP_KEY_BYTES:
         raise ValueError("the look-up key is too short")
-    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"sonobridge/" + purpose.encode()).derive(
-        key
-    )
-    return hmac.digest(derived, text.encode(), "sha256")
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"sonobridge/" + purpose.encode()).derive(key)
 
 
 def load_or_create_keys(data_dir: Path) -> list[SecretStr]:

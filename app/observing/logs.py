@@ -9,14 +9,16 @@ Write events as fixed text (`log.info("exam_delivered", request_uuid=…)`), nev
 libraries (`logging`) are formatted text by nature: below WARNING only our own and uvicorn's are let through.
 """
 
+import json
 import logging
 import logging.config
+import os
 import sys
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, TextIO
-from uuid import uuid4
 
 import structlog
 
@@ -59,6 +61,29 @@ class _OurHandler(logging.StreamHandler[TextIO]):
     """Marks the handler that configure_logging put in place."""
 
 
+class _Stderr:
+    """Where the lines of a logger of ours go."""
+
+    def __init__(self, stream: TextIO, name: str = "root") -> None:
+        self.name = name
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        self._stream.write(line + "\n")
+
+    debug = info = warning = error = critical = exception = msg
+
+
+def _as_json(fields: MutableMapping[str, Any], *, default: Callable[[Any], Any]) -> str:
+    return _encoder(default).encode(fields)
+
+
+@cache
+def _encoder(default: Callable[[Any], Any]) -> json.JSONEncoder:
+    return json.JSONEncoder(sort_keys=True, default=default)
+
+
 def configure_logging(env: Literal["production", "development"], level: str = "INFO") -> None:
     """Sends every record of the process to stderr: JSON lines in production, readable ones in development.
 
@@ -73,18 +98,15 @@ def configure_logging(env: Literal["production", "development"], level: str = "I
         keep_allowed_keys,
     ]
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer(sort_keys=True)
+        structlog.processors.JSONRenderer(serializer=_as_json)
         if env == "production"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=True)
     )
+    # our own lines go straight to stderr: by way of `logging` each would cost four times as much
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, renderer],
+        logger_factory=partial(_Stderr, sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(level.lower()),
         cache_logger_on_first_use=False,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
@@ -145,7 +167,7 @@ def keep_allowed_keys(
 
 def bind_request_id() -> str:
     """Puts a new request id on every line of this task from here on, and returns it; none is taken from outside."""
-    request_id = uuid4().hex
+    request_id = os.urandom(16).hex()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
     return request_id

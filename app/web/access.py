@@ -2,6 +2,7 @@
 
 import re
 import time
+from functools import cache
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -9,8 +10,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.observing.logs import bind_request_id
 from app.observing.metrics import http_requests
 from app.observing.tracing import span
-
-log = structlog.get_logger(__name__)
 
 # Everything that may follow these is a secret: a webhook's path segment, a customer's token, an invitation.
 SECRET_PATHS = re.compile(r"^(/webhooks/clarius|/connect/clarius|/invite|/reset)/.+")
@@ -37,6 +36,8 @@ class AccessLog:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        # bound once: made anew for each line, the logger would cost more than the line
+        self._log = cache(structlog.get_logger(__name__).bind)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and log its end."""
@@ -46,6 +47,7 @@ class AccessLog:
         started = time.perf_counter()
         status = 500
         request_id = bind_request_id()
+        area = area_of(scope["path"])
 
         async def watch(message: Message) -> None:
             nonlocal status
@@ -54,17 +56,16 @@ class AccessLog:
             await send(message)
 
         try:
-            with span(f"{scope['method']} {area_of(scope['path'])}", request_id=request_id):
+            with span(f"{scope['method']} {area}", request_id=request_id):
                 await self._app(scope, receive, watch)
         finally:
             method = scope["method"] if scope["method"] in METHODS else "other"
-            http_requests.labels(area=area_of(scope["path"]), method=method, status=str(status)).observe(
-                time.perf_counter() - started
-            )
-            log.info(
+            seconds = time.perf_counter() - started
+            http_requests.labels(area, method, str(status)).observe(seconds)
+            self._log().info(
                 "request",
                 method=scope["method"],
                 path=shown_path(scope["path"]),
                 status=status,
-                duration_ms=round((time.perf_counter() - started) * 1000, 1),
+                duration_ms=round(seconds * 1000, 1),
             )
