@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from app.config.settings import Settings, load_settings
 from app.observing.logs import configure_logging
@@ -17,7 +19,6 @@ from app.web.pages import install_error_answers
 from app.web.proxies import TrustedProxies
 
 ROUTERS = (
-    webhook.router,
     health.router,
     connect.router,
     login.router,
@@ -28,6 +29,18 @@ ROUTERS = (
     api.router,
     admin.router,
 )
+
+
+class Application(FastAPI):
+    """FastAPI, with the webhook before everything that is done to find and call a route."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._entry = AccessLog(webhook.Webhook(super().__call__, self.state))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, or the process's life."""
+        await self._entry(scope, receive, send)
 
 
 def create_app(settings: Settings | None = None, *, resources: Resources | None = None) -> FastAPI:
@@ -49,8 +62,7 @@ def create_app(settings: Settings | None = None, *, resources: Resources | None 
             yield
 
     # the only published description is the admin API's; the webhook and the pages have none to explore
-    app = FastAPI(title="Sonobridge", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(AccessLog)
+    app = Application(title="Sonobridge", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedProxies)
     install_error_answers(app)
     for router in ROUTERS:

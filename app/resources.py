@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from pydantic import SecretStr
 from sqlalchemy import text
@@ -27,7 +28,9 @@ from app.infrastructure.database import Watch, open_engine
 from app.infrastructure.pool import Pool
 from app.infrastructure.queue import Queue
 from app.infrastructure.staging import Staging, open_staging
+from app.infrastructure.writer import Writer
 from app.store import tables  # noqa: F401 - a mapping finds the tables it refers to only once all are known
+from app.store.arrivals import COMMIT_SECONDS, Arrival, Fate, write_arrivals
 from app.store.organizations import Organization
 from app.store.secrets import CLARIUS_API_KEY, LOOKUP_KEY, keep_first_secret, read_secret
 from app.store.unsettled import Room
@@ -67,7 +70,7 @@ class Resources:
     host: str
     worker_id: str
     lookup: LookupKey = field(repr=False)
-    room: Room = field(default_factory=Room, repr=False)
+    arrivals: Writer[Arrival, Fate] = field(repr=False)
 
     async def hash_text(self, purpose: str, value: str) -> bytes:
         """A keyed hash for look-ups. Raises CannotUnseal while the sealing key of the look-up key is missing."""
@@ -180,6 +183,10 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     queue = Queue(settings)
     pool = Pool()
+    arrivals = Writer(
+        partial(watch.connect, seconds=COMMIT_SECONDS),
+        partial(write_arrivals, room=Room(), limit=settings.max_unverified),
+    )
     host = socket.gethostname()
     egress = Egress(production=settings.is_production, allowed=settings.allowed_upstreams)
     try:
@@ -198,8 +205,10 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 host=host,
                 worker_id=f"{host}:{os.getpid()}:{random.token_hex(4)}",
                 lookup=LookupKey(sessions, sealer),
+                arrivals=arrivals,
             )
     finally:
+        await arrivals.aclose()
         await pool.aclose()
         await queue.aclose()
         await watch.close(engine)

@@ -1,4 +1,4 @@
-"""What arq calls: the one job, a kind and a row id in and the runner of that kind called, and the tick. Never raises."""
+"""What the loop runs a row with, and what arq calls: the one job, which wakes the loop, and the tick. Never raises."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,7 +20,7 @@ RUNNERS: dict[str, Callable[[Resources, UUID], Awaitable[bool]]] = {"exam": run_
 
 
 async def run_if_due(resources: Resources, kind: str, row_id: UUID) -> bool:
-    """Work on one row if it is due and free; the same for a ring, the database loop and a person's command.
+    """Work on one row if it is due and free.
 
     A kind that this version does not know is left for one that does.
     """
@@ -41,9 +41,9 @@ async def run_if_due(resources: Resources, kind: str, row_id: UUID) -> bool:
         return False
 
 
-async def run(ctx: dict[str, Any], kind: str, row_id: str) -> None:
-    """What arq calls (`app.infrastructure.queue.JOB_NAME`)."""
-    await run_if_due(ctx["resources"], kind, UUID(row_id))
+async def run(ctx: dict[str, Any], _kind: str, _row_id: str) -> None:
+    """What arq calls (`app.infrastructure.queue.JOB_NAME`): the loop looks at once for whatever is due."""
+    ctx["wake"]()
 
 
 async def run_tick(ctx: dict[str, Any]) -> None:

@@ -11,10 +11,10 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.config.settings import asyncpg_dsn
-from app.inbox.receive import WAKE_CHANNEL
 from app.infrastructure.database import CONNECT_SECONDS, GOODBYE_SECONDS, database_tls
 from app.resources import Resources
-from app.store.exam_leases import due_exams
+from app.store.arrivals import WAKE_CHANNEL
+from app.store.exam_leases import due_exams, seconds_to_next
 from app.store.links import due_links
 from app.store.workers import beat, beat_seconds, leave, silent_seconds
 from app.upkeep.recurring import tick, watch
@@ -23,15 +23,15 @@ from workers.jobs import run_if_due
 
 log = structlog.get_logger(__name__)
 
-# How often the database is asked for due rows; a notification (LISTEN) comes sooner.
+# How often the database is asked for due rows at least; a notification (LISTEN), a ring and a due time come sooner.
 POLL_SECONDS = 1.0
-TICK_SECONDS = 1.0
-# With Redis in order its ring has this long to bring a due row to a worker before the loop takes it.
-RING_GRACE_SECONDS = 1.0
+TICK_SECONDS = 5.0
+# Longer than the longest single request, so that SIGTERM lets it end.
+DRAIN_SECONDS = 60
 
 
 class Loop:
-    """Runs until cancelled. `wake` is set by a notification and at the end of each row."""
+    """Runs until cancelled, and looks for due rows whenever it is woken."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
@@ -39,41 +39,55 @@ class Loop:
         self._running: dict[UUID, asyncio.Task[bool]] = {}
         self._ending = False
 
+    def wake(self) -> None:
+        """Look for due rows now: a notification or a ring came, or there is room for another."""
+        self._wake.set()
+
     def end(self) -> None:
         """Take nothing more, also if the cancellation that follows is lost on the way (`workers.ending`)."""
         self._ending = True
 
     async def run(self) -> None:
-        """Poll, claim, work, until cancelled; then wait for what is running to give its leases back."""
+        """Look, claim, work, until cancelled; then let what is running end, or give its lease back."""
         try:
             while not self._ending:
-                await self._round()
+                pause = await self._round()
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_SECONDS):
+                    async with asyncio.timeout(pause):
                         await self._wake.wait()
                 self._wake.clear()
         finally:
-            for task in self._running.values():
-                task.cancel()
-            await asyncio.gather(*self._running.values(), return_exceptions=True)
+            await self._drain()
 
-    async def _round(self) -> None:
+    async def _drain(self) -> None:
+        running = list(self._running.values())
+        try:
+            if running:
+                await asyncio.wait(running, timeout=DRAIN_SECONDS)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _round(self) -> float:
+        """Start whatever is due and has room here; in how many seconds to look again."""
         resources = self._resources
         free = resources.settings.worker_concurrency - len(self._running)
         if free <= 0:
-            return
-        late_by = RING_GRACE_SECONDS if await resources.queue.alive() else 0.0
+            return POLL_SECONDS
         try:
             async with resources.sessions() as session:
-                exams = await due_exams(session, limit=free, late_by=late_by, host=resources.host)
+                exams = await due_exams(session, limit=free, host=resources.host)
                 links = await due_links(session, limit=free)
+                pause = await seconds_to_next(session, most=POLL_SECONDS)
         except (SQLAlchemyError, OSError) as error:
             log.warning("due_rows_not_read", error_type=type(error).__name__)
-            return
+            return POLL_SECONDS
         for kind, rows in (("link", links), ("exam", exams)):
             for row_id, _ in rows:
                 if row_id not in self._running and len(self._running) < resources.settings.worker_concurrency:
                     self._start(kind, row_id)
+        return pause
 
     def _start(self, kind: str, row_id: UUID) -> None:
         task = asyncio.create_task(run_if_due(self._resources, kind, row_id))
@@ -83,7 +97,7 @@ class Loop:
             del self._running[row_id]
             # room for another; but a row that was not to be had must not be asked for again at once
             if not done.cancelled() and done.exception() is None and done.result():
-                self._wake.set()
+                self.wake()
 
         task.add_done_callback(ended)
 
@@ -101,7 +115,9 @@ class Loop:
                 self._resources.watch.add(connection)
                 gone = asyncio.Event()
                 connection.add_termination_listener(lambda *_, gone=gone: gone.set())
-                await connection.add_listener(WAKE_CHANNEL, lambda *_: self._wake.set())
+                await connection.add_listener(WAKE_CHANNEL, lambda *_: self.wake())
+                # what was told before we listened
+                self.wake()
                 await gone.wait()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 log.warning("listening_ended")
@@ -149,8 +165,8 @@ async def supervised(part: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 @asynccontextmanager
-async def background(resources: Resources) -> AsyncIterator[None]:
-    """All that a worker does besides arq's jobs, for as long as the body runs."""
+async def background(resources: Resources) -> AsyncIterator[Callable[[], None]]:
+    """All that a worker does besides arq's jobs, for as long as the body runs; gives what wakes the loop."""
     loop = Loop(resources)
     parts: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (
         loop.run,
@@ -161,7 +177,7 @@ async def background(resources: Resources) -> AsyncIterator[None]:
     )
     tasks = [asyncio.create_task(supervised(part)) for part in parts]
     try:
-        yield
+        yield loop.wake
     finally:
         loop.end()
         working, *others = tasks

@@ -1,6 +1,7 @@
 """Runs one worker process: the database loop for as long as it lives, and arq's worker whenever Redis is there."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -9,8 +10,8 @@ from redis.exceptions import RedisError
 
 from app.resources import Resources
 from workers.ending import end
-from workers.loop import background
-from workers.settings import DRAIN_SECONDS, worker_options
+from workers.loop import DRAIN_SECONDS, background
+from workers.settings import worker_options
 
 log = structlog.get_logger(__name__)
 
@@ -19,18 +20,18 @@ REDIS_AGAIN_SECONDS = 2.0
 
 async def run_worker(resources: Resources, stopping: asyncio.Event) -> None:
     """Work until `stopping` is set; then let what is running end, or give its leases back."""
-    async with background(resources):
+    async with background(resources) as wake:
         while not stopping.is_set():
-            await _with_redis(resources, stopping)
+            await _with_redis(resources, stopping, wake)
             with suppress(TimeoutError):
                 async with asyncio.timeout(REDIS_AGAIN_SECONDS):
                     await stopping.wait()
 
 
-async def _with_redis(resources: Resources, stopping: asyncio.Event) -> None:
+async def _with_redis(resources: Resources, stopping: asyncio.Event, wake: Callable[[], None]) -> None:
     """One life of an arq worker: until Redis is lost or `stopping` is set. The database loop goes on meanwhile."""
     options = worker_options(resources.settings)
-    worker = Worker(**options, ctx={"resources": resources}, handle_signals=False)
+    worker = Worker(**options, ctx={"resources": resources, "wake": wake}, handle_signals=False)
     main = asyncio.create_task(worker.async_run())
     stop = asyncio.create_task(stopping.wait())
     try:

@@ -15,13 +15,12 @@ from app.infrastructure.queue import JOB_NAME, QUEUE_NAME, connect, deserialize,
 from app.observing.logs import configure_logging
 from app.opening import opened
 from workers.jobs import run, run_tick
-from workers.loop import background
+from workers.loop import DRAIN_SECONDS, background
 
-# A job's own time budget is a minute and one transfer more; arq only ends what hangs for ever.
+# The tick is the longest: it reads Clarius's whole list, of any length.
 JOB_SECONDS = 4 * 3600
-# Longer than the longest single request, so that SIGTERM lets it end.
-DRAIN_SECONDS = 60
-POLL_DELAY_SECONDS = 0.1
+# A ring is for what no notification of the database brought.
+POLL_DELAY_SECONDS = 0.5
 # arq reads so many due ids at most; more than are ever rung at once.
 READ_LIMIT = 1000
 # Every start counts for arq, deploys and crashes too; we count attempts ourselves.
@@ -60,7 +59,7 @@ async def open_worker(ctx: dict[str, Any]) -> None:
     settings: Settings = ctx["settings"]
     configure_logging(settings.env, settings.log_level)
     ctx["resources"] = await stack.enter_async_context(opened(settings))
-    await stack.enter_async_context(background(ctx["resources"]))
+    ctx["wake"] = await stack.enter_async_context(background(ctx["resources"]))
 
 
 async def close_worker(ctx: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """`up`, `serve`, `worker`, `migrate`: the commands that run the service or prepare it."""
 
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -10,6 +11,7 @@ from typing import Annotated
 
 import typer
 import uvicorn
+import uvloop
 
 from app.cli.children import Child, keep_running, python
 from app.cli.running import read_settings
@@ -31,6 +33,12 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 
 
 class Server(uvicorn.Server):
     """uvicorn, with signals left to us: it would raise them again after draining, and the exit status must be 0."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and then leave out of every later garbage collection what stands until the end: it holds up answers."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -69,7 +77,7 @@ def serve(
     """
     settings = read_settings(service=True)
     listener = socket.socket(fileno=fd) if fd is not None else listen(host, port)
-    asyncio.run(_serve(settings, listener, watch_stdin=until_stdin_closes))
+    uvloop.run(_serve(settings, listener, watch_stdin=until_stdin_closes))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -88,6 +96,7 @@ async def _serve(settings: Settings, listener: socket.socket, *, watch_stdin: bo
         # by name: the application is a floor above the command line, and reads the environment itself
         "app.main:app",
         log_config=None,
+        http="httptools",
         access_log=False,
         lifespan="on",
         # the application itself reads whom a trusted proxy forwards for (SONOBRIDGE_TRUSTED_PROXIES)

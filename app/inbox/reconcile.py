@@ -12,17 +12,20 @@ from uuid import UUID
 import structlog
 from pydantic import ValidationError
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts import AccountKind
 from app.clients.clarius import ExamNotice
 from app.faultpoints import fault_point
 from app.inbox.reading import RUN, Reading, ReadingUnderWay, Stretch, open_reading, pages_of
-from app.inbox.receive import Notification, insert_exam
+from app.inbox.receive import Notification
+from app.observing.logs import current_request_id
 from app.resources import Resources
 from app.states import ExamState, Reason, Source, Step
 from app.store.base import clock, now
 from app.store.claims import end_claims
+from app.store.exam_events import record_event
 from app.store.exams import Exam, lock_exams, move, settle_verified
 from app.store.links import confirmed_links
 from app.store.runs import recording
@@ -145,7 +148,7 @@ async def take_in(resources: Resources, page: Sequence[ExamNotice], *, source: S
         ]
         for listing in listed:
             listing.is_new = (
-                await insert_exam(session, listing.claim, linked=listing.linked, source=source) is not None
+                await _insert_exam(session, listing.claim, linked=listing.linked, source=source) is not None
             )
         for exam, listing in await _locked(session, listed):
             if not await _settle(session, exam, listing):
@@ -209,3 +212,30 @@ async def _overrule(session: AsyncSession, exam: Exam, *, linked: bool) -> None:
             await move(session, exam, ExamState.QUEUED, event="listed")
     elif exam.state == ExamState.UNVERIFIED:
         await move(session, exam, ExamState.WAITING, reason=Reason.LINK, event="listed")
+
+
+async def _insert_exam(
+    session: AsyncSession, notice: Notification, *, linked: bool, source: Source
+) -> UUID | None:
+    """Insert the request as queued (`linked`) or waiting for a link; None when it is there already."""
+    state = ExamState.QUEUED if linked else ExamState.WAITING
+    inserted = await session.execute(
+        insert(Exam)
+        .values(
+            request_uuid=notice.request_uuid,
+            exam_uuid=notice.exam_uuid,
+            source=source,
+            state=state,
+            step=Step.VERIFY,
+            reason=None if linked else Reason.LINK,
+            due_at=now() if linked else None,
+            submitted_at=notice.submitted_at,
+            trace=current_request_id(),
+        )
+        .on_conflict_do_nothing(index_elements=[Exam.request_uuid])
+        .returning(Exam.id)
+    )
+    exam_id = inserted.scalar_one_or_none()
+    if exam_id is not None:
+        await record_event(session, exam_id, step=Step.VERIFY, event="received", detail=str(source))
+    return exam_id

@@ -209,6 +209,19 @@ class Watch:
         event.listen(engine.sync_engine, "connect", connected)
         event.listen(engine.sync_engine, "handle_error", broke)
 
+    async def connect(self, *, seconds: float) -> asyncpg.Connection:
+        """A connection that no pool holds; each statement has so many seconds on either side."""
+        connection = await _connect(
+            self._dsn,
+            ssl=self._tls,
+            timeout=seconds,
+            command_timeout=seconds + (COMMAND_SECONDS - STATEMENT_SECONDS),
+        )
+        self.add(connection)
+        # by its indexes, also while the tables are small: a plan is kept, and they grow under it
+        await connection.execute(f"SET statement_timeout = {int(seconds * 1000)}; SET enable_seqscan = off")
+        return connection
+
     def add(self, connection: asyncpg.Connection) -> None:
         """Watch over a connection that no pool holds."""
         _limit(connection)

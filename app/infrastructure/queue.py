@@ -9,6 +9,7 @@ rely on: it drops a job whose id is known, whose data expired, or whose function
 import asyncio
 import json
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from arq.connections import ArqRedis
@@ -20,8 +21,12 @@ from app.config.settings import Settings
 from app.config.trust import house_authorities
 
 JOB_NAME = "run"
+DUE = "due"
+"""A ring of this kind names no row: whatever is due is meant."""
 QUEUE_NAME = "sonobridge:queue"
 RING_SECONDS = 0.2
+# how long a ring for whatever is due waits for others that ask for the same
+BELL_SECONDS = 0.005
 SOCKET_SECONDS = 5.0
 MAX_CONNECTIONS = 50
 
@@ -65,6 +70,7 @@ class Queue:
     def __init__(self, settings: Settings) -> None:
         self._redis = connect(settings)
         self._ringing: set[asyncio.Task[Job | None]] = set()
+        self._bell: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return "Queue()"
@@ -89,6 +95,15 @@ class Queue:
         log.warning("ring_failed", kind=kind, error_type=type(error).__name__)
         return False
 
+    def ring_soon(self) -> None:
+        """Ask for work on whatever is due, once for all who ask in the same few milliseconds; waits for nothing."""
+        if self._bell is None or self._bell.done():
+            self._bell = asyncio.create_task(self._ring_for_all())
+
+    async def _ring_for_all(self) -> None:
+        await asyncio.sleep(BELL_SECONDS)
+        await self.ring(DUE, uuid4())
+
     def _rung(self, ringing: asyncio.Task[Job | None]) -> None:
         self._ringing.discard(ringing)
         if not ringing.cancelled():
@@ -106,5 +121,7 @@ class Queue:
 
     async def aclose(self) -> None:
         """Let the connections go, after the rings that are under way; each call of theirs is bounded."""
+        if self._bell is not None:
+            await asyncio.gather(self._bell, return_exceptions=True)
         await asyncio.gather(*self._ringing, return_exceptions=True)
         await self._redis.aclose(close_connection_pool=True)

@@ -78,12 +78,12 @@ async def has_room(session: AsyncSession, organization_id: UUID, *, besides: UUI
 
 
 async def due_exams(
-    session: AsyncSession, *, limit: int, late_by: float = 0.0, host: str | None = None
+    session: AsyncSession, *, limit: int, host: str | None = None
 ) -> Sequence[tuple[UUID, int]]:
     """Ids and epochs of due exams, organisations taking turns; of each the oldest, and now and then the newest.
 
-    Of an organisation no more than it may still run, so that what can't be claimed hides nobody else's. `late_by`:
-    due for at least so many seconds. `host`: only what a worker there can claim.
+    Of an organisation no more than it may still run, so that what can't be claimed hides nobody else's. `host`: only
+    what a worker there can claim.
     """
     ranked = (
         select(
@@ -96,7 +96,7 @@ async def due_exams(
             .over(order_by=Exam.due_at.desc(), partition_by=Exam.organization_id)
             .label("newest"),
         )
-        .where(_leasable(host), Exam.due_at <= in_seconds(-late_by))
+        .where(_leasable(host))
         .subquery()
     )
     room = _rooms()
@@ -110,6 +110,17 @@ async def due_exams(
         .limit(limit)
     )
     return [(row.id, row.lease_epoch) for row in rows]
+
+
+async def seconds_to_next(session: AsyncSession, *, most: float) -> float:
+    """In how many seconds the next exam will be due that is not due yet; `most` when none is before that."""
+    due = select(func.extract("epoch", func.min(Exam.due_at) - func.clock_timestamp())).where(
+        Exam.due_at > now(),
+        Exam.due_at < in_seconds(most),
+        Exam.state.in_((*LEASABLE, ExamState.RUNNING, ExamState.DELIVERED)),
+    )
+    seconds: float | None = await session.scalar(due)
+    return most if seconds is None else max(float(seconds), 0.0)
 
 
 def _leasable(host: str | None) -> ColumnElement[bool]:

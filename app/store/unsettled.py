@@ -7,7 +7,7 @@ them. The sweep counts, and leaves the number in `runs`; a process adds what it 
 from collections import deque
 from uuid import UUID
 
-from sqlalchemy import exists, func, literal, select, true
+from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.states import ExamState, Reason
@@ -15,54 +15,42 @@ from app.store.base import in_seconds
 from app.store.claims import Claim
 from app.store.exam_waiting import EXPIRED, count_unsettled, expire_waiting, queue_waiting
 from app.store.exams import Exam, in_lock_order
-from app.store.runs import Run, begin_run, end_run
+from app.store.runs import begin_run, end_run
 
 COUNTED = "unsettled"
 # a row that was taken so long before a count began is committed, and in it
 UNSEEN_SECONDS = 5
+# the rows of so many seconds are kept apart
+MOST_SECONDS = 60
 
 
 class Room:
-    """What a process knows of the room that is left. One per process; many coroutines use it at once.
+    """What a process took of the room that is left, as far as no count can have seen it. One per process.
 
     With several processes the cap is passed by no more than the others take between two counts.
     """
 
     def __init__(self) -> None:
-        # what this process took and no count can have seen yet: [at, how many] by second, oldest first
-        self._places: deque[list[int]] = deque()
-        self._sum = 0
+        # how many rows by the second of the database's clock in which they were taken, oldest first
+        self._taken: deque[tuple[int, int]] = deque()
 
-    async def take(self, session: AsyncSession, *, limit: int) -> bool:
-        """Take a place for one more row, or False when there is none; `give_back` it when no row came of it."""
-        run = select(Run.result, Run.started_at).where(Run.name == COUNTED).subquery()
-        at, result, counted_at = (
-            await session.execute(
-                select(func.clock_timestamp(), run.c.result, run.c.started_at).select_from(
-                    select(literal(1)).subquery().outerjoin(run, true())
-                )
-            )
-        ).one()
-        if counted_at is not None:
-            self._forget(int(counted_at.timestamp() - UNSEEN_SECONDS))
-        if int((result or {}).get("count", 0)) + self._sum >= limit:
-            return False
-        second = int(at.timestamp())
-        if not self._places or self._places[-1][0] < second:
-            self._places.append([second, 0])
-        self._places[-1][1] += 1
-        self._sum += 1
-        return True
+    def taken(self) -> tuple[list[int], list[int]]:
+        """The seconds, and how many rows were taken in each."""
+        return [second for second, _ in self._taken], [count for _, count in self._taken]
 
-    def give_back(self) -> None:
-        """The place was not used."""
-        if self._places and self._places[-1][1]:
-            self._places[-1][1] -= 1
-            self._sum -= 1
-
-    def _forget(self, before: int) -> None:
-        while self._places and self._places[0][0] < before:
-            self._sum -= self._places.popleft()[1]
+    def took(self, count: int, *, at: int, counted_until: int | None) -> None:
+        """So many rows were committed at `at`; what is older than `counted_until` is in the count by now."""
+        while self._taken and counted_until is not None and self._taken[0][0] < counted_until:
+            self._taken.popleft()
+        if count and self._taken and self._taken[-1][0] >= at:
+            second, before = self._taken.pop()
+            self._taken.append((second, before + count))
+        elif count:
+            self._taken.append((at, count))
+        if len(self._taken) > MOST_SECONDS:
+            # nobody counts just now: the two oldest become one, as if both were taken in the later second
+            oldest, (second, next_oldest) = self._taken.popleft(), self._taken.popleft()
+            self._taken.appendleft((second, oldest[1] + next_oldest))
 
 
 async def note_unsettled(session: AsyncSession, *, up_to: int) -> int:

@@ -44,7 +44,7 @@ async def claims(resources: Resources) -> int:
 async def test_an_unknown_customer_waits_for_a_link_and_nobody_is_rung(resources: Resources) -> None:
     claim = notice()
     receipt = await receive(resources, claim)
-    assert (receipt.verdict, receipt.ring) == (Verdict.ACCEPTED, None)
+    assert (receipt.verdict, receipt.wakes) == (Verdict.ACCEPTED, False)
     exam = await row(resources, claim)
     assert (exam.state, exam.reason, exam.due_at) == (ExamState.WAITING, Reason.LINK, None)
 
@@ -54,7 +54,7 @@ async def test_a_linked_customer_is_queued_and_rung(resources: Resources) -> Non
     await add_link(resources, claim.customer_id, await add_clinic(resources))
     receipt = await receive(resources, claim)
     exam = await row(resources, claim)
-    assert receipt.ring == (exam.id, 0)
+    assert receipt.wakes
     assert exam.state == ExamState.QUEUED
     # the organisation is known only once Clarius has listed the request
     assert exam.organization_id is None
@@ -92,7 +92,7 @@ async def test_a_linked_customers_claim_wakes_a_request_that_a_stranger_named_fi
     await receive(resources, claim.model_copy(update={"customer_id": "a-stranger-nobody-linked"}))
     await add_link(resources, claim.customer_id, await add_clinic(resources))
     receipt = await receive(resources, claim)
-    assert receipt.ring is not None
+    assert receipt.wakes
     assert (await row(resources, claim)).state == ExamState.QUEUED
 
 
@@ -195,7 +195,7 @@ async def test_a_linked_customers_claim_takes_the_place_of_one_that_nobody_is_li
         await receive(resources, claim.model_copy(update={"customer_id": f"an-invented-customer-{number}"}))
     await add_link(resources, claim.customer_id, await add_clinic(resources))
     receipt = await receive(resources, claim)
-    assert (receipt.verdict, receipt.ring is not None) == (Verdict.ACCEPTED, True)
+    assert (receipt.verdict, receipt.wakes) == (Verdict.ACCEPTED, True)
     assert (await row(resources, claim)).state == ExamState.QUEUED
     assert await claims(resources) == CLAIMS_PER_REQUEST
     async with resources.sessions() as session:

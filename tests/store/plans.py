@@ -1,22 +1,23 @@
 """Which statements a call sends, and how PostgreSQL plans them on that very connection; changes nothing."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 Sent = dict[str, tuple[Any, ...]]
 
 
-@contextmanager
-def sent_over(engine: AsyncEngine) -> Iterator[Sent]:
-    """Each statement that is sent within the block, with the parameters it was last sent with."""
+@asynccontextmanager
+async def sent_over(connection: AsyncConnection) -> AsyncIterator[Sent]:
+    """Each statement that is sent within the block, by SQLAlchemy or past it, with the parameters it was last sent with."""
     sent: Sent = {}
+    engine, raw = connection.engine, await driver_of(connection)
 
     def keep(_1: Any, _2: Any, statement: str, parameters: Any, _3: Any, _4: Any) -> None:
         if statement.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK")):
@@ -24,11 +25,24 @@ def sent_over(engine: AsyncEngine) -> Iterator[Sent]:
         row = parameters[0] if isinstance(parameters, list) else parameters
         sent[statement] = tuple(row or ())
 
+    def keep_raw(query: Any) -> None:
+        # the driver itself asks the catalogue for types that it meets first
+        if query.args and "pg_catalog" not in query.query:
+            sent[query.query] = query.args
+
     event.listen(engine.sync_engine, "before_cursor_execute", keep)
     try:
-        yield sent
+        with raw.query_logger(keep_raw):
+            yield sent
     finally:
         event.remove(engine.sync_engine, "before_cursor_execute", keep)
+
+
+async def driver_of(connection: AsyncConnection) -> "asyncpg.Connection":
+    """The driver's connection below SQLAlchemy's."""
+    raw: asyncpg.Connection | None = (await connection.get_raw_connection()).driver_connection
+    assert raw is not None
+    return raw
 
 
 class Plan:
@@ -50,8 +64,7 @@ class Plan:
 
 async def plans_of(connection: AsyncConnection, sent: Sent) -> list[Plan]:
     """How the connection's prepared statements are planned now, and how they are once they are generic."""
-    raw = (await connection.get_raw_connection()).driver_connection
-    assert raw is not None
+    raw = await driver_of(connection)
     found = []
     for mode in ("auto", "force_generic_plan"):
         await raw.execute(f"SET plan_cache_mode = {mode}")
@@ -87,7 +100,14 @@ def _quoted(value: Any) -> str:
     elif isinstance(value, timedelta):
         text = f"{value.total_seconds()} seconds"
     elif isinstance(value, list | tuple):
-        text = "{" + ",".join(json.dumps(str(one)) for one in value) + "}"
+        text = "{" + ",".join(_element(one) for one in value) + "}"
     else:
         text = str(value)
     return "'" + text.replace("'", "''") + "'"
+
+
+def _element(value: Any) -> str:
+    """The same within an array."""
+    if value is None:
+        return "NULL"
+    return json.dumps("\\x" + value.hex() if isinstance(value, bytes) else str(value))

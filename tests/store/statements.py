@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.states import ExamState, Reason, Step
 from app.store import (
     alerts,
+    arrivals,
     audit,
     base,
     browser_sessions,
@@ -65,6 +66,7 @@ from app.store.organizations import Organization
 from app.store.subjects import Keys, Mode
 from app.store.tokens import AdminToken
 from tests.store.filled import HOST, NOW, OLD, Filled
+from tests.store.plans import driver_of
 
 Call = Callable[[AsyncSession, Filled], Awaitable[Any]]
 
@@ -258,7 +260,18 @@ async def _keep_policy(session: AsyncSession, filled: Filled) -> None:
     organizations.keep_policy(session, organization, by="test")
 
 
+async def arrive(session: AsyncSession, filled: Filled) -> None:
+    """Two notifications, one of a request that is known; past SQLAlchemy, as the writer does it."""
+    raw = await driver_of(await session.connection())
+    rows = [
+        arrivals.Arrival(uuid4(), request, uuid4(), b"x" * 32, "https://cloud.example/1", None, None)
+        for request in (uuid4(), filled.exams[0])
+    ]
+    await arrivals.write_arrivals(raw, rows, room=unsettled.Room(), limit=10**6)
+
+
 STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
+    arrivals.write_arrivals: (Sends(arrive, "uq_exams_request_uuid"),),
     alerts.alerts_in_force: (Sends(lambda s, _: alerts.alerts_in_force(s), "uq_alerts_condition_in_force"),),
     alerts.untold_alerts: (
         Sends(
@@ -373,7 +386,10 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     ),
     exam_leases.due_exams: (
         Sends(lambda s, _: exam_leases.due_exams(s, limit=50), "ix_exams_due"),
-        Sends(lambda s, _: exam_leases.due_exams(s, limit=50, late_by=5, host=HOST), "ix_exams_due"),
+        Sends(lambda s, _: exam_leases.due_exams(s, limit=50, host=HOST), "ix_exams_due"),
+    ),
+    exam_leases.seconds_to_next: (
+        Sends(lambda s, _: exam_leases.seconds_to_next(s, most=1.0), "ix_exams_due"),
     ),
     exam_leases.expired_leases: (
         Sends(lambda s, _: exam_leases.expired_leases(s, limit=50), "ix_exams_leased"),

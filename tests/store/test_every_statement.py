@@ -85,11 +85,9 @@ async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
         yield resources.engine
 
 
-async def faults_of(
-    connection: AsyncConnection, engine: AsyncEngine, sends: Sends, filled: Filled
-) -> list[str]:
+async def faults_of(connection: AsyncConnection, sends: Sends, filled: Filled) -> list[str]:
     """What is wrong with one way to call one function."""
-    with sent_over(engine) as sent:
+    async with sent_over(connection) as sent:
         for time in range(1, TIMES + 1):
             outer = await connection.begin()
             try:
@@ -123,7 +121,7 @@ async def test_every_statement_of_the_store_eight_times_over_one_connection(
             for number, sends in enumerate(ways):
                 name = f"{name_of(function)} [{number}]"
                 try:
-                    found = await faults_of(connection, engine, sends, filled)
+                    found = await faults_of(connection, sends, filled)
                 except Exception as error:
                     error.add_note(f"in {name}")
                     raise
