@@ -59,6 +59,10 @@ peers: $(DEV_STAMP) ## install real peers (Orthanc, @tus/server, PgBouncer, dcio
 	@tests/support/peers/install
 	@SONOBRIDGE_REQUIRE_PEERS=1 $(DEV) -m pytest -m peers $(PYTEST_ARGS)
 
+.PHONY: bench
+bench: $(DEV_STAMP) ## measure what has a goal, as ratios within one run, on a machine that is quiet (ARGS="door")
+	@$(DEV) -m bench $(ARGS)
+
 .PHONY: corpus
 corpus: $(DEV_STAMP) ## fetch public samples, convert each in every mode, compare with other decoders, print the counts (ARGS="pngsuite pillow")
 	@tests/support/peers/install

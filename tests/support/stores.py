@@ -102,13 +102,16 @@ class TestStores:
 
 
 @contextmanager
-def open_test_stores(folder: Path, *, worker: str) -> Iterator[TestStores]:
-    """The servers for one test process; `worker` is pytest-xdist's name of it (`gw0`, or `master`)."""
+def open_test_stores(folder: Path, *, worker: str, durable: bool = False) -> Iterator[TestStores]:
+    """The servers for one test process; `worker` is pytest-xdist's name of it (`gw0`, or `master`).
+
+    `durable`: the embedded PostgreSQL syncs each commit to disk, as it does for users.
+    """
     server_url = os.environ.get("TEST_DATABASE_URL", "")
     redis_url = os.environ.get("TEST_REDIS_URL", "")
     held: HeldStores | None = None
     if not (server_url and redis_url):
-        held = hold_stores(folder, want_postgres=not server_url, want_redis=not redis_url, durable=False)
+        held = hold_stores(folder, want_postgres=not server_url, want_redis=not redis_url, durable=durable)
     try:
         stores = TestStores(
             server_url=server_url or (held and held.database_url) or "",

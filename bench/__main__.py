@@ -1,0 +1,68 @@
+"""`make bench`: measures everything that has a goal, prints each figure beside it, and says which are missed.
+
+Exit status 1 when something is worse than it must be. On a machine that is not quiet there is no verdict, and the exit
+status is 2.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import uvloop
+
+from app.config.sealing import new_key
+from app.config.settings import Settings
+from bench import door, line
+from bench.figures import Figure, is_quiet
+from bench.programs import durable_stores
+
+Measure = Callable[[Settings, Path], AsyncIterator[Figure]]
+PARTS: dict[str, Measure] = {"door": door.measure, "line": line.measure}
+
+
+def main() -> int:
+    """Run the benchmarks."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which to run (default: all)")
+    options = parser.parse_args()
+    started = time.monotonic()
+    quiet = is_quiet()
+    if not quiet:
+        print("Something else keeps this machine busy: the figures are printed, without a verdict.")
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="sonobridge-bench-") as name:
+        for part in options.parts or PARTS:
+            figures += _run(PARTS[part], Path(name) / part, quiet=quiet)
+    print(f"{len(figures)} figures in {time.monotonic() - started:.0f} s")
+    if not quiet:
+        return 2
+    return 1 if any(figure.verdict == "MISSED" and figure.must is not None for figure in figures) else 0
+
+
+def _run(measure: Measure, folder: Path, *, quiet: bool) -> list[Figure]:
+    """One part, on stores of its own."""
+    folder.mkdir()
+    with durable_stores(folder / "stores") as stores, stores.database() as database_url:
+        settings = Settings(
+            database_url=database_url,
+            redis_url=stores.empty_redis(),
+            data_dir=folder / "data",
+            env="development",
+            secret_keys=[new_key()],
+        )
+        return uvloop.run(_printed(measure, settings, folder, quiet=quiet))
+
+
+async def _printed(measure: Measure, settings: Settings, folder: Path, *, quiet: bool) -> list[Figure]:
+    figures = []
+    async for figure in measure(settings, folder):
+        print(figure.line(quiet=quiet), flush=True)
+        figures.append(figure)
+    return figures
+
+
+if __name__ == "__main__":
+    sys.exit(main())
