@@ -13,9 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.config.settings import asyncpg_dsn
 from app.infrastructure.database import CONNECT_SECONDS, GOODBYE_SECONDS, database_tls
 from app.resources import Resources
-from app.store.arrivals import WAKE_CHANNEL
 from app.store.exam_leases import due_exams, seconds_to_next
 from app.store.links import due_links
+from app.store.waking import WAKE_CHANNEL
 from app.store.workers import beat, beat_seconds, leave, silent_seconds
 from app.upkeep.recurring import tick, watch
 from workers.ending import end

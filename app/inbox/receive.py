@@ -7,7 +7,7 @@ from typing import Annotated
 from uuid import UUID, uuid4
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from sqlalchemy import func, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clients.record import Moment
@@ -15,11 +15,12 @@ from app.faultpoints import fault_point
 from app.observing.logs import current_request_id
 from app.resources import Resources
 from app.states import LEASABLE, ExamState, Reason, Step
-from app.store.arrivals import COMMIT_SECONDS, WAKE_CHANNEL, Arrival, Fate
+from app.store.arrivals import COMMIT_SECONDS, Arrival, Fate
 from app.store.base import now
 from app.store.claims import add_claim, make_room_for
 from app.store.exams import find_exam, move
 from app.store.links import confirmed_links
+from app.store.waking import wake_workers
 
 # PostgreSQL holds no NUL in a text
 NO_NUL = r"^[^\x00]*$"
@@ -121,7 +122,7 @@ async def _beside(resources: Resources, arrival: Arrival) -> Acknowledgement | N
             if exam.state == ExamState.WAITING:
                 await move(session, exam, ExamState.QUEUED, event="claimed")
             exam.due_at = now()
-            await session.execute(func.pg_notify(WAKE_CHANNEL, "exam").select())
+            await wake_workers(session)
         return Acknowledgement(Verdict.ACCEPTED, wakes=wakes)
 
 

@@ -13,9 +13,9 @@ from uuid import UUID
 import asyncpg
 
 from app.store.unsettled import COUNTED, UNSEEN_SECONDS, Room
+from app.store.waking import WAKE_CHANNEL
 
 COMMIT_SECONDS = 2.0
-WAKE_CHANNEL = "sonobridge_wake"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ SELECT CASE
     END AS fate,
     extract(epoch FROM clock_timestamp())::bigint AS at,
     (SELECT until FROM counted)::bigint AS counted_until,
-    (SELECT pg_notify('{WAKE_CHANNEL}', 'exam') FROM placed JOIN exam USING (id) WHERE linked LIMIT 1) AS told
+    (SELECT pg_notify('{WAKE_CHANNEL}', 'due') FROM placed JOIN exam USING (id) WHERE linked LIMIT 1) AS told
 FROM arrival LEFT JOIN known USING (number) LEFT JOIN (SELECT number, has_place FROM placed) AS placed USING (number)
     LEFT JOIN exam ON exam.id = arrival.id
 ORDER BY number

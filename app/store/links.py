@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, or_, select, text, update
+from sqlalchemy import ForeignKey, Index, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -13,6 +13,7 @@ from app.states import LinkState
 from app.store.base import Base, Constant, Leased, in_seconds, now
 
 HINT_CHARACTERS = 4
+LOOKS_AT_ONCE = 5
 IN_FORCE = (LinkState.PENDING, LinkState.CONFIRMED)
 
 
@@ -44,6 +45,8 @@ class Link(Leased, Base):
     looking_until: Mapped[datetime | None]
     look_epoch: Mapped[int] = mapped_column(default=0, server_default="0")
     looked_at: Mapped[datetime | None]
+    # the budget of looks is whole again at this time
+    look_budget_at: Mapped[datetime | None]
 
     __table_args__ = (
         # a token belongs to one account at a time
@@ -93,16 +96,25 @@ async def take_look(
 ) -> tuple[int, datetime] | None:
     """Become the one who looks at the poll API for this customer; the look's epoch and when it began, or None.
 
-    `seconds`: how long the look is ours. `apart`: the least time between two looks, in seconds.
+    `seconds`: how long the look is ours. `apart`: in how many seconds the budget grows by one look; a customer who was
+    not looked at for long has LOOKS_AT_ONCE of them.
     """
+    budget = func.greatest(func.coalesce(Link.look_budget_at, now()), now())
     looks = await session.execute(
         update(Link)
         .where(
             Link.id == link_id,
             or_(Link.looking_until.is_(None), Link.looking_until < now()),
-            or_(Link.looked_at.is_(None), Link.looked_at < in_seconds(-apart)),
+            or_(
+                Link.look_budget_at.is_(None),
+                Link.look_budget_at <= in_seconds(apart * (LOOKS_AT_ONCE - 1)),
+            ),
         )
-        .values(looking_until=in_seconds(seconds), look_epoch=Link.look_epoch + 1)
+        .values(
+            looking_until=in_seconds(seconds),
+            look_epoch=Link.look_epoch + 1,
+            look_budget_at=budget + (in_seconds(apart) - now()),
+        )
         .returning(Link.look_epoch, now())
     )
     row = looks.one_or_none()

@@ -55,6 +55,7 @@ from app.store import (
     uploads,
     upstreams,
     users,
+    waking,
     workers,
 )
 from app.store.audit import By
@@ -607,6 +608,7 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
         Sends(lambda s, w: users.lock_user(s, w.users[1], shared=True)),
     ),
     users.find_user: (Sends(lambda s, _: users.find_user(s, "USER1@x.example")),),
+    waking.wake_workers: (Sends(lambda s, _: waking.wake_workers(s)),),
     workers.beat: (Sends(lambda s, _: workers.beat(s, f"{HOST}:1:0", HOST)),),
     workers.heartbeats_of: (Sends(lambda s, _: workers.heartbeats_of(s, [f"{HOST}:1:0"])),),
     workers.has_witness: (Sends(lambda s, _: workers.has_witness(s, silent=30.0)),),

@@ -27,6 +27,7 @@ from app.store.exam_events import record_event
 from app.store.exams import Exam, move, settle_verified
 from app.store.holds import HoldKind
 from app.store.links import Link, confirmed_links, end_look, take_look
+from app.store.waking import wake_workers
 from app.upstreams.gate import backoff
 
 log = structlog.get_logger(__name__)
@@ -167,7 +168,7 @@ async def _read_list(work: Work, link: Link) -> dict[UUID, ExamNotice]:
 async def _apply(work: Work, customer: bytes, listed: Mapping[UUID, ExamNotice], began: datetime) -> None:
     """Write what the look told about every waiting request of the customer, ours among them."""
     settings = work.resources.settings
-    ring: list[tuple[UUID, int]] = []
+    others = False
     async with work.resources.sessions.begin() as session:
         rows = await session.execute(
             select(Claim, Exam)
@@ -196,13 +197,15 @@ async def _apply(work: Work, customer: bytes, listed: Mapping[UUID, ExamNotice],
                 )
                 if exam.id != work.exam_id and exam.state in LEASABLE:
                     exam.due_at = at
-                    ring.append((exam.id, exam.lease_epoch))
+                    others = True
                 continue
             _count_look(claim, at, settings)
             if exam.id != work.exam_id:
                 await _not_listed(session, exam, claim, at, settings)
-    for exam_id, epoch in ring[:100]:
-        await work.resources.queue.ring("exam", exam_id, epoch)
+        if others:
+            await wake_workers(session)
+    if others:
+        work.resources.queue.ring_soon()
 
 
 def _count_look(claim: Claim, at: datetime, settings: Settings) -> None:
