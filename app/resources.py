@@ -34,6 +34,7 @@ from app.store.arrivals import COMMIT_SECONDS, Arrival, Fate, write_arrivals
 from app.store.organizations import Organization
 from app.store.secrets import CLARIUS_API_KEY, LOOKUP_KEY, keep_first_secret, read_secret
 from app.store.unsettled import Room
+from app.store.upstreams import Tally
 
 
 class LookupKey:
@@ -71,6 +72,7 @@ class Resources:
     worker_id: str
     lookup: LookupKey = field(repr=False)
     arrivals: Writer[Arrival, Fate] = field(repr=False)
+    tally: Tally = field(default_factory=Tally, repr=False)
 
     async def hash_text(self, purpose: str, value: str) -> bytes:
         """A keyed hash for look-ups. Raises CannotUnseal while the sealing key of the look-up key is missing."""

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from math import inf
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,7 +22,9 @@ import asyncpg
 import structlog
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.config.settings import Settings, asyncpg_dsn, sqlalchemy_url
 from app.config.trust import tls_context
@@ -32,6 +35,8 @@ STATEMENT_SECONDS = 30
 # on this side: a little more than the server's own limit, so that a living server says so itself
 COMMAND_SECONDS = STATEMENT_SECONDS + 5
 CONNECT_SECONDS = 10
+# a connection that was used so shortly before is not asked first whether it lives
+UNASKED_SECONDS = 1.0
 # the server lets go of what a dead client held: its open transaction, and with it the locks
 IDLE_IN_TRANSACTION_SECONDS = 30
 
@@ -160,7 +165,6 @@ def open_engine(settings: Settings) -> AsyncEngine:
         sqlalchemy_url(settings.database_url),
         pool_size=POOL_CONNECTIONS,
         max_overflow=0,
-        pool_pre_ping=True,
         hide_parameters=True,
         connect_args={
             "timeout": CONNECT_SECONDS,
@@ -170,7 +174,29 @@ def open_engine(settings: Settings) -> AsyncEngine:
         },
     )
     event.listen(engine.sync_engine, "handle_error", _let_go)
+    _ask_before_use(engine)
     return engine
+
+
+def _ask_before_use(engine: AsyncEngine) -> None:
+    """Ask a connection whether it lives before it is used again, unless it was used just now: it costs a round trip.
+
+    What breaks within that second is noticed by the statement itself, and drops the whole pool.
+    """
+
+    def returned(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["returned_at"] = time.monotonic()
+
+    def taken(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if time.monotonic() - record.info.get("returned_at", -inf) < UNASKED_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.dbapi.Error as error:  # type: ignore[union-attr]
+            raise DisconnectionError from error
+
+    event.listen(engine.sync_engine, "checkin", returned)
+    event.listen(engine.sync_engine, "checkout", taken)
 
 
 def _let_go(context: ExceptionContext) -> None:

@@ -1,7 +1,9 @@
 """Accounts at the two clouds: whether they are paused or broken off, for every worker at once."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from math import inf
 
 from sqlalchemy import case, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -14,6 +16,8 @@ BREAKER_WINDOW_SECONDS = 60
 BREAKER_LEAST_CALLS = 10
 BREAKER_FAILURE_SHARE = 0.7
 BREAKER_OPEN_SECONDS = 30
+# how often a process writes how many of its calls worked, when none fails
+TALLY_SECONDS = 10.0
 
 
 class Upstream(Base):
@@ -35,6 +39,12 @@ class Upstream(Base):
     failures: Mapped[int] = mapped_column(default=0, server_default="0")
     open_since: Mapped[datetime | None]
     open_until: Mapped[datetime | None]
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether anything stands, or stood, against calling it."""
+        marks = (self.throttled_until, self.refused_since, self.open_since)
+        return self.throttles > 0 or any(mark is not None for mark in marks)
 
 
 async def upstream(session: AsyncSession, account: str) -> Upstream | None:
@@ -139,25 +149,44 @@ async def resume(session: AsyncSession, account: str) -> None:
     )
 
 
-async def count_call(session: AsyncSession, account: str, *, failed: bool) -> None:
-    """Count one call into the account's window and open the breaker when too many failed."""
+class Tally:
+    """Calls that worked and are not written yet, by account: all they do is to weigh against failures. One per process."""
+
+    def __init__(self) -> None:
+        self._calls: Counter[str] = Counter()
+        self._written_at: dict[str, float] = {}
+
+    def add(self, account: str, *, at: float) -> bool:
+        """One more; whether it is time to write, `at` this second of a monotonic clock."""
+        self._calls[account] += 1
+        return at - self._written_at.get(account, -inf) >= TALLY_SECONDS
+
+    def take(self, account: str, *, at: float) -> int:
+        """How many there were; they are the caller's to write."""
+        self._written_at[account] = at
+        return self._calls.pop(account, 0)
+
+
+async def count_calls(session: AsyncSession, account: str, *, worked: int, failed: bool = False) -> None:
+    """Count calls that worked, and one that failed, into the account's window; open the breaker when too many failed."""
     fresh = or_(Upstream.window_at.is_(None), Upstream.window_at < in_seconds(-BREAKER_WINDOW_SECONDS))
     failure = 1 if failed else 0
+    calls = worked + failure
     counted = await session.execute(
         insert(Upstream)
-        .values(account=account, window_at=now(), calls=1, failures=failure)
+        .values(account=account, window_at=now(), calls=calls, failures=failure)
         .on_conflict_do_update(
             index_elements=[Upstream.account],
             set_={
                 "window_at": case((fresh, now()), else_=Upstream.window_at),
-                "calls": case((fresh, 1), else_=Upstream.calls + 1),
+                "calls": case((fresh, calls), else_=Upstream.calls + calls),
                 "failures": case((fresh, failure), else_=Upstream.failures + failure),
             },
         )
         .returning(Upstream.calls, Upstream.failures)
     )
-    calls, failures = counted.one()
-    if failed and calls >= BREAKER_LEAST_CALLS and failures / calls >= BREAKER_FAILURE_SHARE:
+    every, failures = counted.one()
+    if failed and every >= BREAKER_LEAST_CALLS and failures / every >= BREAKER_FAILURE_SHARE:
         await session.execute(
             update(Upstream)
             .where(Upstream.account == account)

@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -32,7 +34,7 @@ from app.store.upstreams import (
     BREAKER_OPEN_SECONDS,
     Upstream,
     accounts_to_probe,
-    count_call,
+    count_calls,
     end_throttling,
     refuse,
     resume,
@@ -72,6 +74,14 @@ class Held(SonobridgeError):
         self.account = account
 
 
+@dataclass(frozen=True)
+class Entry:
+    """How a call was let through: `trying`, to see whether the account works again; or after it was throttled."""
+
+    trying: bool = False
+    after_throttling: bool = False
+
+
 def backoff(attempts: int, *, base: float, cap: float, draw: float | None = None) -> float:
     """Seconds to wait after `attempts` failures: full jitter over an exponential, never less than half a base.
 
@@ -89,7 +99,7 @@ async def calling(resources: Resources, account: str, *, by_hand: bool = False) 
     Only evidence about the credentials pauses the account: a 401, or a 403 that a neutral call meets too. The caller
     must not hold a transaction. `by_hand`: see `asking`.
     """
-    trying = await _enter(resources, account, by_hand=by_hand)
+    entry = await _enter(resources, account, by_hand=by_hand)
     try:
         yield
     except SlowDown as error:
@@ -106,18 +116,17 @@ async def calling(resources: Resources, account: str, *, by_hand: bool = False) 
         raise await _paused(resources, error.account, error.message) from error
     except (TryLater, LookFirst) as error:
         if error.blame is Blame.HOST:
-            async with resources.sessions.begin() as session:
-                await count_call(session, account, failed=True)
+            await _failed(resources, account)
         else:
             # the way things go there, and no sign of trouble
-            await _worked(resources, account, trying=trying)
+            await _worked(resources, account, entry)
         raise
     except (NotThere, Rejected):
         # an answer about the thing asked for: the account itself works
-        await _worked(resources, account, trying=trying)
+        await _worked(resources, account, entry)
         raise
     else:
-        await _worked(resources, account, trying=trying)
+        await _worked(resources, account, entry)
 
 
 def asking(resources: Resources, account: str) -> AbstractAsyncContextManager[None]:
@@ -129,22 +138,24 @@ def asking(resources: Resources, account: str) -> AbstractAsyncContextManager[No
     return calling(resources, account, by_hand=True)
 
 
-async def _enter(resources: Resources, account: str, *, by_hand: bool) -> bool:
-    """Whether this call itself is to show that the account works again. Raises Held when it may not be called."""
+async def _enter(resources: Resources, account: str, *, by_hand: bool) -> Entry:
+    """How the account is called now. Raises Held when it may not be."""
     async with resources.sessions.begin() as session:
         row = await upstream(session, account)
-        held = _held(row, await clock(session)) if row is not None else None
+        if row is None or not row.is_marked:
+            return Entry()
+        held = _held(row, await clock(session))
         if held is None:
-            return False
+            return Entry(after_throttling=True)
         if by_hand and held.reason != Reason.THROTTLED:
-            return True
+            return Entry(trying=True)
         due = held.seconds <= 0 and await take_probe(
             session, account, seconds=resources.settings.credentials_probe_seconds
         )
     if due and not can_be_asked(account):
-        return True
+        return Entry(trying=True)
     if due and await probe(resources, account):
-        return False
+        return Entry()
     # a little apart, so that those who waited together do not come back together
     seconds = max(held.seconds, 1.0) + random.random()  # noqa: S311
     raise Held(held.reason, seconds, held.message, blame=held.blame, account=account)
@@ -206,7 +217,7 @@ async def _refusal(
     if standing is Standing.WELCOME:
         # a 401 so contradicted: the key was replaced while the call was on its way, and the next uses the new one
         kind = "forbidden" if error.status == FORBIDDEN else "key_replaced"
-        await _worked(resources, account, trying=by_hand)
+        await _worked(resources, account, Entry(trying=by_hand))
         return Forbidden(
             f"{error.message}; the credentials are accepted otherwise",
             upstream=error.upstream,
@@ -217,8 +228,7 @@ async def _refusal(
     if by_hand and read_account(account).kind not in KEY_IN_THE_DATABASE:
         return error
     if standing is Standing.UNKNOWN and error.status == FORBIDDEN:
-        async with resources.sessions.begin() as session:
-            await count_call(session, account, failed=True)
+        await _failed(resources, account)
         return TryLater(error.message, upstream=error.upstream, status=error.status, account=account)
     return await _paused(resources, account, error.message)
 
@@ -253,15 +263,27 @@ async def _refused(resources: Resources, account: str, why: str) -> None:
         log.error("account_paused", account=account)
 
 
-async def _worked(resources: Resources, account: str, *, trying: bool) -> None:
-    """Only a call that was made to see it ends a pause: one that was on its way before proves nothing about it."""
+async def _worked(resources: Resources, account: str, entry: Entry) -> None:
+    """Only a call that was made to see it ends a pause: one that was on its way before proves nothing about it.
+
+    What nobody has to know at once is kept in the process and written now and then.
+    """
+    at = time.monotonic()
+    if not resources.tally.add(account, at=at) and entry == Entry():
+        return
     async with resources.sessions.begin() as session:
-        row = await upstream(session, account) if trying else None
+        row = await upstream(session, account) if entry.trying else None
         if row is not None and (row.refused_since is not None or row.open_since is not None):
             await lift(session, account, was_paused=row.refused_since is not None)
-        else:
-            await end_throttling(session, account)
-            await count_call(session, account, failed=False)
+            return
+        await end_throttling(session, account)
+        await count_calls(session, account, worked=resources.tally.take(account, at=at))
+
+
+async def _failed(resources: Resources, account: str) -> None:
+    worked = resources.tally.take(account, at=time.monotonic())
+    async with resources.sessions.begin() as session:
+        await count_calls(session, account, worked=worked, failed=True)
 
 
 async def lift(session: AsyncSession, account: str, *, was_paused: bool = True) -> None:

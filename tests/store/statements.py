@@ -602,7 +602,9 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     upstreams.end_throttling: (Sends(lambda s, _: upstreams.end_throttling(s, "aurabox:1")),),
     upstreams.refuse: (Sends(lambda s, _: upstreams.refuse(s, "aurabox:1", why="w", probe_seconds=60)),),
     upstreams.resume: (Sends(lambda s, _: upstreams.resume(s, "aurabox:1")),),
-    upstreams.count_call: (Sends(lambda s, _: upstreams.count_call(s, "aurabox:1", failed=True)),),
+    upstreams.count_calls: (
+        Sends(lambda s, _: upstreams.count_calls(s, "aurabox:1", worked=3, failed=True)),
+    ),
     users.lock_user: (
         Sends(lambda s, w: users.lock_user(s, w.users[1])),
         Sends(lambda s, w: users.lock_user(s, w.users[1], shared=True)),

@@ -272,6 +272,17 @@ async def test_the_breaker_opens_at_the_share_of_failures_and_closes_after_one_p
     assert (await known(resources)).open_since is None
 
 
+async def test_calls_that_worked_weigh_against_a_failure_although_they_were_not_written_yet(
+    resources: Resources,
+) -> None:
+    for _ in range(5):
+        assert await call(resources) == "sent"
+    assert (await known(resources)).calls == 1
+    await call(resources, errors.TryLater("503"))
+    row = await known(resources)
+    assert (row.calls, row.failures) == (6, 1)
+
+
 async def test_what_has_no_neutral_call_is_tried_by_the_next_call_itself(resources: Resources) -> None:
     """The host of an organisation's media: there is nothing to ask it but for a capture."""
     for _ in range(BREAKER_LEAST_CALLS):
