@@ -92,7 +92,8 @@ def test_a_joiner_inside_a_word_stays_as_it_was_written():
     assert clean("\u200dAda\u200c 7\u200d8") == "Ada 7 8"
 
 
-def test_folding_any_character_twice_changes_nothing_more():
-    for char in map(chr, range(sys.maxunicode + 1)):
-        assert normal(normal(char)) == normal(char)
-        assert clean(clean(char)) == clean(char)
+@pytest.mark.parametrize("fold", [normal, clean])
+def test_folding_any_character_twice_changes_nothing_more(fold):
+    # most of the million are folded to the same few, and those once more are looked at once
+    folded = set(map(fold, map(chr, range(sys.maxunicode + 1))))
+    assert [text for text in folded if fold(text) != text] == []
