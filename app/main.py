@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.types import Receive, Scope, Send
 
 from app.config.settings import Settings, load_settings
@@ -18,7 +18,9 @@ from app.web.api import root as api
 from app.web.pages import install_error_answers
 from app.web.proxies import TrustedProxies
 
-ROUTERS = (
+# Included once for every application of a process: what FastAPI prepares of a router at the first request takes 0.15 s.
+ROUTES = APIRouter()
+for router in (
     health.router,
     connect.router,
     login.router,
@@ -28,7 +30,8 @@ ROUTERS = (
     static_files.router,
     api.router,
     admin.router,
-)
+):
+    ROUTES.include_router(router)
 
 
 class Application(FastAPI):
@@ -65,8 +68,7 @@ def create_app(settings: Settings | None = None, *, resources: Resources | None 
     app = Application(title="Sonobridge", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedProxies)
     install_error_answers(app)
-    for router in ROUTERS:
-        app.include_router(router)
+    app.router.routes.extend(ROUTES.routes)
     return app
 
 
