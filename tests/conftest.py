@@ -107,7 +107,7 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
         secret_keys=[new_key()],
         allowed_upstreams=frozenset({"127.0.0.1", "localhost", "testserver"}),
         lease_seconds=2,
-        sweep_seconds=0.2,
+        sweep_seconds=1,
         retry_base_seconds=0.05,
         retry_cap_seconds=0.5,
         clarius_poll_interval=0.5,

@@ -23,7 +23,7 @@ from tests.support.wait import until
 # Short enough for tests; long enough that a machine under load does not lose leases for nothing.
 SHORT = {
     "lease_seconds": 2.0,
-    "sweep_seconds": 0.3,
+    "sweep_seconds": 1.0,
     "request_seconds": 1.0,
     "settle_seconds": 2.0,
     "credentials_probe_seconds": 1.0,
