@@ -26,8 +26,8 @@ log = structlog.get_logger(__name__)
 # How often the database is asked for due rows at least; a notification (LISTEN), a ring and a due time come sooner.
 POLL_SECONDS = 1.0
 TICK_SECONDS = 5.0
-# Longer than the longest single request, so that SIGTERM lets it end.
-DRAIN_SECONDS = 60
+# So much longer than a single request may take is what runs at SIGTERM let go on.
+DRAIN_GRACE_SECONDS = 1.0
 
 
 class Loop:
@@ -60,10 +60,12 @@ class Loop:
             await self._drain()
 
     async def _drain(self) -> None:
+        """Let every request end that is on its way: one that is cut off has to be looked for before it is repeated."""
         running = list(self._running.values())
+        seconds = self._resources.settings.request_seconds + DRAIN_GRACE_SECONDS
         try:
             if running:
-                await asyncio.wait(running, timeout=DRAIN_SECONDS)
+                await asyncio.wait(running, timeout=seconds)
         finally:
             for task in running:
                 task.cancel()

@@ -10,8 +10,8 @@ from redis.exceptions import RedisError
 
 from app.resources import Resources
 from workers.ending import end
-from workers.loop import DRAIN_SECONDS, background
-from workers.settings import worker_options
+from workers.loop import background
+from workers.settings import DRAIN_SECONDS, worker_options
 
 log = structlog.get_logger(__name__)
 

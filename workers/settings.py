@@ -15,12 +15,14 @@ from app.infrastructure.queue import JOB_NAME, QUEUE_NAME, connect, deserialize,
 from app.observing.logs import configure_logging
 from app.opening import opened
 from workers.jobs import run, run_tick
-from workers.loop import DRAIN_SECONDS, background
+from workers.loop import background
 
 # The tick is the longest: it reads Clarius's whole list, of any length.
 JOB_SECONDS = 4 * 3600
 # A ring is for what no notification of the database brought.
 POLL_DELAY_SECONDS = 0.5
+# What arq runs itself is the tick, which may be in the middle of a list at SIGTERM.
+DRAIN_SECONDS = 40
 # arq reads so many due ids at most; more than are ever rung at once.
 READ_LIMIT = 1000
 # Every start counts for arq, deploys and crashes too; we count attempts ourselves.

@@ -18,7 +18,7 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 # a child that lived so long is started again at once, as if it had never ended
 SETTLED_SECONDS = 60.0
-# a worker drains for a minute at most (workers.loop.DRAIN_SECONDS); then it is ended
+# a worker drains for a minute at most (workers.settings.DRAIN_SECONDS); then it is ended
 STOP_SECONDS = 75.0
 MISUSE = 2
 
