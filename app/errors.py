@@ -52,6 +52,14 @@ class Misuse(SonobridgeError):
     kind = "misuse"
 
 
+class SettingsError(Misuse):
+    """The environment holds mistakes; `mistakes` has one readable line for each, none with a secret value."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
 class LocalTrouble(SonobridgeError):
     """This host cannot work just now (disk, database): give the lease back, count no attempt."""
 

@@ -51,6 +51,10 @@ PLANTED = {
     "app/web/pages.py": ("from workers import jobs", "nothing in app imports the workers"),
     "app/cli/demo.py": ("import sandbox.world", "know nothing of each other"),
     "sandbox/world.py": ("from app.errors import Misuse", "know nothing of each other"),
+    "app/delivery/archive.py": ('ZIP = Named("app.store.zips", "zipped")', "names what is not there"),
+    "app/delivery/staged.py": ('READ = Named("app.store.exams", "read")', "names what is not there"),
+    "app/delivery/filing.py": ('PAGE = Named("app.web.pages", "page")', "goes up from floor 4 to 7"),
+    "app/embedded/redis.py": ("from importlib import import_module", "imports by name"),
     "app/infrastructure/queue.py": ("def ring():\n    import json", "inside a function"),
     "app/novelty/thing.py": ("import json", "is on no floor"),
     "sandbox/server.py": (
@@ -77,6 +81,7 @@ def test_the_reader_catches_a_planted_breach(tmp_path: Path, path: str):
         "app/store/__init__.py": "",
         "app/store/exams.py": "",
         "app/resources.py": "",
+        "app/web/pages.py": "def page(): ...",
         "workers/jobs.py": "from app.delivery.work import run",
         "sandbox/world.py": "",
         "sandbox/control.py": "from sandbox.server import Sandbox",

@@ -3,8 +3,8 @@
 import asyncio
 import sys
 
-from app.config.settings import Settings, SettingsError, load_settings
-from app.errors import SonobridgeError
+from app.config.settings import Settings, load_settings
+from app.errors import SettingsError, SonobridgeError
 from app.observing.logs import configure_logging
 from app.opening import UNTIL_STDIN_CLOSES, opened, stop_on_signals
 from workers.main import run_worker

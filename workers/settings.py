@@ -10,7 +10,8 @@ from typing import Any
 from arq.cron import CronJob, cron
 from arq.worker import Function, func
 
-from app.config.settings import Settings, SettingsError, load_settings
+from app.config.settings import Settings, load_settings
+from app.errors import SettingsError
 from app.infrastructure.queue import JOB_NAME, QUEUE_NAME, connect, deserialize, serialize
 from app.observing.logs import configure_logging
 from app.opening import opened

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -36,11 +35,6 @@ class Child:
     name: str
     command: Sequence[str]
     fds: tuple[int, ...] = ()
-
-
-def python(module: str, *arguments: str) -> list[str]:
-    """The command of one of our modules, in this very interpreter."""
-    return [sys.executable, "-m", module, *arguments]
 
 
 async def keep_running(children: Sequence[Child], stopping: asyncio.Event) -> None:

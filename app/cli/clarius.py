@@ -8,8 +8,9 @@ import typer
 
 from app.accounts import AccountKind
 from app.cli import clarius_applications, clarius_research
+from app.cli.ending import FAILED
 from app.cli.output import Json, progress_bar, show_json, show_one, show_table
-from app.cli.running import FAILED, by_user, run
+from app.cli.running import by_user, run
 from app.consoles import clarius as clarius_admin
 from app.consoles.clarius import describe_key, describe_record
 from app.consoles.clarius_keys import rotate_key

@@ -4,10 +4,12 @@ import asyncio
 
 import typer
 
+from app.cli.ending import FAILED
 from app.cli.output import Json, show_json
-from app.cli.running import FAILED, read_settings
-from app.config.settings import Settings, SettingsError
+from app.cli.running import database_errors_told, read_settings
+from app.config.settings import Settings
 from app.embedded import EmbeddedError
+from app.errors import SettingsError
 from app.opening import opened
 from app.upkeep.doctor import Check, examine
 
@@ -18,7 +20,8 @@ def doctor(as_json: Json = False) -> None:
     Example: sonobridge doctor --json
     """
     try:
-        checks = asyncio.run(_examined(read_settings()))
+        with database_errors_told():
+            checks = asyncio.run(_examined(read_settings()))
     except SettingsError as error:
         checks = [
             Check("configuration", ok=False, detail=line, remedy="Correct it.") for line in error.mistakes

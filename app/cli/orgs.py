@@ -6,8 +6,9 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from app.cli.ending import FAILED
 from app.cli.output import Json, show_json, show_one, show_table
-from app.cli.running import FAILED, by_user, run
+from app.cli.running import by_user, run
 from app.cli.secret_input import SecretSource, read_secrets
 from app.errors import Misuse
 from app.organizations.asking import Kind, Option

@@ -1,8 +1,7 @@
-"""`up`, `serve`, `worker`, `migrate`: the commands that run the service or prepare it."""
+"""`up`, `serve`, `migrate`: the commands that run the service or prepare it."""
 
 import asyncio
 import gc
-import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -13,8 +12,9 @@ import typer
 import uvicorn
 import uvloop
 
-from app.cli.children import Child, keep_running, python
-from app.cli.running import read_settings
+from app.cli.children import Child, keep_running
+from app.cli.running import database_errors_told, read_settings
+from app.cli.worker import python
 from app.config.settings import Settings
 from app.embedded import embedded_stores
 from app.errors import SonobridgeError
@@ -52,7 +52,8 @@ def migrate_command() -> None:
     Example: sonobridge migrate
     """
     settings = read_settings()
-    asyncio.run(_migrate(settings))
+    with database_errors_told():
+        asyncio.run(_migrate(settings))
     typer.echo(f"The schema is at {head_revision()}.")
 
 
@@ -77,7 +78,8 @@ def serve(
     """
     settings = read_settings(service=True)
     listener = socket.socket(fileno=fd) if fd is not None else listen(host, port)
-    uvloop.run(_serve(settings, listener, watch_stdin=until_stdin_closes))
+    with database_errors_told():
+        uvloop.run(_serve(settings, listener, watch_stdin=until_stdin_closes))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -122,19 +124,6 @@ async def _serve(settings: Settings, listener: socket.socket, *, watch_stdin: bo
             raise SonobridgeError("the API could not start; its log says why", code="not_started")
 
 
-def worker() -> None:
-    """Run one worker: it takes exams through their steps. Start as many as you like, on as many hosts.
-
-    SIGTERM lets what is running end (a minute at most), gives the rest back and exits 0.
-
-    Example: sonobridge worker
-    """
-    # the workers are built upon `app`, so the program changes rather than the imports
-    command = python("workers")
-    sys.stdout.flush()
-    os.execv(command[0], command)  # noqa: S606 - our own interpreter and module
-
-
 def up(
     host: Host = HOST,
     port: Port = PORT,
@@ -148,7 +137,8 @@ def up(
     Example: sonobridge up --port 8080 --workers 2
     """
     settings = read_settings(service=True)
-    asyncio.run(_up(settings, host=host, port=port, workers=workers, watch_stdin=until_stdin_closes))
+    with database_errors_told():
+        asyncio.run(_up(settings, host=host, port=port, workers=workers, watch_stdin=until_stdin_closes))
 
 
 async def _up(settings: Settings, *, host: str, port: int, workers: int, watch_stdin: bool) -> None:

@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.ending import FAILED
 from app.cli.output import Json, progress_bar, show_json, show_one, show_table
-from app.cli.running import FAILED, by_user, run
+from app.cli.running import by_user, run
 from app.config.sealing import new_key
 from app.inbox.gaps import find_gaps
 from app.inbox.reconcile import reconcile as reconcile_now

@@ -24,7 +24,7 @@ from pydantic import (
 from sqlalchemy.engine import URL, make_url
 
 from app.config import rules
-from app.errors import Misuse
+from app.errors import SettingsError
 
 PREFIX = "SONOBRIDGE_"
 UNPREFIXED = ("database_url", "redis_url", "clarius_", "aurabox_", "aura_")
@@ -32,14 +32,6 @@ UNPREFIXED = ("database_url", "redis_url", "clarius_", "aurabox_", "aura_")
 
 OTHER_VARIABLES = ("SONOBRIDGE_FAULT_POINT", "SONOBRIDGE_REQUIRE_", "SONOBRIDGE_TEST_")
 """Beginnings of variables that tests and tools read, and that are therefore no typing mistakes."""
-
-
-class SettingsError(Misuse):
-    """The environment holds mistakes; `mistakes` has one readable line for each, none with a secret value."""
-
-    def __init__(self, mistakes: list[str]) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
 
 
 HttpBase = Annotated[str, AfterValidator(rules.http_base)]

@@ -8,6 +8,8 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
+from app.imaging import quiet  # noqa: F401 - pydicom is never imported without it
+
 
 def _names(keywords: str) -> frozenset[str]:
     return frozenset(keywords.split())

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.imaging.writer import file_chunks, sha256_of
+from app.imaging.pieces import file_chunks, sha256_of
 
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest that a zip can say."""

@@ -26,10 +26,10 @@ from app.imaging.limits import (
     SMALL_BUNDLE_BYTES,
 )
 from app.imaging.passthrough import rewrite
+from app.imaging.pieces import sha256_of
 from app.imaging.sniff import SNIFF_BYTES, sniff_bytes
 from app.imaging.source_pixels import SourceObject, is_directory, read_source
 from app.imaging.subjects import Capture, Converted, ConvertedInstance, StudyContext, Subject, plan_object
-from app.imaging.writer import sha256_of
 
 BY_FILES = frozenset({"dicomdir", ".ds_store", "thumbs.db", "desktop.ini", "autorun.inf"})
 """Files that lie beside images on exported media, besides those named README and all under __MACOSX."""

@@ -20,6 +20,7 @@ from app.imaging.h264 import coded_pictures, fits_high_profile, remux, transcode
 from app.imaging.limits import MAX_ITEM_BYTES
 from app.imaging.masks import DERIVATION, blank
 from app.imaging.objects import describe_pixels, sentence, store
+from app.imaging.pieces import file_chunks
 from app.imaging.subjects import (
     US_MULTI_FRAME,
     Capture,
@@ -42,7 +43,6 @@ from app.imaging.writer import (
     JPEG_BASELINE,
     MPEG4_HIGH_41,
     MPEG4_HIGH_42,
-    file_chunks,
     fragment,
     framed_tail,
     single_fragment_tail,

@@ -15,10 +15,10 @@ from app.imaging.check import require_valid
 from app.imaging.clips import convert_clip
 from app.imaging.errors import CaptureProblem
 from app.imaging.passthrough import convert_dicom
+from app.imaging.pieces import sha256_of
 from app.imaging.sniff import sniff
 from app.imaging.stills import convert_jpeg, convert_png
 from app.imaging.subjects import Capture, Converted, ConvertedInstance, StudyContext, Subject
-from app.imaging.writer import sha256_of
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 PROBE_BYTES = 1 << 20

@@ -20,6 +20,7 @@ from app.imaging.jpeg import END_OF_IMAGE, read_jpeg
 from app.imaging.jpeg_walk import APP0, APP14, segments
 from app.imaging.limits import COPY_CHUNK_BYTES
 from app.imaging.masks import blank
+from app.imaging.pieces import file_chunks
 from app.imaging.rle import clean_rle
 from app.imaging.source_pixels import (
     EXPLICIT_BIG_ENDIAN,
@@ -31,7 +32,7 @@ from app.imaging.source_pixels import (
     span_bytes,
 )
 from app.imaging.subjects import Rectangle
-from app.imaging.writer import JPEG_BASELINE, encapsulated_tail, file_chunks, fragment, framed_tail
+from app.imaging.writer import JPEG_BASELINE, encapsulated_tail, fragment, framed_tail
 
 MASKED_QUALITY = 95
 """JPEG quality of a frame that had to be encoded again after masking."""

@@ -4,6 +4,8 @@ import struct
 
 from pydicom.dataset import Dataset
 
+from app.imaging import quiet  # noqa: F401 - pydicom is never imported without it
+
 COLOURS = ("Red", "Green", "Blue")
 PALETTE_COLOR = "PALETTE COLOR"
 

@@ -1,20 +1,13 @@
-"""The one-page PDF that goes onto the Clarius exam after delivery; it holds no patient data.
+"""What the page says that goes onto the Clarius exam after delivery; it holds no patient data.
 
 It must not say more than when, how many of how many, why the others are missing, and where; nor of any image more than
-is known: that it was counted, accepted, or never meant to be sent. The same delivery gives the same bytes.
+is known: that it was counted, accepted, or never meant to be sent.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from fpdf import FPDF
-from fpdf.enums import XPos, YPos
-
-from app.imaging.uids import IMPLEMENTATION_VERSION_NAME
-
-LEFT_COLUMN_MM = 55
-LINE_MM = 8
 MOST_REASONS = 6
 REASON_CHARACTERS = 200
 
@@ -60,40 +53,8 @@ class Receipt:
             raise ValueError("delivered_at must carry its time zone")
 
 
-def render_receipt(receipt: Receipt) -> bytes:
-    """The PDF file, one A4 page, with the fonts that every reader has (no font is embedded)."""
-    pdf = FPDF(format="A4")
-    # Compressed streams would depend on the zlib of the host.
-    pdf.set_compression(False)
-    pdf.set_creation_date(receipt.delivered_at)
-    pdf.set_producer(IMPLEMENTATION_VERSION_NAME)
-    pdf.set_title("Delivery receipt")
-    pdf.set_lang("en")
-    pdf.set_auto_page_break(auto=False)
-    pdf.add_page()
-    pdf.set_font("helvetica", "B", 20)
-    pdf.cell(0, 14, receipt.title, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
-    pdf.set_font("helvetica", "", 11)
-    pdf.multi_cell(
-        0,
-        6,
-        _sentence(receipt),
-        new_x=XPos.LMARGIN,
-        new_y=YPos.NEXT,
-    )
-    pdf.ln(6)
-    for label, value in _rows(receipt):
-        pdf.set_font("helvetica", "B", 11)
-        pdf.cell(LEFT_COLUMN_MM, LINE_MM, label)
-        pdf.set_font("helvetica", "", 11)
-        pdf.multi_cell(0, LINE_MM, value, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
-    if receipt.study_link:
-        pdf.set_font("helvetica", "U", 11)
-        pdf.cell(0, LINE_MM, "Open the study in Aurabox", link=receipt.study_link)
-    return bytes(pdf.output())
-
-
-def _rows(receipt: Receipt) -> list[tuple[str, str]]:
+def rows_of(receipt: Receipt) -> list[tuple[str, str]]:
+    """What the page has line by line: a label and what is said of it."""
     offset = receipt.delivered_at.strftime("%z")
     when = f"{receipt.delivered_at:%Y-%m-%d %H:%M} (UTC{offset[:3]}:{offset[3:5]})"
     rows = [("Filed" if receipt.evidence == "not_sent" else "Delivered", when)]
@@ -108,7 +69,8 @@ def _rows(receipt: Receipt) -> list[tuple[str, str]]:
     return [*rows, ("Study UID", receipt.study_uid)]
 
 
-def _sentence(receipt: Receipt) -> str:
+def sentence_of(receipt: Receipt) -> str:
+    """What the page says in one sentence."""
     expected = receipt.there if receipt.wanted_count is None else receipt.wanted_count
     if receipt.evidence == "not_sent":
         return SENTENCES["not_sent"]

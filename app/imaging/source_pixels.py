@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
+from app.imaging import quiet  # noqa: F401 - pydicom is never imported without it
 from app.imaging.errors import CaptureProblem
 from app.imaging.foreign_bytes import damaged, foreign_bytes, truncated
 from app.imaging.foreign_dates import is_uid

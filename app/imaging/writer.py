@@ -15,8 +15,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID
 
+from app.imaging import quiet  # noqa: F401 - pydicom is never imported without it
 from app.imaging.errors import CaptureProblem
-from app.imaging.limits import COPY_CHUNK_BYTES, MAX_ITEM_BYTES
+from app.imaging.limits import MAX_ITEM_BYTES
 from app.imaging.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -106,28 +107,6 @@ def fragment(length: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield from chunks
     if length % 2:
         yield b"\0"
-
-
-def file_chunks(path: Path, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-    """The bytes of a file from `start`, `length` of them or all, in pieces of 256 KiB."""
-    with path.open("rb") as file:
-        file.seek(start)
-        left = length
-        while left is None or left > 0:
-            chunk = file.read(COPY_CHUNK_BYTES if left is None else min(COPY_CHUNK_BYTES, left))
-            if not chunk:
-                return
-            if left is not None:
-                left -= len(chunk)
-            yield chunk
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 (hex) of a file, read in pieces."""
-    digest = hashlib.sha256()
-    for chunk in file_chunks(path):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _all_of(head: bytes, tail: Iterable[bytes]) -> Iterator[bytes]:

@@ -9,7 +9,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from app.config.rules import AURABOX_STUDY_FIELD_NAMES, is_allowed_upstream
-from app.config.settings import Settings, SettingsError, asyncpg_dsn, load_settings, sqlalchemy_url, variable
+from app.config.settings import Settings, asyncpg_dsn, load_settings, sqlalchemy_url, variable
+from app.errors import SettingsError
 
 # the same in every run, because they stand in the names of tests that run in several processes
 KEY = base64.urlsafe_b64encode(b"newer invented sealing key bytes").decode()

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from app.imaging.receipt import Receipt, render_receipt
+from app.imaging.receipt import Receipt
+from app.imaging.receipt_pdf import render_receipt
 
 STUDY = "2.25.329800735698586629295641978511506172918"
 WHEN = datetime(2026, 3, 4, 15, 30, tzinfo=timezone(timedelta(hours=10)))

@@ -1,9 +1,13 @@
-"""Reads the imports of source files as edges between modules; must not import what it reads."""
+"""Reads the imports of source files as edges between modules; must not import what it reads.
+
+`Named("module", "attribute")` (`app.named`) is read as the import that it is, only later.
+"""
 
 import ast
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
+from typing import TypeGuard
 
 FLOORS: dict[str, int] = {
     "app.main": 8,
@@ -31,6 +35,7 @@ FLOORS: dict[str, int] = {
     "app.errors": 1,
     "app.accounts": 1,
     "app.faultpoints": 1,
+    "app.named": 1,
     "app": 0,
 }
 """Part → floor, as the architecture page has it; `app` itself holds the version and nothing else."""
@@ -39,6 +44,12 @@ SIBLINGS = ({"app.delivery", "app.organizations", "app.inbox"}, {"app.linking", 
 """Parts of one floor that do not import one another."""
 
 OURS = ("app", "workers", "sandbox")
+
+BY_NAME = "app.named"
+"""The one module that imports by name what others name there."""
+
+
+NOTHING = "(nothing)"
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,48 @@ def edges_of(modules: dict[str, Path]) -> list[Edge]:
                     for target in _targets(node, name, path, modules)
                     if target.split(".")[0] in OURS or node in inside
                 ]
+            elif _is_call_of(node, "Named"):
+                edges.append(Edge(name, _named(node, modules), f"{path.name}:{node.lineno}", deferred=False))
     return edges
+
+
+def _is_call_of(node: ast.AST, name: str) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+
+
+def _named(call: ast.Call, modules: dict[str, Path]) -> str:
+    """The module that a `Named` names; the text NOTHING when that module or its attribute can't be read or found."""
+    match call.args:
+        case [ast.Constant(value=str(module)), ast.Constant(value=str(attribute))] if module in modules:
+            body = ast.parse(modules[module].read_text(encoding="utf-8")).body
+            if any(attribute in _bound_by(statement) for statement in body):
+                return module
+    return NOTHING
+
+
+def _bound_by(statement: ast.stmt) -> set[str]:
+    """The names that a statement of a module's own level gives to something."""
+    match statement:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return {name}
+        case ast.Assign(targets=targets):
+            return {target.id for target in targets if isinstance(target, ast.Name)}
+    return set()
+
+
+def _imports_by_name(path: Path) -> list[int]:
+    """The lines on which a file takes hold of what imports by name."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Import) and any(alias.name == "importlib" for alias in node.names))
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "importlib"
+            and any(alias.name == "import_module" for alias in node.names)
+        )
+        or _is_call_of(node, "__import__")
+    ]
 
 
 def _below(tree: ast.AST, kinds: type[ast.AST] | UnionType) -> set[ast.AST]:
@@ -102,9 +154,18 @@ def violations(modules: dict[str, Path]) -> list[str]:
         for name in modules
         if part_of(name) not in FLOORS | {"sandbox": 0}
     ]
+    lines += [
+        f"{name} ({path.name}:{line}): imports by name; {BY_NAME} does that"
+        for name, path in modules.items()
+        if name != BY_NAME
+        for line in _imports_by_name(path)
+    ]
     for edge in edges:
         source, target = part_of(edge.importer), part_of(edge.imported)
         where = f"{edge.importer} ({edge.place}) imports {edge.imported}"
+        if edge.imported == NOTHING:
+            lines.append(f"{edge.importer} ({edge.place}) names what is not there")
+            continue
         if edge.deferred:
             lines.append(f"{where}: inside a function")
         if edge.imported.split(".")[0] not in OURS or source == target:

@@ -17,8 +17,8 @@ from app.cli.demo.scenario import Scenario
 from app.cli.demo.stage import People, Stage, add_sign_ins, link, set_up
 from app.cli.demo.submitting import Expected
 from app.cli.demo.watching import Exams, describe_all, kill_a_worker, watch
+from app.cli.ending import FAILED
 from app.cli.output import Json, console, show_json, show_table
-from app.cli.running import FAILED
 from app.errors import SonobridgeError
 from app.observing.logs import configure_logging
 from app.opening import stop_on_signals

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import httpx
 
-from app.cli.children import python
 from app.cli.demo.processes import process
+from app.cli.worker import python
 from app.errors import SonobridgeError
 
 START_SECONDS = 60.0

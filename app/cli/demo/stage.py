@@ -12,10 +12,10 @@ from uuid import UUID
 
 import httpx
 
-from app.cli.children import python
 from app.cli.demo.processes import free_port, process
 from app.cli.demo.sandbox import Sandbox, run_sandbox
 from app.cli.demo.submitting import Clinic
+from app.cli.worker import python
 from app.config.settings import load_settings
 from app.consoles.registration import register_ours
 from app.delivery.actions import decide

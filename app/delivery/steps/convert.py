@@ -19,10 +19,10 @@ from app.delivery.outcome import Done, NeedsPerson, Outcome, another_turn
 from app.delivery.staged import is_staged, leftovers, making, staged_dicom, staged_name
 from app.delivery.steps.study import deidentify_key, studied_at
 from app.delivery.work import Work
-from app.imaging.convert import convert_capture
 from app.imaging.errors import CaptureProblem
 from app.imaging.subjects import Converted, ConvertedInstance, StudyContext, Subject
 from app.infrastructure.pool import ProcessDied, TookTooLong
+from app.named import Named
 from app.states import Step
 from app.store.base import clock
 from app.store.captures import INCOMPLETE, Capture, captures_of
@@ -45,6 +45,8 @@ from app.store.studies import Study
 from app.store.subjects import Mode
 from app.store.subjects import Subject as SubjectRow
 from app.store.uploads import Upload, UploadState, open_uploads
+
+CONVERT_CAPTURE: Named[Converted] = Named("app.imaging.convert", "convert_capture")
 
 log = structlog.get_logger(__name__)
 
@@ -221,8 +223,8 @@ async def _convert_one(work: Work, how: Making, capture: Capture, path: Path) ->
     """Convert one capture and record its objects; a bad capture is recorded as one. How many objects are new."""
     out = making(work) / f"{capture.index:04d}"
     try:
-        converted: Converted = await work.resources.pool.run(
-            convert_capture,
+        converted = await work.resources.pool.run(
+            CONVERT_CAPTURE,
             path,
             out,
             how.context,

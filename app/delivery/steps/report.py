@@ -8,8 +8,9 @@ from app.accounts import AccountKind
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.work import Work
 from app.errors import GiveUp, LookFirst, SlowDown, TryLater
-from app.imaging.receipt import Evidence, Receipt, render_receipt
+from app.imaging.receipt import Evidence, Receipt
 from app.imaging.subjects import US_MULTI_FRAME
+from app.named import Named
 from app.store.exams import Exam
 from app.store.image_counts import images_of
 from app.store.instances import THERE, InstanceState, instances_of
@@ -18,6 +19,7 @@ from app.store.studies import Study
 from app.upstreams.gate import Held
 
 REPORT_FILE = "receipt.pdf"
+RENDER_RECEIPT: Named[bytes] = Named("app.imaging.receipt_pdf", "render_receipt")
 SENDING = "sending"
 SENT = "sent"
 
@@ -32,7 +34,8 @@ async def report(work: Work) -> Outcome:
         if exam.report_state == SENDING:
             raise _unclear()
         receipt = await _receipt(session, exam)
-    await _upload(work, str(exam.request_uuid), receipt)
+    content = await work.resources.pool.run(RENDER_RECEIPT, receipt, turn=exam.organization_id)
+    await _upload(work, str(exam.request_uuid), receipt.title, content)
     return Done("receipt sent")
 
 
@@ -60,15 +63,14 @@ async def _receipt(session: AsyncSession, exam: Exam) -> Receipt:
     )
 
 
-async def _upload(work: Work, request_uuid: str, receipt: Receipt) -> None:
-    content = render_receipt(receipt)
+async def _upload(work: Work, request_uuid: str, title: str, content: bytes) -> None:
     await _note(work, SENDING)
     try:
         async with work.effect("report:upload_receipt", AccountKind.CLARIUS):
             clarius = await work.resources.clarius()
             await clarius.upload_report(
                 request_uuid,
-                name=receipt.title,
+                name=title,
                 filename=REPORT_FILE,
                 content=content,
                 content_type="application/pdf",
