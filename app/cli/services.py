@@ -19,8 +19,12 @@ from app.config.settings import Settings
 from app.embedded import embedded_stores
 from app.errors import SonobridgeError
 from app.infrastructure.database import database_tls
+from app.named import Named
 from app.opening import UNTIL_STDIN_CLOSES, opened, stop_on_signals
-from app.store.schema import head_revision, migrate
+from app.store.schema import head_revision
+
+# alembic comes with it, which the API has no use for
+MIGRATE: Named[None] = Named("app.store.migrating", "migrate")
 
 GRACEFUL_SECONDS = 30
 LISTEN_BACKLOG = 2048
@@ -60,7 +64,7 @@ def migrate_command() -> None:
 async def _migrate(settings: Settings) -> None:
     tls = database_tls(settings) if settings.database_url else None
     async with embedded_stores(settings) as stores:
-        await asyncio.to_thread(migrate, stores.database_url, tls)
+        await asyncio.to_thread(MIGRATE, stores.database_url, tls)
 
 
 def serve(
@@ -145,7 +149,7 @@ async def _up(settings: Settings, *, host: str, port: int, workers: int, watch_s
     stopping = stop_on_signals(watch_stdin=watch_stdin)
     with listen(host, port) as listener:
         async with embedded_stores(settings) as stores:
-            await asyncio.to_thread(migrate, stores.database_url)
+            await asyncio.to_thread(MIGRATE, stores.database_url)
             number = listener.fileno()
             serve_command = python("app.cli", "serve", "--fd", str(number), UNTIL_STDIN_CLOSES)
             # the children find the embedded stores by the data folder, as everybody does

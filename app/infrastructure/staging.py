@@ -6,25 +6,37 @@ takes the next step; with a folder alone, the row names the host. Names are ours
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Protocol
 from uuid import UUID
 
-import obstore
-from obstore.store import S3Store
-
 from app.config.settings import Settings
-from app.config.trust import house_authorities
+from app.named import Named
+
+
+class Bucket(Protocol):
+    """Where other hosts find the files too, by names of ours (`app.infrastructure.bucket`)."""
+
+    async def put(self, name: str, local: Path) -> None:
+        """A local file as `name`."""
+
+    async def get(self, name: str) -> AsyncIterator[bytes] | None:
+        """The bytes of `name`; None when there is no such."""
+
+    async def delete(self, prefix: str, unwanted: Callable[[str], bool]) -> None:
+        """Delete whatever begins with `prefix` and is unwanted."""
+
 
 CAPTURE_PREFIX = "capture-"
-PART_BYTES = 8 * 1024 * 1024
+# obstore comes with it, which an installation with a folder alone has no use for
+OPEN_BUCKET: Named[Bucket] = Named("app.infrastructure.bucket", "open_bucket")
 
 
 class Staging:
     """Files of exams under way. `shared` says whether other hosts see what was put."""
 
-    def __init__(self, root: Path, bucket: S3Store | None = None, *, least_free: int) -> None:
+    def __init__(self, root: Path, bucket: Bucket | None = None, *, least_free: int) -> None:
         self.root = root
         self._least_free = least_free
         self._bucket = bucket
@@ -47,8 +59,7 @@ class Staging:
     async def put(self, exam_id: UUID, name: str) -> None:
         """A file is whole: let other hosts see it."""
         if self._bucket is not None:
-            local = self.path(exam_id, name)
-            await obstore.put_async(self._bucket, f"{exam_id}/{name}", local, chunk_size=PART_BYTES)
+            await self._bucket.put(f"{exam_id}/{name}", self.path(exam_id, name))
 
     async def fetch(self, exam_id: UUID, name: str) -> Path | None:
         """The file's local path, brought from the bucket when this host has it not; None when it is nowhere."""
@@ -57,13 +68,12 @@ class Staging:
             return local
         if self._bucket is None:
             return None
-        try:
-            answer = await obstore.get_async(self._bucket, f"{exam_id}/{name}")
-        except FileNotFoundError:
+        chunks = await self._bucket.get(f"{exam_id}/{name}")
+        if chunks is None:
             return None
         local.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = local.with_name(f"{local.name}.part")
-        await _write(draft, answer.stream(min_chunk_size=PART_BYTES))
+        await _write(draft, chunks)
         draft.replace(local)
         return local
 
@@ -75,18 +85,14 @@ class Staging:
         """Delete all that is staged for an exam, here and in the bucket."""
         await self.discard_local(exam_id)
         if self._bucket is not None:
-            async for batch in obstore.list(self._bucket, prefix=str(exam_id)):
-                await obstore.delete_async(self._bucket, [item["path"] for item in batch])
+            await self._bucket.delete(str(exam_id), lambda _: True)
 
     async def discard_made(self, exam_id: UUID) -> None:
         """Delete what was made from an exam's captures; the captures stay for their retention time."""
         folder = self.root / str(exam_id)
         await asyncio.to_thread(_remove_made, folder)
         if self._bucket is not None:
-            async for batch in obstore.list(self._bucket, prefix=str(exam_id)):
-                paths = [item["path"] for item in batch if not _is_capture(item["path"])]
-                if paths:
-                    await obstore.delete_async(self._bucket, paths)
+            await self._bucket.delete(str(exam_id), lambda path: not _is_capture(path))
 
     def free_bytes(self) -> int:
         """Free disk where the files are written."""
@@ -131,11 +137,4 @@ def open_staging(settings: Settings) -> Staging:
     root = settings.data_dir / "staging"
     if not settings.staging_url:
         return Staging(root, least_free=settings.least_free_bytes)
-    parts = urlsplit(settings.staging_url)
-    house = house_authorities(settings.ca_file) if settings.ca_file else None
-    bucket = S3Store(
-        parts.netloc,
-        prefix=parts.path.strip("/") or None,
-        client_options={"root_certificate": house} if house else None,
-    )
-    return Staging(root, bucket, least_free=settings.least_free_bytes)
+    return Staging(root, OPEN_BUCKET(settings), least_free=settings.least_free_bytes)

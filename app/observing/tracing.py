@@ -11,17 +11,10 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-try:
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    INSTALLED = True
-except ImportError:
-    INSTALLED = False
+from app.named import Named
 
 VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+EXPORTING: Named[Any] = Named("app.observing.exporting", "exporting_provider")
 SERVICE = "sonobridge"
 NANOSECONDS = 1_000_000_000
 
@@ -34,12 +27,12 @@ def has_exporter() -> bool:
 @cache
 def provider() -> Any:
     """The process's provider of tracers, made at the first span; None when traces are off. It flushes at exit."""
-    if not (INSTALLED and has_exporter()):
+    if not has_exporter():
         return None
-    name = os.environ.get("OTEL_SERVICE_NAME", SERVICE)
-    tracers = TracerProvider(resource=Resource.create({"service.name": name}))
-    tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return tracers
+    try:
+        return EXPORTING(os.environ.get("OTEL_SERVICE_NAME", SERVICE))
+    except ImportError:  # the extra `otel` is not installed
+        return None
 
 
 @contextmanager

@@ -1,12 +1,8 @@
-"""Which schema this version needs, which the database has, and bringing it there; decides nothing about when."""
+"""Which schema this version needs, and which the database has; must not change it (`app/store/migrating.py` does)."""
 
-import ssl
+import re
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,7 +11,8 @@ from app.errors import SonobridgeError
 
 # beside the package, in a checkout and when installed alike
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
-LOCK_NOT_AVAILABLE = "55P03"
+_REVISION = re.compile(r'^revision: str = "(\w+)"$', re.MULTILINE)
+_BEFORE = re.compile(r'^down_revision: [^=]+ = "(\w+)"$', re.MULTILINE)
 
 
 class WrongSchema(SonobridgeError):
@@ -26,9 +23,8 @@ class WrongSchema(SonobridgeError):
 
 def head_revision() -> str:
     """The newest migration of this version."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    if head is None:
-        raise RuntimeError("there are no migrations")
+    scripts = _scripts()
+    (head,) = _named(_REVISION, scripts) - _named(_BEFORE, scripts)
     return head
 
 
@@ -46,37 +42,15 @@ async def schema_problem(session: AsyncSession) -> str | None:
         return None
     if at is None:
         return "the database has no Sonobridge schema yet; run `sonobridge migrate` first"
-    if at not in _known_revisions():
+    if at not in _named(_REVISION, _scripts()):
         return f"the database is at schema {at}, which a newer Sonobridge made; update this one"
     return f"the database is at schema {at}, this version needs {head}; run `sonobridge migrate` first"
 
 
-def migrate(database_url: str, tls: ssl.SSLContext | None = None) -> None:
-    """Bring the schema to this version's; nothing happens when it is there. Must not run inside an event loop.
-
-    Raises WrongSchema (a newer version's schema, or tables that stay in use) and the database's errors.
-    """
-    config = _config()
-    # the option goes through a configparser, where a per cent sign begins an interpolation
-    config.attributes["tls"] = tls
-    config.set_main_option("sqlalchemy.url", database_url.replace("%", "%%"))
-    try:
-        command.upgrade(config, "head")
-    except CommandError as error:
-        raise WrongSchema(f"the schema can't be brought up to date: {error}") from error
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE:
-            raise WrongSchema(
-                "a table stayed in use for 5 seconds, so nothing was changed; try again at a quieter moment"
-            ) from error
-        raise
+def _scripts() -> list[str]:
+    """The migrations' texts: running them, as alembic does to know their order, takes alembic."""
+    return [path.read_text(encoding="utf-8") for path in (MIGRATIONS / "versions").glob("*.py")]
 
 
-def _known_revisions() -> frozenset[str]:
-    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    return config
+def _named(pattern: re.Pattern[str], scripts: list[str]) -> set[str]:
+    return {found[1] for script in scripts if (found := pattern.search(script))}

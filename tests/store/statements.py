@@ -38,6 +38,7 @@ from app.store import (
     instances,
     linked_exams,
     links,
+    migrating,
     oidc_attempts,
     one_time_links,
     organizations,
@@ -635,6 +636,6 @@ NO_STATEMENT: dict[Callable[..., Any], str] = {
     holds.is_held: "a part of statements",
     one_time_links.hash_token: "asks nothing",
     schema.head_revision: "reads files",
-    schema.migrate: "is alembic's, with a connection of its own",
+    migrating.migrate: "is alembic's, with a connection of its own",
 }
 """Public functions of the store that send none, and why."""
