@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import text
@@ -16,7 +16,7 @@ from app.observing.logs import current_request_id
 from app.resources import Resources
 from app.states import LEASABLE, ExamState, Reason, Step
 from app.store.arrivals import COMMIT_SECONDS, Arrival, Fate
-from app.store.base import now
+from app.store.base import now, ordered_uuid
 from app.store.claims import add_claim, make_room_for
 from app.store.exams import find_exam, move
 from app.store.links import confirmed_links
@@ -74,7 +74,7 @@ ACKNOWLEDGED = {
 async def receive(resources: Resources, claim: Notification) -> Acknowledgement:
     """Commit the claim, then ring. Raises the database's errors: nothing was promised then."""
     arrival = Arrival(
-        id=uuid4(),
+        id=ordered_uuid(),
         request_uuid=claim.request_uuid,
         exam_uuid=claim.exam_uuid,
         customer_hash=await resources.hash_customer(claim.customer_id),

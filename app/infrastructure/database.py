@@ -244,8 +244,11 @@ class Watch:
             command_timeout=seconds + (COMMAND_SECONDS - STATEMENT_SECONDS),
         )
         self.add(connection)
-        # by its indexes, also while the tables are small: a plan is kept, and they grow under it
-        await connection.execute(f"SET statement_timeout = {int(seconds * 1000)}; SET enable_seqscan = off")
+        # planned once, and by the indexes also while the tables are small: they grow under the plan
+        await connection.execute(
+            f"SET statement_timeout = {int(seconds * 1000)}; "
+            "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off"
+        )
         return connection
 
     def add(self, connection: asyncpg.Connection) -> None:

@@ -77,7 +77,8 @@ WITH arrival AS (
     RETURNING id
 ), claim AS (
     INSERT INTO claims (id, exam_id, customer_hash, exam_uuid, download_url)
-    SELECT gen_random_uuid(), id, customer, placed.exam, url FROM exam JOIN placed USING (id)
+    -- the first claim has its exam's id, which is no other claim's
+    SELECT id, id, customer, placed.exam, url FROM exam JOIN placed USING (id)
 ), event AS (
     INSERT INTO exam_events (exam_id, step, event, detail) SELECT id, 'verify', 'received', 'webhook' FROM exam
 )

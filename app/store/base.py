@@ -1,5 +1,7 @@
 """What every table shares: metadata with named constraints, the database's clock, the lease columns."""
 
+import os
+import time
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -82,6 +84,17 @@ class Leased:
     lease_owner: Mapped[str | None]
     lease_until: Mapped[datetime | None]
     lease_epoch: Mapped[int] = mapped_column(default=0, server_default="0")
+
+
+def ordered_uuid() -> UUID:
+    """A new id that is greater than those made before (RFC 9562, version 7).
+
+    Rows that are made one after the other lie side by side in an index. With random ones each has a page of its own to
+    be read, and to be logged whole after a checkpoint.
+    """
+    bits = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    bits = bits & ~(0xF << 76) | 7 << 76
+    return UUID(int=bits & ~(0b11 << 62) | 0b10 << 62)
 
 
 def now() -> ColumnElement[datetime]:

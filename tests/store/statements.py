@@ -624,6 +624,7 @@ NO_STATEMENT: dict[Callable[..., Any], str] = {
     base.in_seconds: "a part of statements",
     base.literals: "a part of statements",
     base.now: "a part of statements",
+    base.ordered_uuid: "asks nothing",
     cursors.read_cursor: "reads a text and no table",
     cursors.write_cursor: "writes a text and no table",
     exams.in_lock_order: "a part of statements",
