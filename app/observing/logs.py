@@ -16,6 +16,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -69,8 +70,9 @@ class _Stderr:
         self._stream = stream
 
     def msg(self, line: str) -> None:
-        """Write one line."""
-        self._stream.write(line + "\n")
+        """Write one line. Where it can't be written (nobody reads, the disk is full) work goes on without it."""
+        with suppress(OSError, ValueError):
+            self._stream.write(line + "\n")
 
     debug = info = warning = error = critical = exception = msg
 

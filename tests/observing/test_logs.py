@@ -50,6 +50,23 @@ def test_development_is_readable_and_just_as_silent():
     assert not line.startswith("{")
 
 
+@pytest.mark.parametrize("gone", ["sys.stderr.close()", "import os; os.close(2)"])
+def test_a_line_that_cannot_be_written_stops_nobody(gone: str):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{HEAD}{gone}; log.warning('nobody reads this'); print('went on')",
+            "production",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "went on\n"
+
+
 @pytest.mark.parametrize("env", ["production", "development"])
 def test_exceptions_are_type_and_place_without_their_text(env: str):
     lines = run(
