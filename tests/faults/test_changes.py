@@ -65,6 +65,14 @@ async def stopped(
         return exam
 
     async def go_on() -> None:
+        # an attempt that was under way when things changed goes by what it read before: it ends as it began
+        epoch = (await bridge.exam(submitted.request_uuid)).lease_epoch
+
+        async def is_over() -> bool:
+            exam = await bridge.exam(submitted.request_uuid)
+            return exam.lease_until is None or exam.lease_epoch > epoch
+
+        await until(is_over)
         bridge.sandbox.faults.clear()
 
     await until(waits, timeout=60)

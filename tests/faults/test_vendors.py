@@ -41,8 +41,8 @@ def effects(bridge: Bridge, kind: str) -> int:
 # row 11
 
 AFTER = {
-    "seconds": lambda: "2",
-    "a date": lambda: format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True),
+    "seconds": lambda: "8",
+    "a date": lambda: format_datetime(datetime.now(UTC) + timedelta(seconds=8), usegmt=True),
     "nothing": lambda: None,
     "nonsense": lambda: "soon",
 }
