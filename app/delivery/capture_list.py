@@ -88,9 +88,8 @@ def _parts(url: str) -> tuple[str, str]:
     """The path, and what else there is that is no signature."""
     try:
         parts = urlsplit(url)
-        parameters = sorted(
-            pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not _signs(pair[0])
-        )
+        query = parse_qsl(parts.query, keep_blank_values=True)
+        parameters = sorted(pair for pair in query if not _signs(pair[0]))
     except ValueError:
         return url, ""
     return parts.path, f"{parts.netloc.lower()}|{parameters}"
@@ -121,10 +120,8 @@ async def keep_captures(
     await _name_older(resources, exam, rows)
     by_place = {row.place_hash: row for row in rows if row.place_hash is not None}
     nameless = iter([row for row in rows if row.problem_code == WITHOUT_URL and row.place_hash is None])
-    listed = {
-        listing.url: listing
-        for listing in await listed_captures(resources, exam, [url for url in urls if url])
-    }
+    addresses = [url for url in urls if url]
+    listed = {listing.url: listing for listing in await listed_captures(resources, exam, addresses)}
     kept = []
     for url in urls:
         if url is None:
@@ -188,7 +185,7 @@ async def _withdraw(resources: Resources, session: AsyncSession, exam: Exam, row
     What was made of it and not sent is forgotten; with nothing sent the row goes too.
     """
     sent, unsent = await _made_of(session, exam, row)
-    uploads = {image.upload_id: image for image in await open_uploads(session, exam_id=exam.id)}
+    uploads = {upload.upload_id: upload for upload in await open_uploads(session, exam_id=exam.id)}
     for upload_id in {image.upload_id for image in unsent if image.upload_id in uploads}:
         # it would not bring what was announced; whoever sends next ends it
         await empty_upload(session, uploads[upload_id])
@@ -219,9 +216,9 @@ async def _made_of(
     ours = select(Instance).where(Instance.id.in_(linked), Instance.study_id == exam.study_id)
     images = (await session.scalars(ours)).all()
     may_be = {
-        image.upload_id
-        for image in await open_uploads(session, study_id=exam.study_id)
-        if image.state in {UploadState.SENT, UploadState.ASKED}
+        upload.upload_id
+        for upload in await open_uploads(session, study_id=exam.study_id)
+        if upload.state in {UploadState.SENT, UploadState.ASKED}
     }
     sent = [
         image

@@ -158,10 +158,8 @@ def ways_of(exam: Exam) -> Mapping[Choice, Way]:
     ways = WAYS.get(exam.error_code or "", {})
     if exam.error_code == PATIENT_CHANGED:
         # asked about a known patient, or about data that names somebody else than before
-        is_about_subject = bool((exam.question or {}).get("conflicts"))
-        return {
-            choice: way for choice, way in ways.items() if (choice is not Choice.REFILE) == is_about_subject
-        }
+        about_subject = bool((exam.question or {}).get("conflicts"))
+        return {choice: way for choice, way in ways.items() if (choice is not Choice.REFILE) == about_subject}
     return ways
 
 

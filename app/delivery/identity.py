@@ -135,9 +135,7 @@ async def compare(
     if exact is not None and contradicts(facts_of(resources, exact), who.identity) is None:
         return exact, ()
     others = [
-        subject
-        for subject in await same_identifier(session, who.keys)
-        if exact is None or subject.id != exact.id
+        other for other in await same_identifier(session, who.keys) if exact is None or other.id != exact.id
     ]
     conflicts = [
         subject
@@ -147,9 +145,7 @@ async def compare(
     if not conflicts:
         return None, ()
     agreeing = [
-        subject
-        for subject in others
-        if subject not in conflicts and _agrees(resources, subject, who.identity)
+        other for other in others if other not in conflicts and _agrees(resources, other, who.identity)
     ]
     return (agreeing[0], ()) if len(agreeing) == 1 else (None, conflicts)
 
@@ -177,7 +173,7 @@ async def foreign_owners(
     be this one too; under another identifier it is somebody else, or the same person with two.
     """
     ours = await owners(session, who.plan.organization.id, remote_ids)
-    others: set[str] = set()
+    foreign_ids: set[str] = set()
     against: list[Subject] = []
     for remote_id, owner in ours.items():
         if (owner.mode, owner.patient_key) == (who.keys.mode, who.keys.patient):
@@ -188,8 +184,8 @@ async def foreign_owners(
             or not (owner.identifier_hash or who.keys.identifier)
         ):
             # without an identifier on either side nothing says that they are one, or their keys would be
-            others.add(remote_id)
+            foreign_ids.add(remote_id)
         elif contradicts(facts_of(resources, owner), who.identity) is not None:
-            others.add(remote_id)
+            foreign_ids.add(remote_id)
             against.append(owner)
-    return others, against
+    return foreign_ids, against

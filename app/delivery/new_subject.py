@@ -260,8 +260,8 @@ async def _compare_at_the_write(
 ) -> None:
     """The last look, under the lock on identifier and remote id. Raises NeedsPerson: nothing is recorded then."""
     _, conflicts = await compare(resources, session, who)
-    others, _ = await foreign_owners(resources, session, who, [remote_id])
-    if conflicts or others:
+    foreign_ids, _ = await foreign_owners(resources, session, who, [remote_id])
+    if conflicts or foreign_ids:
         raise NeedsPerson(
             "somebody else with this identifier was recorded at the same moment", code=IDENTITY_CONFLICT
         )
@@ -270,8 +270,8 @@ async def _compare_at_the_write(
 async def _nobody_elses(work: Work, who: Who, matches: Sequence[str], *, of: SubjectKind) -> Sequence[str]:
     """The matches that may be taken over: none that stands for another subject of ours. Raises NeedsPerson."""
     async with work.tx() as (session, exam):
-        others, against = await foreign_owners(work.resources, session, who, matches)
-        left = [remote_id for remote_id in matches if remote_id not in others]
+        foreign_ids, against = await foreign_owners(work.resources, session, who, matches)
+        left = [remote_id for remote_id in matches if remote_id not in foreign_ids]
         if against:
             exam.question = {"conflicts": [str(owner.id) for owner in against]}
         elif len(left) > 1:

@@ -69,9 +69,9 @@ async def open_ways(session: AsyncSession, exams: Iterable[Exam]) -> Mapping[UUI
     owners = await _linked_to(session, exams)
     return {
         exam.id: [
-            way
-            for choice, text in ways_of(exam).items()
-            if (way := _open(exam, choice, text, named=named, owner=owners.get(exam.id))) is not None
+            open_way
+            for choice, way in ways_of(exam).items()
+            if (open_way := _open(exam, choice, way, named=named, owner=owners.get(exam.id))) is not None
         ]
         for exam in exams
     }
@@ -129,26 +129,26 @@ def _open(
     if choice is not Choice.SAME:
         return OpenWay(choice, says)
     question = exam.question or {}
-    choices = [*question.get("candidates", [])] or [
+    subjects = [*question.get("candidates", [])] or [
         named[subject_id] for subject_id in question.get("conflicts", []) if subject_id in named
     ]
-    if not choices and exam.error_code == "identity_conflict":
+    if not subjects and exam.error_code == "identity_conflict":
         return None
-    several = len(choices) > 1 or "candidates" in question
-    return OpenWay(choice, says, tuple(choices) if several else ())
+    several = len(subjects) > 1 or "candidates" in question
+    return OpenWay(choice, says, tuple(subjects) if several else ())
 
 
 async def _who_is_asked_about(session: AsyncSession, exams: Sequence[Exam]) -> Mapping[str, str]:
     """Ids of Aurabox of the subjects that reviews ask about, by our ids of them."""
-    subjects = {
+    subject_ids = {
         UUID(subject_id)
         for exam in exams
         if exam.state == ExamState.REVIEW
         for subject_id in (exam.question or {}).get("conflicts", [])
     }
-    if not subjects:
+    if not subject_ids:
         return {}
-    rows = await session.execute(select(Subject.id, Subject.remote_id).where(Subject.id.in_(subjects)))
+    rows = await session.execute(select(Subject.id, Subject.remote_id).where(Subject.id.in_(subject_ids)))
     return {str(row.id): row.remote_id for row in rows}
 
 

@@ -153,8 +153,8 @@ async def _keep(work: Work, capture: Capture, got: Downloaded, path: Path) -> Ba
     transferred.labels(direction="in").inc(got.bytes)
     await _record(work, capture, got, kind)
     if kind == UNKNOWN:
-        words = "nothing came" if got.bytes == 0 else "what came is no image or clip"
-        return BadAnswer(words, upstream="media", code=EMPTY if got.bytes == 0 else WRONG_KIND)
+        message = "nothing came" if got.bytes == 0 else "what came is no image or clip"
+        return BadAnswer(message, upstream="media", code=EMPTY if got.bytes == 0 else WRONG_KIND)
     return None
 
 
@@ -201,10 +201,10 @@ def _explained(error: UpstreamError) -> str:
         return "This capture is larger than this bridge accepts (SONOBRIDGE_MAX_CAPTURE_BYTES)"
     if error.code in {EMPTY, WRONG_KIND}:
         return "This capture is not an image or clip of a kind that can be delivered"
-    words = error.message.removeprefix("media: ")
+    message = error.message.removeprefix("media: ")
     if isinstance(error, CaptureUrlExpired) and error.status in NOT_THERE:
-        return f"Clarius no longer has this capture: {words}"
-    return f"This capture could not be downloaded: {words}"
+        return f"Clarius no longer has this capture: {message}"
+    return f"This capture could not be downloaded: {message}"
 
 
 async def _record_problem(work: Work, capture_id: UUID, code: str, message: str) -> None:

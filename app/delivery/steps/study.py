@@ -74,14 +74,8 @@ async def study(work: Work) -> Outcome:
 
 async def _take_study(session: AsyncSession, exam: Exam, plan: Plan) -> Study | None:
     """File the request under the study on record, if there is one. Raises NeedsPerson when it is another subject's."""
-    ours = next(
-        (
-            study
-            for study in await studies_of_exam(session, plan.organization.id, exam.exam_uuid)
-            if study.subject_id == exam.subject_id
-        ),
-        None,
-    )
+    rows = await studies_of_exam(session, plan.organization.id, exam.exam_uuid)
+    ours = next((row for row in rows if row.subject_id == exam.subject_id), None)
     if ours is not None:
         exam.study_id = ours.id
         return ours
@@ -99,10 +93,10 @@ async def _of_same_mode(session: AsyncSession, exam: Exam, plan: Plan) -> list[S
     What was filed under a pseudonym says nothing of what is filed by name, nor the other way round.
     """
     studies = []
-    for study in await studies_of_exam(session, plan.organization.id, exam.exam_uuid):
-        owner = await session.get_one(Subject, study.subject_id)
-        if study.subject_id != exam.subject_id and owner.mode == plan.mode:
-            studies.append(study)
+    for row in await studies_of_exam(session, plan.organization.id, exam.exam_uuid):
+        owner = await session.get_one(Subject, row.subject_id)
+        if row.subject_id != exam.subject_id and owner.mode == plan.mode:
+            studies.append(row)
     return studies
 
 
@@ -182,9 +176,8 @@ async def _record_replacement(work: Work, session: AsyncSession, study: Study, o
     row = await session.get_one(Study, study.id, with_for_update=True)
     former, row.remote_id, row.adopted = row.remote_id, outcome.remote_id, outcome.adopted
     row.seen_at, row.missing_since = await clock(session), None
-    detail = (
-        f"{former} is not there any more; {row.remote_id} was {'taken over' if outcome.adopted else 'made'}"
-    )
+    how = "taken over" if outcome.adopted else "made"
+    detail = f"{former} is not there any more; {row.remote_id} was {how}"
     if not outcome.adopted:
         detail += f", and {await study_gone(session, row.id)} images that were sent are gone with it"
     await record_event(session, work.exam_id, step=Step.STUDY, event="study_replaced", detail=detail)

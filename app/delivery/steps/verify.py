@@ -52,14 +52,14 @@ async def verify(work: Work) -> Outcome:
         links = await confirmed_links(session, [claim.customer_hash for claim in claims])
         if exam.released_at is not None:
             return await _released(session, exam)
-    to_look_at = [(claim, links[claim.customer_hash]) for claim in claims if claim.customer_hash in links]
+    linked_claims = [(claim, links[claim.customer_hash]) for claim in claims if claim.customer_hash in links]
     if not claims:
         return UNVERIFIED
-    if not to_look_at:
+    if not linked_claims:
         return Wait(Reason.LINK, None)
     covered = True
     unreadable: CannotUnseal | None = None
-    for claim, link in to_look_at:
+    for claim, link in linked_claims:
         try:
             covered = await _look_once(work, link, claim) and covered
         except CannotUnseal as error:

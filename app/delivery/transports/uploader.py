@@ -183,8 +183,8 @@ async def _arrived(sending: Sending) -> bool:
         sending.work, sending.plan, sending.subject, sending.study, name="send:look_for_images"
     )
     async with sending.work.tx() as (session, _):
-        in_study = await instances_of_study(session, sending.study.id)
-    return held is not None and held >= sum(1 for row in in_study if row.state in LEFT)
+        images = await instances_of_study(session, sending.study.id)
+    return held is not None and held >= sum(1 for image in images if image.state in LEFT)
 
 
 async def _keep_size(sending: Sending, archive: Staged) -> None:
