@@ -104,7 +104,7 @@ def configure_logging(env: Literal["production", "development"], level: str = "I
         if env == "production"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=True)
     )
-    # our own lines go straight to stderr: by way of `logging` each would cost four times as much
+    # our own lines go straight to stderr: by way of `logging` each costs more than twice as much
     structlog.configure(
         processors=[*shared, renderer],
         logger_factory=partial(_Stderr, sys.stderr),
