@@ -30,7 +30,7 @@ from app.infrastructure.queue import Queue
 from app.infrastructure.staging import Staging, open_staging
 from app.infrastructure.writer import Writer
 from app.store import tables  # noqa: F401 - a mapping finds the tables it refers to only once all are known
-from app.store.arrivals import COMMIT_SECONDS, Arrival, Fate, write_arrivals
+from app.store.arrivals import COMMIT_SECONDS, SESSION, Arrival, Fate, write_arrivals
 from app.store.organizations import Organization
 from app.store.secrets import CLARIUS_API_KEY, LOOKUP_KEY, keep_first_secret, read_secret
 from app.store.unsettled import Room
@@ -186,8 +186,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     queue = Queue(settings)
     pool = Pool()
     arrivals = Writer(
-        partial(watch.connect, seconds=COMMIT_SECONDS),
+        partial(watch.connect, seconds=COMMIT_SECONDS, session=SESSION),
         partial(write_arrivals, room=Room(), limit=settings.max_unverified),
+        seconds=COMMIT_SECONDS,
     )
     host = socket.gethostname()
     egress = Egress(production=settings.is_production, allowed=settings.allowed_upstreams)

@@ -235,8 +235,8 @@ class Watch:
         event.listen(engine.sync_engine, "connect", connected)
         event.listen(engine.sync_engine, "handle_error", broke)
 
-    async def connect(self, *, seconds: float) -> asyncpg.Connection:
-        """A connection that no pool holds; each statement has so many seconds on either side."""
+    async def connect(self, *, seconds: float, session: str = "") -> asyncpg.Connection:
+        """A connection that no pool holds; each statement has so many seconds on either side. `session`: what else is SET."""
         connection = await _connect(
             self._dsn,
             ssl=self._tls,
@@ -244,11 +244,7 @@ class Watch:
             command_timeout=seconds + (COMMAND_SECONDS - STATEMENT_SECONDS),
         )
         self.add(connection)
-        # planned once, and by the indexes also while the tables are small: they grow under the plan
-        await connection.execute(
-            f"SET statement_timeout = {int(seconds * 1000)}; "
-            "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off"
-        )
+        await connection.execute(f"SET statement_timeout = {int(seconds * 1000)}; {session}")
         return connection
 
     def add(self, connection: asyncpg.Connection) -> None:

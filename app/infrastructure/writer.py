@@ -7,37 +7,52 @@ answered after the commit of their own: nobody waits for a window of time, and a
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import asyncpg
-import structlog
 
 from app.infrastructure.database import GOODBYE_SECONDS, READ_ONLY
 
 MOST_WAITING = 4000
 MOST_AT_ONCE = 500
+# what may be one item's own, and keep the others of a transaction from being written
+ALONE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.LockNotAvailableError)
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-
-log = structlog.get_logger(__name__)
 
 
 class WriterFull(OSError):
     """So many wait already that one more would not be written in time; it was not taken."""
 
 
+@dataclass(frozen=True)
+class _Asked(Generic[Item, Answer]):
+    """An item that waits, until when it may (seconds of the loop's clock), and whoever waits for its answer."""
+
+    item: Item
+    until: float
+    answer: asyncio.Future[Answer]
+
+
 class Writer(Generic[Item, Answer]):
-    """`write` gets a connection and some items, writes them in one transaction and gives an answer for each."""
+    """`write` gets a connection and some items, writes them in one transaction and gives an answer for each.
+
+    `seconds`: how long an item may wait for a lock that somebody else holds.
+    """
 
     def __init__(
         self,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         write: Callable[[asyncpg.Connection, Sequence[Item]], Awaitable[Sequence[Answer]]],
+        *,
+        seconds: float,
     ) -> None:
         self._connect = connect
         self._write = write
-        self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
+        self._seconds = seconds
+        self._waiting: deque[_Asked[Item, Answer]] = deque()
         self._writing: asyncio.Task[None] | None = None
         self._connection: asyncpg.Connection | None = None
 
@@ -49,11 +64,12 @@ class Writer(Generic[Item, Answer]):
         """
         if len(self._waiting) >= MOST_WAITING:
             raise WriterFull("too many wait to be written")
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, answer))
+        loop = asyncio.get_running_loop()
+        asked: _Asked[Item, Answer] = _Asked(item, loop.time() + self._seconds, loop.create_future())
+        self._waiting.append(asked)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._run())
-        return await answer
+        return await asked.answer
 
     async def aclose(self) -> None:
         """Write what waits, then let the connection go."""
@@ -65,27 +81,32 @@ class Writer(Generic[Item, Answer]):
     async def _run(self) -> None:
         while self._waiting:
             count = min(len(self._waiting), MOST_AT_ONCE)
-            batch = [self._waiting.popleft() for _ in range(count)]
-            await self._settle([(item, answer) for item, answer in batch if not answer.done()])
+            await self._settle([self._waiting.popleft() for _ in range(count)])
 
-    async def _settle(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
-        """Answer each of these. What the database refuses for its content is refused alone, and not with the others."""
+    async def _settle(self, batch: Sequence[_Asked[Item, Answer]]) -> None:
+        """Answer each of these. What the database refuses for its content is refused alone, and not with the others.
+
+        Nor does one hold them up that waits for a lock: it comes again behind whatever came meanwhile.
+        """
+        batch = [asked for asked in batch if not asked.answer.done()]
         if not batch:
             return
         try:
-            answers = await self._written([item for item, _ in batch])
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            answers = await self._written([asked.item for asked in batch])
+        except ALONE as error:
             if len(batch) > 1:
-                for one in batch:
-                    await self._settle([one])
+                for asked in batch:
+                    await self._settle([asked])
+            elif isinstance(error, asyncpg.LockNotAvailableError) and _has_time(batch[0]):
+                self._waiting.append(batch[0])
             else:
                 _fail(batch, error)
         except Exception as error:  # noqa: BLE001 - whoever waits gets it; the writer goes on
             _fail(batch, error)
         else:
-            for (_, waiting), answer in zip(batch, answers, strict=True):
-                if not waiting.done():
-                    waiting.set_result(answer)
+            for asked, answer in zip(batch, answers, strict=True):
+                if not asked.answer.done():
+                    asked.answer.set_result(answer)
 
     async def _written(self, items: Sequence[Item]) -> Sequence[Answer]:
         """Once more over a new connection where the old one was what failed: after a failover it is dead or read-only."""
@@ -117,7 +138,11 @@ class Writer(Generic[Item, Answer]):
         return False
 
 
-def _fail(batch: Sequence[tuple[object, asyncio.Future[Answer]]], error: Exception) -> None:
-    for _, waiting in batch:
-        if not waiting.done():
-            waiting.set_exception(error)
+def _has_time(asked: _Asked[Item, Answer]) -> bool:
+    return asyncio.get_running_loop().time() < asked.until
+
+
+def _fail(batch: Sequence[_Asked[Item, Answer]], error: Exception) -> None:
+    for asked in batch:
+        if not asked.answer.done():
+            asked.answer.set_exception(error)

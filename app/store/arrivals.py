@@ -16,6 +16,9 @@ from app.store.unsettled import COUNTED, UNSEEN_SECONDS, Room
 from app.store.waking import WAKE_CHANNEL
 
 COMMIT_SECONDS = 2.0
+# planned once, and by the indexes also while the tables are small: they grow under the plan. A row that another
+# transaction is just inserting is waited for no longer than this, for a hundred others may be in the same statement.
+SESSION = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET lock_timeout = '200ms'"
 
 
 @dataclass(frozen=True, slots=True)

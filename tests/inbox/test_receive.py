@@ -74,6 +74,23 @@ async def test_the_same_notification_at_once_is_one_row(resources: Resources) ->
     assert await claims(resources) == 1
 
 
+async def test_a_request_that_is_just_being_inserted_holds_up_no_other(resources: Resources) -> None:
+    """The poll inserts a whole page in one transaction; whoever is notified of one of it waits alone."""
+    named, others = notice(), [notice() for _ in range(20)]
+    async with resources.sessions() as session:
+        session.add(
+            Exam(request_uuid=named.request_uuid, exam_uuid=named.exam_uuid, source="poll", state="waiting")
+        )
+        await session.flush()
+        waits = asyncio.create_task(receive(resources, named))
+        receipts = await asyncio.gather(*(receive(resources, claim) for claim in others))
+        assert {receipt.verdict for receipt in receipts} == {Verdict.ACCEPTED}
+        assert not waits.done()
+        await session.commit()
+    assert (await waits).verdict is Verdict.ACCEPTED
+    assert await claims(resources) == 21
+
+
 async def test_another_customers_claim_is_kept_beside_the_first_up_to_five(resources: Resources) -> None:
     claim = notice()
     await receive(resources, claim)

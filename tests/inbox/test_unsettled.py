@@ -13,7 +13,7 @@ from app.config.settings import Settings
 from app.inbox.receive import Notification, Verdict, receive
 from app.resources import Resources, open_resources
 from app.states import ExamState, Reason
-from app.store.arrivals import Arrival, Fate, write_arrivals
+from app.store.arrivals import SESSION, Arrival, Fate, write_arrivals
 from app.store.audit import By
 from app.store.base import in_seconds
 from app.store.claims import Claim
@@ -77,7 +77,7 @@ async def arrive(
 @asynccontextmanager
 async def writing(resources: Resources) -> AsyncIterator[asyncpg.Connection]:
     """A connection as the writer has it."""
-    connection = await resources.watch.connect(seconds=30)
+    connection = await resources.watch.connect(seconds=30, session=SESSION)
     try:
         yield connection
     finally:

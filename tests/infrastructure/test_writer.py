@@ -24,7 +24,7 @@ class Table:
         self.batches: list[list[int]] = []
         self.connections: list[asyncpg.Connection] = []
         self.seconds = seconds
-        self.writer: Writer[int, int] = Writer(self.connect, self.write)
+        self.writer: Writer[int, int] = Writer(self.connect, self.write, seconds=seconds)
 
     async def connect(self) -> asyncpg.Connection:
         self.connections.append(await self.resources.watch.connect(seconds=self.seconds))
