@@ -150,21 +150,33 @@ async def resume(session: AsyncSession, account: str) -> None:
 
 
 class Tally:
-    """Calls that worked and are not written yet, by account: all they do is to weigh against failures. One per process."""
+    """Calls that worked and are not written yet, by account: all they do is to weigh against failures. One per process.
+
+    Times are seconds of a monotonic clock.
+    """
 
     def __init__(self) -> None:
         self._calls: Counter[str] = Counter()
+        self._last_at: dict[str, float] = {}
         self._written_at: dict[str, float] = {}
 
     def add(self, account: str, *, at: float) -> bool:
-        """One more; whether it is time to write, `at` this second of a monotonic clock."""
+        """One more; whether it is time to write."""
+        self._forget_old(account, at)
         self._calls[account] += 1
+        self._last_at[account] = at
         return at - self._written_at.get(account, -inf) >= TALLY_SECONDS
 
     def take(self, account: str, *, at: float) -> int:
-        """How many there were; they are the caller's to write."""
+        """How many there were lately; they are the caller's to write."""
+        self._forget_old(account, at)
         self._written_at[account] = at
         return self._calls.pop(account, 0)
+
+    def _forget_old(self, account: str, at: float) -> None:
+        """What worked before a pause says nothing of what fails after it."""
+        if at - self._last_at.get(account, -inf) > BREAKER_WINDOW_SECONDS:
+            self._calls.pop(account, None)
 
 
 async def count_calls(session: AsyncSession, account: str, *, worked: int, failed: bool = False) -> None:

@@ -14,7 +14,7 @@ from app.resources import Resources, open_resources
 from app.states import ExamState, Reason, Step
 from app.store.audit import AuditEvent
 from app.store.base import in_seconds
-from app.store.upstreams import BREAKER_LEAST_CALLS, Upstream, upstream
+from app.store.upstreams import BREAKER_LEAST_CALLS, BREAKER_WINDOW_SECONDS, Tally, Upstream, upstream
 from app.upstreams.gate import Held, calling, lift, probe_due_accounts
 from sandbox import faults
 from sandbox.faults import Rule
@@ -281,6 +281,15 @@ async def test_calls_that_worked_weigh_against_a_failure_although_they_were_not_
     await call(resources, errors.TryLater("503"))
     row = await known(resources)
     assert (row.calls, row.failures) == (6, 1)
+
+
+def test_calls_that_worked_before_a_pause_do_not_weigh_against_failures_after_it() -> None:
+    tally = Tally()
+    for second in (0.0, 1.0, 2.0):
+        tally.add(ACCOUNT, at=second)
+    assert tally.take(ACCOUNT, at=3.0) == 3
+    tally.add(ACCOUNT, at=4.0)
+    assert tally.take(ACCOUNT, at=4.0 + BREAKER_WINDOW_SECONDS + 1) == 0
 
 
 async def test_what_has_no_neutral_call_is_tried_by_the_next_call_itself(resources: Resources) -> None:
