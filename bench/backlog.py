@@ -19,13 +19,12 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from app.config.sealing import new_key
 from app.config.settings import Settings
 from app.organizations.changes import add_organization
 from app.resources import Resources, open_resources
 from app.store.audit import By
 from app.store.exam_leases import due_exams, lease_exam
-from tests.support.stores import open_test_stores
+from bench.programs import fresh_settings
 
 ORGANIZATIONS = 3
 CONCURRENCY = 8
@@ -58,20 +57,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exams", type=int, default=50_000, help="how many wait")
     options = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="sonobridge-bench-") as folder,
-        open_test_stores(Path(folder), worker="master") as stores,
-    ):
-        costs = []
+    costs = []
+    with tempfile.TemporaryDirectory(prefix="sonobridge-bench-") as folder:
         for count in (FEW, options.exams):
-            with stores.database() as database_url:
-                settings = Settings(
-                    database_url=database_url,
-                    redis_url=stores.empty_redis(),
-                    data_dir=Path(folder) / "data",
-                    env="development",
-                    secret_keys=[new_key()],
-                )
+            with fresh_settings(Path(folder) / str(count), durable=False) as settings:
                 costs.append(asyncio.run(_measure(settings, count)))
     few, many = costs
     for count, cost in zip((FEW, options.exams), costs, strict=True):

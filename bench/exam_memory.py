@@ -21,16 +21,15 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from app.config.sealing import new_key
 from app.config.settings import Settings
 from app.states import ExamState
 from bench.imaging_memory import MEGABYTE, in_own_process, make_captures
+from bench.programs import fresh_settings
 from sandbox.clarius.captures import keep_capture
 from sandbox.media import Made
 from sandbox.server import Sandbox
 from tests.support.bridge import Bridge, open_bridge, settings_for
 from tests.support.processes import environment_of
-from tests.support.stores import open_test_stores
 
 GOAL_MEGABYTES = 250
 SAMPLE_SECONDS = 0.05
@@ -76,14 +75,7 @@ def main() -> int:
 
 async def _alone(captures: list[Path], folder: Path, *, video: str, images: str) -> Memory:
     """`carry` on stores of its own."""
-    with open_test_stores(folder / "stores", worker="master") as stores, stores.database() as database_url:
-        plain = Settings(
-            database_url=database_url,
-            redis_url=stores.empty_redis(),
-            data_dir=folder / "data",
-            env="development",
-            secret_keys=[new_key()],
-        )
+    with fresh_settings(folder, durable=False) as plain:
         return await carry(plain, captures, folder, video=video, images=images)
 
 

@@ -29,10 +29,10 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """`met`; `missed` when only the goal is; `MISSED` when what it must be is."""
+        """`met`; `missed` when only the goal is; `MISSED` when it is not even what it must be."""
         if self.meets(self.goal):
             return "met"
-        return "MISSED" if self.must is None or not self.meets(self.must) else "missed"
+        return "missed" if self.must is None or self.meets(self.must) else "MISSED"
 
     def line(self, *, quiet: bool) -> str:
         """The row as it is printed."""

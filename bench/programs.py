@@ -12,11 +12,12 @@ from pathlib import Path
 import httpx
 from sqlalchemy.engine import make_url
 
+from app.config.sealing import new_key
 from app.config.settings import Settings
 from app.embedded.postgres import server_program
 from tests.support.ports import free_port
 from tests.support.processes import environment_of
-from tests.support.stores import TestStores, open_test_stores
+from tests.support.stores import open_test_stores
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 60
@@ -27,10 +28,19 @@ INSERT_ONE = (
 
 
 @contextmanager
-def durable_stores(folder: Path) -> Iterator[TestStores]:
-    """PostgreSQL as it is run, with fsync, and Redis."""
-    with open_test_stores(folder, worker="master", durable=True) as stores:
-        yield stores
+def fresh_settings(folder: Path, *, durable: bool = True) -> Iterator[Settings]:
+    """Settings of an installation with stores of its own in `folder`; `durable`: PostgreSQL with fsync, as it is run."""
+    with (
+        open_test_stores(folder / "stores", worker="master", durable=durable) as stores,
+        stores.database() as database_url,
+    ):
+        yield Settings(
+            database_url=database_url,
+            redis_url=stores.empty_redis(),
+            data_dir=folder / "data",
+            env="development",
+            secret_keys=[new_key()],
+        )
 
 
 @asynccontextmanager

@@ -16,9 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from app.config.sealing import new_key
 from app.config.settings import Settings
-from bench.programs import ROOT, api, durable_stores, worker
+from bench.programs import ROOT, api, fresh_settings, worker
 
 ROUNDS = 5
 REST_SECONDS = 5.0
@@ -95,14 +94,7 @@ def _median(costs: Sequence[Cost]) -> Cost:
 
 def _rest(folder: Path) -> None:
     """Print what the API and a worker hold when nothing has been asked of them."""
-    with durable_stores(folder / "stores") as stores, stores.database() as database_url:
-        settings = Settings(
-            database_url=database_url,
-            redis_url=stores.empty_redis(),
-            data_dir=folder / "data",
-            env="development",
-            secret_keys=[new_key()],
-        )
+    with fresh_settings(folder) as settings:
         asyncio.run(_resting(settings, folder))
 
 
