@@ -83,14 +83,17 @@ async def recording(sessions: async_sessionmaker[AsyncSession], name: str) -> As
 
 async def begin_run(session: AsyncSession, name: str, *, every: float) -> bool:
     """Whether this run is ours: the last one began at least `every` seconds ago."""
-    await session.execute(insert(Run).values(name=name, started_at=text("'epoch'")).on_conflict_do_nothing())
-    runs = await session.execute(
-        update(Run)
-        .where(Run.name == name, or_(Run.started_at.is_(None), Run.started_at <= in_seconds(-every)))
-        .values(started_at=now())
+    begun = await session.execute(
+        insert(Run)
+        .values(name=name, started_at=now())
+        .on_conflict_do_update(
+            index_elements=[Run.name],
+            set_={"started_at": now()},
+            where=or_(Run.started_at.is_(None), Run.started_at <= in_seconds(-every)),
+        )
         .returning(Run.name)
     )
-    return runs.scalar_one_or_none() is not None
+    return begun.scalar_one_or_none() is not None
 
 
 async def end_run(
