@@ -61,6 +61,8 @@ class Resources:
     settings: Settings
     engine: AsyncEngine = field(repr=False)
     sessions: async_sessionmaker[AsyncSession] = field(repr=False)
+    # each statement a transaction of its own: for what one statement does, and for what is only read
+    statements: async_sessionmaker[AsyncSession] = field(repr=False)
     watch: Watch = field(repr=False)
     http: Http = field(repr=False)
     sealer: Sealer = field(repr=False)
@@ -198,6 +200,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 settings=settings,
                 engine=engine,
                 sessions=sessions,
+                statements=async_sessionmaker(
+                    engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False
+                ),
                 watch=watch,
                 http=http,
                 sealer=sealer,

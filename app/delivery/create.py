@@ -16,7 +16,8 @@ from app.errors import GiveUp, RenewCredentials, SlowDown, TryLater
 from app.faultpoints import fault_point
 from app.states import Reason
 from app.store.base import clock
-from app.store.creates import SENDING, Create, CreateState, mark_create, take_create
+from app.store.creates import Create, CreateState, mark_create, take_create
+from app.store.exams import Exam
 from app.store.holds import HoldKind
 from app.upstreams.gate import Held
 
@@ -30,8 +31,8 @@ class Creation:
 
     `search` returns the remote ids that match on all fields; `send` makes it and returns its id. Both go through
     `Work.effect`, and `send` is bounded by the settings' `request_seconds`: after that long, a look tells the
-    truth. `keep` records what was made under its id, in the transaction that ends the create: whoever finds the
-    create ended finds the record too. `look_first`: look also before the first POST (somebody else may have made it).
+    truth. `keep` records what was made under its id, for the exam whose row is locked, in the transaction that ends
+    the create: whoever finds the create ended finds the record too. `look_first`: look also before the first POST (somebody else may have made it).
     """
 
     organization_id: UUID
@@ -39,16 +40,17 @@ class Creation:
     natural_key: str
     search: Callable[[], Awaitable[Sequence[str]]] = field(repr=False)
     send: Callable[[], Awaitable[str]] = field(repr=False)
-    keep: Callable[[AsyncSession, "Made"], Awaitable[None]] = field(repr=False)
+    keep: Callable[[AsyncSession, Exam, "Made"], Awaitable[None]] = field(repr=False)
     look_first: bool
 
 
 @dataclass(frozen=True)
 class Made:
-    """The remote id, and whether it was there already and taken over."""
+    """The remote id, and whether it was there already and taken over. `ended_before`: another turn, or exam, made and recorded it."""
 
     remote_id: str
     adopted: bool
+    ended_before: bool = False
 
 
 async def create_once(work: Work, creation: Creation) -> Made:
@@ -59,7 +61,7 @@ async def create_once(work: Work, creation: Creation) -> Made:
     """
     create = await _take(work, creation)
     if create.state == CreateState.DONE and create.remote_id is not None:
-        return Made(create.remote_id, create.adopted)
+        return Made(create.remote_id, create.adopted, ended_before=True)
     with work.holds.also(Hold(HoldKind.CREATE, create.id, create.epoch)) as intent:
         return await _look_and_send(work, creation, create, intent)
 
@@ -85,7 +87,8 @@ async def _look_and_send(work: Work, creation: Creation, create: Create, intent:
 
 async def _take(work: Work, creation: Creation) -> Create:
     term = work.resources.settings.lease_seconds
-    async with work.tx() as (session, _):
+    # whoever lost the exam meanwhile learns it before anything is sent, and whoever has it now may take this over
+    async with work.resources.statements() as session:
         create = await take_create(
             session,
             organization_id=creation.organization_id,
@@ -122,7 +125,7 @@ async def _since_sent(work: Work, create: Create) -> float:
 
 async def _send(work: Work, creation: Creation, create: Create, intent: Hold) -> Made:
     # written by the check before the POST itself, so that the POST is over when its time after `sent_at` is
-    intent.marks = SENDING
+    intent.sends = True
     try:
         remote_id = await creation.send()
     except (Held, SlowDown, RenewCredentials, GiveUp, TryLater):
@@ -131,16 +134,16 @@ async def _send(work: Work, creation: Creation, create: Create, intent: Hold) ->
             await mark_create(session, create, CreateState.PLANNED)
         raise
     finally:
-        intent.marks = {}
+        intent.sends = False
     fault_point("create:before_record")
     return await _end(work, creation, intent, create, Made(remote_id, adopted=False))
 
 
 async def _end(work: Work, creation: Creation, intent: Hold, create: Create, outcome: Made) -> Made:
     """The create is done and what it made is on record, both or neither. Raises Held when another exam has it now."""
-    async with work.tx() as (session, _):
+    async with work.tx() as (session, exam):
         done = CreateState.DONE
         if not await mark_create(session, create, done, remote_id=outcome.remote_id, adopted=outcome.adopted):
             raise intent.lost()
-        await creation.keep(session, outcome)
+        await creation.keep(session, exam, outcome)
     return outcome

@@ -182,9 +182,9 @@ async def apply_choice(
             code="no_exam_data",
         )
     if exam.filing is None:
-        await file(
-            session, exam, await session.get_one(Organization, exam.organization_id), identity_hash=None
-        )
+        organization = await session.get_one(Organization, exam.organization_id)
+        file(session, exam, organization, identity_hash=None)
+        await session.flush()
     decision: dict[str, Any] = {"choice": choice, "asked": exam.error_code, **(exam.question or {})}
     decision |= await _held_before(session, exam, choice, begun_anew=step is Step.FETCH)
     if choice is Choice.SAME:
@@ -248,7 +248,9 @@ async def _whom(session: AsyncSession, exam: Exam, named: str | None) -> dict[st
 async def _other_study(session: AsyncSession, exam: Exam) -> Any:
     filing = await filing_of(session, exam.id, exam.filing)
     mode = filing.mode if filing is not None else Mode.IDENTIFIED
-    for study in await studies_of_exam(session, exam.organization_id or UUID(int=0), exam.exam_uuid):
-        if (await session.get_one(Subject, study.subject_id)).mode == mode:
+    for study, its_mode in await studies_of_exam(
+        session, exam.organization_id or UUID(int=0), exam.exam_uuid
+    ):
+        if its_mode == mode:
             return study
     raise Misuse("the earlier study is not on record any more: try again", code="changed")

@@ -1,17 +1,20 @@
 """How a submission is filed: written once when its data is first known, compared by every step before it acts.
 
-A step asks `plan_of` in its first transaction and works by the answer: the policy version of the filing, never the
+A step asks `planned` first and works by the answer: the policy version of the filing, never the
 organisation's newest. What differs from the filing is filed again while nothing of its images was sent, and is a
 person's to decide afterwards; a link that ended or moved always is.
 """
 
 import functools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import structlog
+from sqlalchemy import Row, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.delivery.outcome import Done, NeedsPerson, Outcome
@@ -20,7 +23,7 @@ from app.delivery.staged import discard_planned, images_left
 from app.delivery.work import Work
 from app.errors import Misuse
 from app.resources import Resources
-from app.states import Reason, Step, earlier
+from app.states import LinkState, Reason, Step, earlier
 from app.store.exam_events import record_event
 from app.store.exams import Exam
 from app.store.filings import RULES, Filing, filing_of, next_filing
@@ -44,11 +47,15 @@ WHERE = {Redo.LINK: Step.MATCH, Redo.SUBJECT: Step.MATCH, Redo.IMAGES: Step.CONV
 
 @dataclass(frozen=True)
 class Plan:
-    """By what an exam is delivered: its filing, the policy version of that, whose keys and addresses serve."""
+    """By what an exam is delivered: its filing, the policy version of that, whose keys and addresses serve.
+
+    `at`: the database's clock when that was read.
+    """
 
     filing: Filing
     policy: Policy
     organization: Organization
+    at: datetime
 
     @property
     def mode(self) -> Mode:
@@ -65,6 +72,19 @@ class Plan:
         return (self.filing.decision or {}).get(what) if self.decided("same") else None
 
 
+AS_FILED = (
+    select(Exam, Filing, Organization, Policy, Link, func.clock_timestamp().label("at"))
+    .outerjoin(Filing, and_(Filing.exam_id == Exam.id, Filing.number == Exam.filing))
+    .outerjoin(Organization, Organization.id == Exam.organization_id)
+    .outerjoin(
+        Policy,
+        and_(Policy.organization_id == Filing.organization_id, Policy.version == Filing.policy_version),
+    )
+    .outerjoin(Link, and_(Link.customer_hash == Exam.customer_hash, Link.state == LinkState.CONFIRMED))
+)
+"""An exam with its filing, its organisation of today, the policy it is filed under, and its customer's link in force."""
+
+
 class FileAgain(Exception):
     """Policy or link changed before an image was sent: the exam is filed anew under what is in force."""
 
@@ -78,21 +98,36 @@ def mode_of(policy: PolicyFields) -> Mode:
     return Mode.PSEUDONYMOUS if policy.identity == IdentityPolicy.DEIDENTIFIED else Mode.IDENTIFIED
 
 
-async def plan_of(session: AsyncSession, exam: Exam) -> Plan:
-    """The exam's plan, if what it was filed under still holds; the exam's row is locked.
+@asynccontextmanager
+async def planned(work: Work, *, locked: bool = False) -> AsyncIterator[tuple[AsyncSession, Exam, Plan]]:
+    """The exam and its plan, if what it was filed under still holds, with a session to read what belongs to them.
 
-    Raises NeedsPerson (`link_changed`, `policy_changed`) and FileAgain (see `filed`).
+    `locked`: in a transaction, for what is written beside. Raises LeaseLost, NeedsPerson (`link_changed`,
+    `policy_changed`) and FileAgain (see `filed`).
     """
-    organization = await session.get_one(Organization, exam.organization_id)
-    filing = await filing_of(session, exam.id, exam.filing)
+    async with work.rows(AS_FILED, locked=locked) as (session, row):
+        filing, link = row.Filing, row.Link
+        whole = filing is not None and (link is None or filing.link_id == link.id)
+        if whole or locked:
+            plan = await _plan(session, row)
+            work.policy = plan.policy
+            yield session, row.Exam, plan
+            return
+    # something of the filing itself is to be written
+    async with planned(work, locked=True) as opened:
+        yield opened
+
+
+async def _plan(session: AsyncSession, row: Row[Any]) -> Plan:
+    exam, filing, policy, organization = row.Exam, row.Filing, row.Policy, row.Organization
     if filing is None:
         # begun before there were filings: filed by what holds now, as it would have gone on then
-        filing = await file(session, exam, organization, identity_hash=None)
-    await _compare_link(session, exam, filing)
-    policy = await session.get_one(Policy, (filing.organization_id, filing.policy_version))
+        filing = file(session, exam, organization, identity_hash=None)
+        policy = await session.get_one(Policy, (organization.id, organization.policy_version))
+    await _compare_link(session, exam, filing, row.Link)
     if filing.policy_version != organization.policy_version:
         await _compare_policy(session, exam, policy, organization)
-    return Plan(filing, policy, organization)
+    return Plan(filing, policy, organization, row.at)
 
 
 async def policy_of(session: AsyncSession, exam: Exam) -> PolicyFields | None:
@@ -103,11 +138,10 @@ async def policy_of(session: AsyncSession, exam: Exam) -> PolicyFields | None:
     return await session.get(Organization, exam.organization_id) if exam.organization_id else None
 
 
-async def _compare_link(session: AsyncSession, exam: Exam, filing: Filing) -> None:
+async def _compare_link(session: AsyncSession, exam: Exam, filing: Filing, link: Link | None) -> None:
     """A link of the same customer to the same organisation is as good as the one it was filed under."""
     if exam.customer_hash is None or exam.delivered_at is not None:
         return
-    link = (await confirmed_links(session, [exam.customer_hash])).get(exam.customer_hash)
     if link is None:
         raise NeedsPerson(
             "the Clarius account is not linked any more; link it again, or cancel the exam",
@@ -121,7 +155,8 @@ async def _compare_link(session: AsyncSession, exam: Exam, filing: Filing) -> No
             "the Clarius account belongs to another organisation now; file the exam again there, or cancel it",
             code=LINK_CHANGED,
         )
-    filing.link_id = link.id
+    if filing.link_id != link.id:
+        filing.link_id = link.id
 
 
 async def _compare_policy(
@@ -138,7 +173,7 @@ async def _compare_policy(
         raise FileAgain(how)
 
 
-async def file(
+def file(
     session: AsyncSession,
     exam: Exam,
     organization: Organization,
@@ -158,7 +193,6 @@ async def file(
     )
     session.add(filing)
     exam.filing = filing.number
-    await session.flush()
     return filing
 
 

@@ -1,29 +1,28 @@
 """What a worker holds while it works on one exam: renewed together, checked together, each lost for itself.
 
-A hold is checked by the database's clock, in a transaction, immediately before anything goes out; the time since that
-check is told by a clock that does not stand still while the machine is suspended.
+A hold is checked by the database's clock immediately before anything goes out; the time since that check is told by a
+clock that does not stand still while the machine is suspended.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 from uuid import UUID
-
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import LocalTrouble
 from app.faultpoints import fault_point
 from app.resources import Resources
 from app.states import Reason
-from app.store.holds import HoldKind, renew_hold
+from app.store.holds import Claimed, HoldKind, clear_request, renew_hold
 from app.upstreams.gate import Held
 
 # how often holds are checked for one request before the host is taken to be too slow for it
 CHECKS = 5
 # of the time that a request may take, this much may be over when its bytes leave
 LATE_SHARE = 0.5
+# a request without a limit of its own goes out with so much of a term left; the heartbeat renews at two thirds
+LEFT_SHARE = 0.6
 # when a create's intent or a look was taken over, whoever has it now needs a little time
 LOST_SECONDS = 1.0
 
@@ -39,18 +38,26 @@ def steady_clock() -> float:
 
 @dataclass
 class Hold:
-    """One hold under its epoch. `marks`: what is written of it with each check, because bytes leave right after."""
+    """One hold under its epoch. `sends`: a create's bytes leave right after the check, which is written with it."""
 
     kind: HoldKind
     row_id: UUID
     epoch: int
-    marks: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    sends: bool = False
 
     def lost(self) -> Exception:
         """What its loss means: without the exam's lease all is over, without another hold the exam waits."""
         if self.kind is HoldKind.EXAM:
             return LeaseLost()
         return Held(Reason.SETTLING, LOST_SECONDS, f"another exam has the {self.kind.name.lower()} by now")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A request may go out and take so many `seconds`; or the account is `marked`, and the gate has to be asked first."""
+
+    seconds: float | None
+    marked: bool = False
 
 
 class Holds:
@@ -75,38 +82,42 @@ class Holds:
         """Lengthen all by a whole term; False when the lease of the exam is lost. What else is lost shows later."""
         began = steady_clock()
         ours = True
+        term = self._resources.settings.lease_seconds
         async with self._resources.sessions.begin() as session:
             for hold in list(self._held):
-                kept = await self._renewed(session, hold, self._resources.settings.lease_seconds)
+                kept = await renew_hold(session, hold.kind, hold.row_id, hold.epoch, seconds=term)
                 ours = ours and (kept or hold.kind is not HoldKind.EXAM)
         if ours:
             self.renewed_at = began
         return ours
 
-    async def ready(self, seconds: float | None) -> float | None:
-        """All is ours for the request that goes out now; how long it may take, in seconds, of the `seconds` given.
+    async def ready(self, seconds: float | None, *, account: str | None = None) -> Ready:
+        """All is ours for the request that goes out now, and may take `seconds` (None: it has no limit of its own).
 
-        Raises LeaseLost, Held when something else was lost, and LocalTrouble when this host never comes from the
-        check to the request in time.
+        With an `account` that is marked nothing is said of the holds: ask the gate, then again without it. Raises
+        LeaseLost, Held when something else was lost, and LocalTrouble when this host never comes from the check to
+        the request in time.
         """
         term = self._resources.settings.lease_seconds
+        enough = term * LEFT_SHARE if seconds is None else seconds
         for _ in range(CHECKS):
+            held = list(self._held)
             began = steady_clock()
-            marked = False
-            async with self._resources.sessions.begin() as session:
-                for hold in list(self._held):
-                    if not await self._renewed(session, hold, max(term, seconds or 0.0), marks=hold.marks):
-                        raise hold.lost()
-                    marked = marked or bool(hold.marks)
-            self.renewed_at = began
-            if marked:
+            async with self._resources.statements() as session:
+                clearance = await clear_request(
+                    session,
+                    account,
+                    [Claimed(hold.kind, hold.row_id, hold.epoch, hold.sends) for hold in held],
+                    enough_seconds=enough,
+                    term_seconds=max(term, enough),
+                )
+            if not clearance.unmarked:
+                return Ready(None, marked=True)
+            if clearance.lost is not None:
+                raise held[clearance.lost].lost()
+            if any(hold.sends for hold in held):
                 fault_point("create:after_intent")
             over = steady_clock() - began
-            if over <= LATE_SHARE * (term if seconds is None else seconds):
-                return None if seconds is None else seconds - over
+            if over <= LATE_SHARE * enough:
+                return Ready(None if seconds is None else seconds - over)
         raise LocalTrouble("this host is too slow to send a request in time")
-
-    async def _renewed(
-        self, session: AsyncSession, hold: Hold, seconds: float, *, marks: Mapping[str, Any] | None = None
-    ) -> bool:
-        return await renew_hold(session, hold.kind, hold.row_id, hold.epoch, seconds=seconds, marks=marks)

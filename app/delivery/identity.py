@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -30,9 +31,9 @@ from app.store.subjects import (
     Keys,
     Subject,
     SubjectKind,
+    akin,
     find_subject,
     owners,
-    same_identifier,
     successor_of,
 )
 
@@ -78,7 +79,7 @@ async def who_of(work: Work, exam: Exam, plan: Plan, *, today: date) -> Who:
     words = key_text(identity, exam.exam_uuid)
     keys = await _keys(work.resources, plan, words, identity)
     if plan.decided("separate"):
-        async with work.tx() as (session, _):
+        async with work.resources.statements() as session:
             namesake = await find_subject(session, keys)
         if namesake is not None:
             words = key_text(identity, exam.exam_uuid, separate=exam.exam_uuid)
@@ -105,49 +106,63 @@ async def _keys(resources: Resources, plan: Plan, words: str, identity: Identity
     )
 
 
-async def known_subject(work: Work, who: Who) -> Subject | None:
-    """The subject on record that this is. Raises NeedsPerson when the identifier is somebody else's."""
-    async with work.tx() as (session, exam):
-        subject, conflicts = await compare(work.resources, session, who)
-        if not conflicts:
-            return subject
-        exam.question = {"conflicts": [str(conflict.id) for conflict in conflicts]}
-        why = _why(work.resources, conflicts[0], who.identity)
-    raise NeedsPerson(f"the identifier is known, but {why}", code=IDENTITY_CONFLICT)
+@dataclass(frozen=True)
+class Comparison:
+    """Whom the record names, and whom it contradicts; never both. `shared`: others came with this identifier."""
+
+    subject: Subject | None
+    conflicts: Sequence[Subject] = ()
+    shared: bool = False
 
 
-async def compare(
-    resources: Resources, session: AsyncSession, who: Who
-) -> tuple[Subject | None, Sequence[Subject]]:
-    """Whom the record names, and whom it contradicts; never both.
+async def on_record(work: Work, who: Who) -> Comparison:
+    """Who is on record. Raises NeedsPerson when the identifier is somebody else's."""
+    async with work.resources.statements() as session:
+        comparison = await compare(work.resources, session, who)
+    if comparison.conflicts:
+        async with work.tx() as (_, exam):
+            exam.question = {"conflicts": [str(conflict.id) for conflict in comparison.conflicts]}
+        why = _why(work.resources, comparison.conflicts[0], who.identity)
+        raise NeedsPerson(f"the identifier is known, but {why}", code=IDENTITY_CONFLICT)
+    return comparison
+
+
+async def compare(resources: Resources, session: AsyncSession, who: Who) -> Comparison:
+    """Compare with everybody who could be meant.
 
     Exact agreement with the subject of the exact key is no conflict, whatever others of this identifier say; nor is
     it with another of them that agrees in everything both say, which is how an earlier "separate" is remembered. Who
     was archived is who stands for them.
     """
-    exact = await find_subject(session, who.keys)
+    rows = await akin(session, who.keys, who.former)
+    of_identifier = [
+        row for row in rows if who.keys.identifier and row.identifier_hash == who.keys.identifier
+    ]
+    named = partial(Comparison, shared=bool(of_identifier))
+    exact = _of_key(rows, who.keys)
     if who.separate:
-        return exact, ()
-    if exact is None and who.former is not None:
-        exact = await find_subject(session, who.former)
+        return named(exact)
+    exact = exact or _of_key(rows, who.former)
     if exact is not None:
         exact = await successor_of(session, exact)
     if exact is not None and contradicts(facts_of(resources, exact), who.identity) is None:
-        return exact, ()
-    others = [
-        other for other in await same_identifier(session, who.keys) if exact is None or other.id != exact.id
-    ]
+        return named(exact)
+    others = [other for other in of_identifier if exact is None or other.id != exact.id]
     conflicts = [
         subject
         for subject in (*((exact,) if exact else ()), *others)
         if contradicts(facts_of(resources, subject), who.identity) is not None
     ]
-    if not conflicts:
-        return None, ()
     agreeing = [
         other for other in others if other not in conflicts and _agrees(resources, other, who.identity)
     ]
-    return (agreeing[0], ()) if len(agreeing) == 1 else (None, conflicts)
+    if conflicts and len(agreeing) == 1:
+        return named(agreeing[0])
+    return named(None, conflicts)
+
+
+def _of_key(rows: Sequence[Subject], keys: Keys | None) -> Subject | None:
+    return next((row for row in rows if keys is not None and row.patient_key == keys.patient), None)
 
 
 def _agrees(resources: Resources, subject: Subject, identity: Identity) -> bool:

@@ -21,7 +21,7 @@ from app.delivery.identity import (
     compare,
     facts_of,
     foreign_owners,
-    known_subject,
+    on_record,
 )
 from app.delivery.labels import keyed_digest
 from app.delivery.mapping import CasePlan, HoldPlan, PatientPlan, key_text, plan_subject
@@ -35,6 +35,7 @@ from app.store.audit import SYSTEM, audit
 from app.store.base import clock
 from app.store.creates import Create, drop_create, take_create
 from app.store.exam_events import record_event
+from app.store.exams import Exam
 from app.store.holds import HoldKind
 from app.store.organizations import Animals, Incomplete, MatchExisting
 from app.store.studies import subject_replaced
@@ -46,7 +47,6 @@ from app.store.subjects import (
     find_subject,
     keep_subject,
     lock_identity,
-    same_identifier,
 )
 from app.upstreams.gate import Held
 
@@ -65,22 +65,21 @@ async def make_subject(work: Work, who: Who) -> tuple[Subject, str]:
         with work.holds.also(Hold(HoldKind.CREATE, held.id, held.epoch)):
             return await _look_or_make(work, who)
     finally:
-        async with work.resources.sessions.begin() as session:
+        async with work.resources.statements() as session:
             await drop_create(session, held)
 
 
 async def _look_or_make(work: Work, who: Who) -> tuple[Subject, str]:
     # whoever held the identifier before may have recorded somebody of it meanwhile
-    subject = await known_subject(work, who)
-    if subject is not None:
-        return subject, "known"
-    async with work.tx() as (session, _):
-        distinct = who.separate or bool(await same_identifier(session, who.keys))
+    known = await on_record(work, who)
+    if known.subject is not None:
+        return known.subject, "known"
+    distinct = who.separate or known.shared
     plan = plan_for(work.resources, who, distinct=distinct)
     if isinstance(plan, HoldPlan):
         raise NeedsPerson(plan.why, code="patient_incomplete")
     outcome = await create_once(work, _creation(work, who, plan, distinct=distinct))
-    async with work.tx() as (session, _):
+    async with work.resources.statements() as session:
         subject = await find_subject(session, who.keys)
     if subject is None:
         raise RuntimeError("a create ended without a record of its subject")
@@ -122,7 +121,7 @@ def _plan_again(resources: Resources, who: Who, subject: Subject) -> PatientPlan
 async def _hold_identifier(work: Work, who: Who) -> Create:
     """Let no other exam create for this identifier meanwhile: two that contradict must not both find nobody."""
     key = (who.keys.identifier or who.keys.patient).hex()
-    async with work.tx() as (session, _):
+    async with work.resources.statements() as session:
         hold = await take_create(
             session,
             organization_id=who.plan.organization.id,
@@ -203,7 +202,7 @@ def _creation(
         async with work.effect("match:create_case", account, seconds=limit):
             return (await client.create_case(CaseFields.model_validate(case))).id
 
-    async def keep(session: AsyncSession, outcome: Made) -> None:
+    async def keep(session: AsyncSession, _: Exam, outcome: Made) -> None:
         await lock_identity(session, keys, outcome.remote_id)
         await _compare_at_the_write(work.resources, session, who, outcome.remote_id)
         values = {
@@ -259,9 +258,9 @@ async def _compare_at_the_write(
     resources: Resources, session: AsyncSession, who: Who, remote_id: str
 ) -> None:
     """The last look, under the lock on identifier and remote id. Raises NeedsPerson: nothing is recorded then."""
-    _, conflicts = await compare(resources, session, who)
+    comparison = await compare(resources, session, who)
     foreign_ids, _ = await foreign_owners(resources, session, who, [remote_id])
-    if conflicts or foreign_ids:
+    if comparison.conflicts or foreign_ids:
         raise NeedsPerson(
             "somebody else with this identifier was recorded at the same moment", code=IDENTITY_CONFLICT
         )
@@ -269,6 +268,8 @@ async def _compare_at_the_write(
 
 async def _nobody_elses(work: Work, who: Who, matches: Sequence[str], *, of: SubjectKind) -> Sequence[str]:
     """The matches that may be taken over: none that stands for another subject of ours. Raises NeedsPerson."""
+    if not matches:
+        return matches
     async with work.tx() as (session, exam):
         foreign_ids, against = await foreign_owners(work.resources, session, who, matches)
         left = [remote_id for remote_id in matches if remote_id not in foreign_ids]

@@ -5,6 +5,7 @@ for minutes. Only then it is missing, and is resolved anew: looked for, taken ov
 teams, merges and deletions; what is archived is nobody's list's, and waits for a person.
 """
 
+from sqlalchemy import exists, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts import AccountKind
@@ -12,7 +13,7 @@ from app.clients.aurabox import Case, Patient
 from app.delivery.filing import Plan
 from app.delivery.new_subject import replace_subject
 from app.delivery.outcome import Done, NeedsPerson, Outcome
-from app.delivery.work import Work
+from app.delivery.work import LeaseLost, Work
 from app.errors import NotThere
 from app.states import Reason, Step
 from app.store.base import clock, now
@@ -82,9 +83,16 @@ async def study_seen(work: Work, study: Study) -> None:
 
 
 async def _seen(work: Work, thing: Subject | Study) -> None:
-    async with work.tx() as (session, _):
-        row = await _locked(session, thing)
-        row.seen_at, row.missing_since = await session.scalar(now().select()), None
+    kind = type(thing)
+    written = (
+        update(kind)
+        .where(kind.id == thing.id, exists().where(work.ours))
+        .values(seen_at=now(), missing_since=None)
+        .returning(kind.id)
+    )
+    async with work.resources.statements() as session:
+        if (await session.execute(written)).scalar_one_or_none() is None:
+            raise LeaseLost
 
 
 async def _missed(work: Work, thing: Subject | Study) -> None:

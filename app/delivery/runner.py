@@ -3,16 +3,17 @@
 import asyncio
 import random
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config.sealing import CannotUnseal
-from app.delivery.filing import policy_of
+from app.delivery.filing import AS_FILED
 from app.delivery.outcome import (
     FORBIDDEN,
     GIVEN_BACK,
@@ -37,7 +38,7 @@ from app.store.audit import SYSTEM, audit
 from app.store.base import clock, in_seconds
 from app.store.captures import captures_of
 from app.store.exam_events import record_event
-from app.store.exam_leases import has_room, lease_exam
+from app.store.exam_leases import Lease, has_room, lease_exam, lease_nobodys, pass_on
 from app.store.exams import Exam, move
 from app.store.studies import Study
 
@@ -46,30 +47,27 @@ log = structlog.get_logger(__name__)
 # A job ends after the step in which this is over and goes on as a new one, so that deploys need not wait for it.
 BUDGET_SECONDS = 60.0
 GIVE_BACK_TRIES = 5
+# after these more is written than that they are done: a turn to be had, a delivery, a receipt
+WRITES_MORE = frozenset({Step.VERIFY, Step.CONFIRM, Step.REPORT})
 # A host's own trouble is over, or another host has the exam, long before: so often at one step, it is the exam.
 GIVE_BACKS_TO_FAIL = 20
 
 
 async def run_exam(resources: Resources, exam_id: UUID) -> bool:
     """Work on this exam if it is due and free. Never raises for the exam's own troubles; True when it was ours."""
-    async with resources.sessions.begin() as session:
-        claimed = await lease_exam(
-            session,
-            exam_id,
-            owner=resources.worker_id,
-            host=resources.host,
-            seconds=resources.settings.lease_seconds,
-        )
-    if claimed is None:
+    lease = await _lease(resources, exam_id)
+    if lease is None:
         return False
-    epoch, step = claimed
     fault_point("runner:after_claim")
-    work = Work(resources=resources, exam_id=exam_id, epoch=epoch)
+    if lease.trace is not None:
+        # the id of the request that brought the exam is on every line about it, up to the delivery
+        structlog.contextvars.bind_contextvars(request_id=lease.trace)
+    work = Work(resources=resources, exam_id=exam_id, epoch=lease.epoch)
     try:
         async with heartbeat(work):
-            await _run_steps(work, Step(step))
+            await _run_steps(work, Step(lease.step))
     except LeaseLost:
-        log.warning("lease_lost", lease_epoch=epoch)
+        log.warning("lease_lost", lease_epoch=lease.epoch)
     except asyncio.CancelledError:
         await _give_back(work)
         raise
@@ -79,13 +77,19 @@ async def run_exam(resources: Resources, exam_id: UUID) -> bool:
     return True
 
 
+async def _lease(resources: Resources, exam_id: UUID) -> Lease | None:
+    owner, host, seconds = resources.worker_id, resources.host, resources.settings.lease_seconds
+    async with resources.statements() as session:
+        lease = await lease_nobodys(session, exam_id, owner=owner, host=host, seconds=seconds)
+    if lease is not None:
+        return lease
+    async with resources.sessions.begin() as session:
+        return await lease_exam(session, exam_id, owner=owner, host=host, seconds=seconds)
+
+
 async def _run_steps(work: Work, step: Step) -> None:
     started = time.monotonic()
     going: Step | None = step
-    trace = (await work.read()).trace
-    if trace is not None:
-        # the id of the request that brought the exam is on every line about it, up to the delivery
-        structlog.contextvars.bind_contextvars(request_id=trace)
     while going is not None:
         began = time.perf_counter()
         with span(f"step {going}", row_id=str(work.exam_id)):
@@ -174,11 +178,30 @@ async def record(work: Work, step: Step, outcome: Outcome, *, stop: bool = False
 
     With `stop` the exam is given back instead of going on.
     """
+    if isinstance(outcome, Done) and not stop and (going := _goes_on(work, step, outcome)) is not None:
+        async with work.resources.statements() as session:
+            if not await pass_on(
+                session, work.exam_id, work.epoch, step=step, to=going, detail=outcome.detail
+            ):
+                raise LeaseLost
+        return going
+    return await _record(work, step, outcome, stop=stop)
+
+
+def _goes_on(work: Work, step: Step, outcome: Done) -> Step | None:
+    """The step that follows when nothing else is to be written than that this one is done; else None."""
+    if outcome.to is not None or step in WRITES_MORE or (step is Step.STUDY and work.policy is None):
+        return None
+    return following(step, work.policy)
+
+
+async def _record(work: Work, step: Step, outcome: Outcome, *, stop: bool) -> Step | None:
     ring = False
     going: Step | None = None
-    async with work.tx() as (session, exam):
+    async with work.rows(AS_FILED, locked=True) as (session, row):
+        exam: Exam = row.Exam
         if isinstance(outcome, Done):
-            going = await _record_done(session, exam, step, outcome)
+            going = await _record_done(session, row, step, outcome)
             ring = going is None and exam.due_at is not None
             if going is not None and step is Step.VERIFY and not await _has_turn(session, exam):
                 # whose it is was not known when it was claimed; the loop brings it back when there is room
@@ -218,21 +241,23 @@ async def _tidy(work: Work) -> None:
         await work.resources.staging.discard_made(work.exam_id)
 
 
-async def _record_done(session: AsyncSession, exam: Exam, step: Step, outcome: Done) -> Step | None:
+async def _record_done(session: AsyncSession, row: Row[Any], step: Step, outcome: Done) -> Step | None:
+    exam: Exam = row.Exam
     await record_event(session, exam.id, step=step, event="done", detail=outcome.detail)
     exam.begin_anew()
-    following_step = outcome.to or following(step, await policy_of(session, exam))
+    # that of its filing; its organisation's before that, None while nobody knows whose it is
+    following_step = outcome.to or following(step, row.Policy or row.Organization)
     # confirm may send it back instead: what was there is not there any more
     delivered = step is Step.CONFIRM and outcome.to is None
     if delivered:
-        await _record_delivery(session, exam)
+        await _record_delivery(session, exam, at=row.at)
     if following_step is None:
         exam.due_at = None
         return None
     exam.step = following_step
     if delivered:
         # the receipt is its own run: whatever becomes of it, the exam is delivered
-        exam.due_at = await session.scalar(select(in_seconds(0)))
+        exam.due_at = row.at
         return None
     return following_step
 
@@ -241,10 +266,10 @@ async def _has_turn(session: AsyncSession, exam: Exam) -> bool:
     return exam.organization_id is None or await has_room(session, exam.organization_id, besides=exam.id)
 
 
-async def _record_delivery(session: AsyncSession, exam: Exam) -> None:
+async def _record_delivery(session: AsyncSession, exam: Exam, *, at: datetime) -> None:
     if exam.state != ExamState.DELIVERED:
         await move(session, exam, ExamState.DELIVERED)
-    exam.delivered_at = await clock(session)
+    exam.delivered_at = at
     exam.staging_host = None
     study = await session.get(Study, exam.study_id) if exam.study_id else None
     captures = await captures_of(session, exam.id)

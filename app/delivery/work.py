@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Result, Row, Select, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,7 +18,8 @@ from app.faultpoints import EFFECTS, fault_point
 from app.resources import Resources
 from app.store.exams import Exam
 from app.store.holds import HoldKind, is_held
-from app.upstreams.gate import calling
+from app.store.organizations import PolicyFields
+from app.upstreams.gate import Entry, calling, enter
 
 __all__ = ["LeaseLost", "Work", "heartbeat"]
 
@@ -33,27 +35,44 @@ class Work:
     epoch: int
     # set when what the exam came to is written: from then on the lease is nobody's to renew
     given_back: bool = False
+    # by which it is delivered, since a step of this turn compared it with what is in force
+    policy: PolicyFields | None = None
     holds: Holds = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.holds = Holds(self.resources, Hold(HoldKind.EXAM, self.exam_id, self.epoch))
 
+    @property
+    def ours(self) -> ColumnElement[bool]:
+        """Whether a row of the exams is this one and the lease still ours."""
+        return is_held(HoldKind.EXAM, self.exam_id, self.epoch)
+
     @asynccontextmanager
     async def tx(self) -> AsyncIterator[tuple[AsyncSession, Exam]]:
         """A short transaction on the exam's row, locked, if the lease is still ours. Raises LeaseLost."""
-        async with self.resources.sessions.begin() as session:
-            exam = (
-                await session.scalars(
-                    select(Exam).where(is_held(HoldKind.EXAM, self.exam_id, self.epoch)).with_for_update()
-                )
-            ).one_or_none()
-            if exam is None:
-                raise LeaseLost
-            yield session, exam
+        async with self.rows(select(Exam), locked=True) as (session, row):
+            yield session, row.Exam
+
+    @asynccontextmanager
+    async def rows(
+        self, beside: Select[Any], *, locked: bool
+    ) -> AsyncIterator[tuple[AsyncSession, Row[Any]]]:
+        """The exam's row with what the statement reads `beside` it, if the lease is still ours. Raises LeaseLost.
+
+        `locked`: in a short transaction. Without, the session is for reading: each statement sees what is there then.
+        """
+        statement = beside.where(self.ours)
+        if locked:
+            async with self.resources.sessions.begin() as session:
+                yield session, _found(await session.execute(statement.with_for_update(of=Exam)))
+        else:
+            async with self.resources.statements() as session:
+                yield session, _found(await session.execute(statement))
 
     async def read(self) -> Exam:
         """The exam as it is. Raises LeaseLost."""
-        async with self.tx() as (_, exam):
+        async with self.rows(select(Exam), locked=False) as (_, row):
+            exam: Exam = row.Exam
             return exam
 
     @asynccontextmanager
@@ -67,10 +86,14 @@ class Work:
         if name not in EFFECTS:
             raise KeyError(f"{name} is not in the registry of effects")
         step, _, effect = name.partition(":")
-        async with calling(self.resources, account):
-            fault_point(f"{step}:before_{effect}")
-            # after the gate, which may have waited for long: nothing lies between this check and the call
-            limit = asyncio.timeout(await self.holds.ready(seconds))
+        fault_point(f"{step}:before_{effect}")
+        entry, ready = Entry(), await self.holds.ready(seconds, account=account)
+        if ready.marked:
+            # the gate may wait for long, and nothing may lie between the check of the holds and the call
+            entry = await enter(self.resources, account)
+            ready = await self.holds.ready(seconds)
+        async with calling(self.resources, account, entry=entry):
+            limit = asyncio.timeout(ready.seconds)
             try:
                 async with limit:
                     yield
@@ -91,6 +114,13 @@ class Work:
     async def renew(self) -> bool:
         """Lengthen all that is held by a whole term; False when the exam is not ours any more."""
         return await self.holds.renew()
+
+
+def _found(result: Result[Any]) -> Row[Any]:
+    row = result.one_or_none()
+    if row is None:
+        raise LeaseLost
+    return row
 
 
 @asynccontextmanager

@@ -193,6 +193,7 @@ async def _settle(session: AsyncSession, exam: Exam, listing: _Listed) -> bool:
     await settle_verified(
         session,
         exam,
+        at=await clock(session),
         customer_hash=listing.customer,
         exam_uuid=listing.notice.exam_uuid,
         download_url=listing.notice.download_url,

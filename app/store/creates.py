@@ -61,7 +61,7 @@ async def take_create(
 
     A finished one is returned as it is. Each taking raises `epoch`, which fences later writes.
     """
-    inserted_ids = await session.execute(
+    inserted = await session.scalars(
         insert(Create)
         .values(
             id=uuid.uuid4(),
@@ -75,23 +75,24 @@ async def take_create(
             adopted=False,
         )
         .on_conflict_do_nothing()
-        .returning(Create.id)
+        .returning(Create)
     )
+    if (made := inserted.one_or_none()) is not None:
+        return made
     same = and_(
         Create.organization_id == organization_id,
         Create.kind == kind,
         Create.natural_key == natural_key,
     )
-    if inserted_ids.scalar_one_or_none() is None:
-        await session.execute(
-            update(Create)
-            .where(
-                same,
-                Create.state != CreateState.DONE,
-                or_(Create.held_until < now(), Create.holder == holder),
-            )
-            .values(holder=holder, held_until=in_seconds(seconds), epoch=Create.epoch + 1)
+    await session.execute(
+        update(Create)
+        .where(
+            same,
+            Create.state != CreateState.DONE,
+            or_(Create.held_until < now(), Create.holder == holder),
         )
+        .values(holder=holder, held_until=in_seconds(seconds), epoch=Create.epoch + 1)
+    )
     row = (await session.scalars(select(Create).where(same).execution_options(populate_existing=True))).one()
     return row if row.state == CreateState.DONE or row.holder == holder else None
 

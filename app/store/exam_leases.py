@@ -1,15 +1,32 @@
 """Which exams are due, in which turn, and taking the lease on one (docs/architecture.md, "Leases")."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Subquery, and_, case, exists, func, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Subquery,
+    Text,
+    and_,
+    case,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.states import LEASABLE, LEASED, ExamState, Step
 from app.store.base import in_seconds, now
-from app.store.exams import Exam
+from app.store.exam_events import ExamEvent
+from app.store.exams import ANEW, Exam
+from app.store.holds import HoldKind, is_held
 from app.store.organizations import Organization
 
 # an exam whose worker died waits so long for a worker that runs nothing else
@@ -25,20 +42,41 @@ DUE = and_(
 )
 
 
+@dataclass(frozen=True)
+class Lease:
+    """An exam that is ours under this epoch, at this step. `trace` follows it from the webhook through the logs."""
+
+    epoch: int
+    step: str
+    trace: str | None
+
+
 async def lease_exam(
     session: AsyncSession, exam_id: UUID, *, owner: str, host: str, seconds: float
-) -> tuple[int, str] | None:
-    """Take the lease on a due exam for `seconds`; its new epoch and its step, or None when it is not to be had.
+) -> Lease | None:
+    """Take the lease on a due exam for `seconds`, or None when it is not to be had.
 
     Not to be had: not due, leased, cancelled, at its organisation's limit, or its bytes lie on another host.
     """
     organization_id = await session.scalar(select(Exam.organization_id).where(Exam.id == exam_id))
     if organization_id is not None and not await has_room(session, organization_id, besides=exam_id):
         return None
+    return await _lease(session, Exam.id == exam_id, owner=owner, host=host, seconds=seconds)
+
+
+async def lease_nobodys(
+    session: AsyncSession, exam_id: UUID, *, owner: str, host: str, seconds: float
+) -> Lease | None:
+    """The same for an exam of which nobody knows yet whose it is: no limit counts, and one statement is enough."""
+    which = and_(Exam.id == exam_id, Exam.organization_id.is_(None))
+    return await _lease(session, which, owner=owner, host=host, seconds=seconds)
+
+
+async def _lease(
+    session: AsyncSession, which: ColumnElement[bool], *, owner: str, host: str, seconds: float
+) -> Lease | None:
     free = (
-        select(Exam.id)
-        .where(Exam.id == exam_id, _leasable(host), _safe_beside(owner))
-        .with_for_update(skip_locked=True)
+        select(Exam.id).where(which, _leasable(host), _safe_beside(owner)).with_for_update(skip_locked=True)
     )
     delivered = Exam.state == ExamState.DELIVERED
     leased_rows = await session.execute(
@@ -54,11 +92,29 @@ async def lease_exam(
             # due, and nobody had time for it: that was no trying
             trying_since=Exam.trying_since + (now() - Exam.due_at),
         )
-        .returning(Exam.lease_epoch, Exam.step)
+        .returning(Exam.lease_epoch, Exam.step, Exam.trace)
         .execution_options(synchronize_session=False)
     )
     row = leased_rows.one_or_none()
-    return (row.lease_epoch, row.step) if row is not None else None
+    return Lease(*row) if row is not None else None
+
+
+async def pass_on(
+    session: AsyncSession, exam_id: UUID, epoch: int, *, step: Step, to: Step, detail: str | None
+) -> bool:
+    """A leased exam's step is done and the next begins, with a line in its history; False when the lease is lost."""
+    passed = (
+        update(Exam)
+        .where(is_held(HoldKind.EXAM, exam_id, epoch))
+        .values(step=to, **ANEW)
+        .returning(Exam.id)
+        .cte("passed")
+    )
+    line = select(passed.c.id, literal(step, Text), literal("done", Text), literal(detail, Text))
+    noted = await session.execute(
+        insert(ExamEvent).from_select(["exam_id", "step", "event", "detail"], line).returning(ExamEvent.id)
+    )
+    return noted.scalar_one_or_none() is not None
 
 
 async def has_room(session: AsyncSession, organization_id: UUID, *, besides: UUID) -> bool:

@@ -6,7 +6,7 @@ each other. Rows that a transaction itself inserts are nobody's to wait for unti
 """
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -25,7 +25,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.errors import Misuse
 from app.states import ExamState, Step, may_move
-from app.store.base import Base, Constant, Leased, clock, now
+from app.store.base import Base, Constant, Leased, now
 from app.store.claims import end_claims
 from app.store.exam_events import record_event
 
@@ -124,10 +124,21 @@ class Exam(Leased, Base):
 
     def begin_anew(self) -> None:
         """A step is done, or a person said so: its troubles are forgotten, and nothing is counted yet."""
-        self.attempts = self.deaths = 0
-        self.counts = {}
-        self.tried_seconds = 0.0
-        self.trying_since = self.error_code = self.error_message = self.upstream_words_sealed = None
+        for name, value in ANEW.items():
+            setattr(self, name, value)
+
+
+ANEW: Mapping[str, Any] = {
+    "attempts": 0,
+    "deaths": 0,
+    "counts": {},
+    "tried_seconds": 0.0,
+    "trying_since": None,
+    "error_code": None,
+    "error_message": None,
+    "upstream_words_sealed": None,
+}
+"""What an exam is at a step that nobody has tried yet."""
 
 
 class StaleMove(Misuse):
@@ -183,13 +194,14 @@ async def settle_verified(
     session: AsyncSession,
     exam: Exam,
     *,
+    at: datetime,
     customer_hash: bytes,
     exam_uuid: UUID,
     download_url: str,
     submitted_at: datetime | None,
 ) -> None:
-    """Clarius listed the request (C1): its word on customer, exam and URL counts, and every claim ends."""
-    exam.verified_at = await clock(session)
+    """Clarius listed the request (C1) `at` that time: its word on customer, exam and URL counts, and every claim ends."""
+    exam.verified_at = at
     exam.customer_hash = customer_hash
     exam.exam_uuid = exam_uuid
     exam.download_url = download_url

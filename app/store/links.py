@@ -121,18 +121,24 @@ async def take_look(
     return (row[0], row[1]) if row is not None else None
 
 
-async def end_look(session: AsyncSession, link_id: UUID, *, epoch: int, began: datetime | None) -> bool:
-    """Give the look back; `began` is given when Clarius answered, and covers claims up to then.
+async def end_look(
+    session: AsyncSession, link_id: UUID, *, epoch: int, began: datetime | None
+) -> Link | None:
+    """Give the look back; `began` is given when Clarius answered, and covers claims up to then. The link as it is now.
 
-    False when somebody else has the look by now, and nothing is written.
+    None when somebody else has the look by now, and nothing is written.
     """
     values: dict[str, datetime | None] = {"looking_until": None}
     if began is not None:
         values["looked_at"] = began
     ended = await session.execute(
-        update(Link).where(Link.id == link_id, Link.look_epoch == epoch).values(**values).returning(Link.id)
+        update(Link)
+        .where(Link.id == link_id, Link.look_epoch == epoch)
+        .values(**values)
+        .returning(Link)
+        .execution_options(populate_existing=True)
     )
-    return ended.scalar_one_or_none() is not None
+    return ended.scalar_one_or_none()
 
 
 async def end_links_of(session: AsyncSession, organization_id: UUID) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.store.base import Base, now
+from app.store.subjects import Subject
 
 
 class Study(Base):
@@ -37,18 +38,29 @@ class Study(Base):
     __table_args__ = (UniqueConstraint("organization_id", "exam_uuid", "subject_id"),)
 
 
-async def studies_of_exam(session: AsyncSession, organization_id: UUID, exam_uuid: UUID) -> Sequence[Study]:
-    """The studies that stand for this exam in this organisation, oldest first.
+async def studies_of_exam(
+    session: AsyncSession, organization_id: UUID, exam_uuid: UUID
+) -> Sequence[tuple[Study, str]]:
+    """The studies that stand for this exam in this organisation, with the modes of their subjects, oldest first.
 
     One, unless a person filed a submission of it under somebody else, or the policy did under a pseudonym.
     """
-    return (
-        await session.scalars(
-            select(Study)
-            .where(Study.organization_id == organization_id, Study.exam_uuid == exam_uuid)
-            .order_by(Study.created_at, Study.id)
-        )
-    ).all()
+    rows = await session.execute(
+        select(Study, Subject.mode)
+        .join(Subject, Subject.id == Study.subject_id)
+        .where(Study.organization_id == organization_id, Study.exam_uuid == exam_uuid)
+        .order_by(Study.created_at, Study.id)
+    )
+    return [(study, mode) for study, mode in rows]
+
+
+async def study_and_subject(session: AsyncSession, study_id: UUID) -> tuple[Study, Subject]:
+    """A study that is on record, and whose it is."""
+    statement = (
+        select(Study, Subject).join(Subject, Subject.id == Study.subject_id).where(Study.id == study_id)
+    )
+    study, subject = (await session.execute(statement)).one()
+    return study, subject
 
 
 async def subject_replaced(session: AsyncSession, subject_id: UUID, since: datetime) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, select
+from sqlalchemy import ColumnElement, ForeignKey, Index, UniqueConstraint, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -98,18 +98,17 @@ async def keep_subject(session: AsyncSession, **values: object) -> None:
     await session.execute(insert(Subject).values(**values).on_conflict_do_nothing())
 
 
-async def same_identifier(session: AsyncSession, keys: Keys) -> Sequence[Subject]:
-    """Everybody of this organisation and mode who came with this Clarius identifier, oldest first."""
-    if keys.identifier is None:
-        return []
+async def akin(session: AsyncSession, keys: Keys, former: Keys | None) -> Sequence[Subject]:
+    """Everybody of this organisation and mode with this key, the former one, or this identifier, oldest first."""
+    alike: ColumnElement[bool] = Subject.patient_key.in_(
+        [every.patient for every in (keys, former) if every is not None]
+    )
+    if keys.identifier is not None:
+        alike = or_(alike, Subject.identifier_hash == keys.identifier)
     return (
         await session.scalars(
             select(Subject)
-            .where(
-                Subject.organization_id == keys.organization_id,
-                Subject.mode == keys.mode,
-                Subject.identifier_hash == keys.identifier,
-            )
+            .where(Subject.organization_id == keys.organization_id, Subject.mode == keys.mode, alike)
             .order_by(Subject.created_at, Subject.id)
         )
     ).all()
@@ -131,5 +130,7 @@ async def lock_identity(session: AsyncSession, keys: Keys, remote_id: str) -> No
     Advisory, because the rows that must not come to be can't be locked. The identifier comes first, always.
     """
     scope = f"{keys.organization_id}|{keys.mode}"
-    for text in (f"{scope}|{(keys.identifier or keys.patient).hex()}", f"{keys.organization_id}|{remote_id}"):
-        await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(text, 0))))
+    names = (f"{scope}|{(keys.identifier or keys.patient).hex()}", f"{keys.organization_id}|{remote_id}")
+    await session.execute(
+        select(*(func.pg_advisory_xact_lock(func.hashtextextended(name, 0)) for name in names))
+    )

@@ -5,9 +5,12 @@ them. The sweep counts, and leaves the number in `runs`; a process adds what it 
 """
 
 from collections import deque
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.states import ExamState, Reason
@@ -22,6 +25,41 @@ COUNTED = "unsettled"
 UNSEEN_SECONDS = 5
 # the rows of so many seconds are kept apart
 MOST_SECONDS = 60
+
+
+async def unverified_requests(session: AsyncSession, customer: bytes) -> AbstractSet[UUID]:
+    """The requests that this customer's claims name and that Clarius has not confirmed yet."""
+    return set(
+        await session.scalars(
+            select(Exam.request_uuid)
+            .join(Claim, Claim.exam_id == Exam.id)
+            .where(
+                Claim.customer_hash == customer,
+                Claim.ended_at.is_(None),
+                Exam.verified_at.is_(None),
+            )
+        )
+    )
+
+
+async def lock_claimed(
+    session: AsyncSession, customer: bytes, *, until: datetime
+) -> Sequence[tuple[Claim, Exam, datetime]]:
+    """The customer's open claims that came `until` then, with their exams, locked, and the database's clock."""
+    rows = await session.execute(
+        select(Claim, Exam, func.clock_timestamp())
+        .join(Exam, Claim.exam_id == Exam.id)
+        .where(
+            Claim.customer_hash == customer,
+            Claim.ended_at.is_(None),
+            Claim.received_at <= until,
+            Exam.verified_at.is_(None),
+        )
+        # an exam is locked before its claims, as by everybody (`app.store.exams`)
+        .order_by(Exam.id)
+        .with_for_update(of=Exam)
+    )
+    return [(claim, exam, at) for claim, exam, at in rows]
 
 
 class Room:

@@ -47,6 +47,15 @@ class Upstream(Base):
         return self.throttles > 0 or any(mark is not None for mark in marks)
 
 
+MARKED = or_(
+    Upstream.throttles > 0,
+    Upstream.throttled_until.is_not(None),
+    Upstream.refused_since.is_not(None),
+    Upstream.open_since.is_not(None),
+)
+"""As `Upstream.is_marked`, for a statement."""
+
+
 async def upstream(session: AsyncSession, account: str) -> Upstream | None:
     """What is known of an account; None when nothing ever was amiss."""
     return (

@@ -93,13 +93,16 @@ def backoff(attempts: int, *, base: float, cap: float, draw: float | None = None
 
 
 @asynccontextmanager
-async def calling(resources: Resources, account: str, *, by_hand: bool = False) -> AsyncIterator[None]:
+async def calling(
+    resources: Resources, account: str, *, by_hand: bool = False, entry: Entry | None = None
+) -> AsyncIterator[None]:
     """Surround one call on `account`. Raises Held before anything is sent when the account may not be called.
 
     Only evidence about the credentials pauses the account: a 401, or a 403 that a neutral call meets too. The caller
-    must not hold a transaction. `by_hand`: see `asking`.
+    must not hold a transaction. `by_hand`: see `asking`. `entry`: the gate was asked just now, and this it said.
     """
-    entry = await _enter(resources, account, by_hand=by_hand)
+    if entry is None:
+        entry = await enter(resources, account, by_hand=by_hand)
     try:
         yield
     except SlowDown as error:
@@ -138,7 +141,7 @@ def asking(resources: Resources, account: str) -> AbstractAsyncContextManager[No
     return calling(resources, account, by_hand=True)
 
 
-async def _enter(resources: Resources, account: str, *, by_hand: bool) -> Entry:
+async def enter(resources: Resources, account: str, *, by_hand: bool = False) -> Entry:
     """How the account is called now. Raises Held when it may not be."""
     async with resources.sessions.begin() as session:
         row = await upstream(session, account)

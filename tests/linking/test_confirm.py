@@ -80,6 +80,7 @@ async def test_confirming_releases_every_exam_that_waited_for_this_customer_and_
         await settle_verified(
             session,
             verified,
+            at=verified.received_at,
             customer_hash=await resources.hash_customer(token),
             exam_uuid=verified.exam_uuid,
             download_url="https://clarius.example/data/",

@@ -60,9 +60,9 @@ from app.store import (
     workers,
 )
 from app.store.audit import By
-from app.store.creates import SENDING, Create, CreateState
+from app.store.creates import Create, CreateState
 from app.store.exams import Exam
-from app.store.holds import HoldKind
+from app.store.holds import Claimed, HoldKind
 from app.store.one_time_links import OneTimeLinkKind
 from app.store.organizations import Organization
 from app.store.subjects import Keys, Mode
@@ -155,10 +155,36 @@ async def _drop_create(session: AsyncSession, filled: Filled) -> None:
     await creates.drop_create(session, Create(id=uuid4(), epoch=1))
 
 
+async def _study_and_subject(session: AsyncSession, filled: Filled) -> None:
+    await studies.study_and_subject(session, filled.studies[1])
+
+
+async def _clear(session: AsyncSession, *held: Claimed) -> None:
+    await holds.clear_request(session, "clarius", held, enough_seconds=30, term_seconds=60)
+
+
+async def _clear_to_look(session: AsyncSession, filled: Filled) -> None:
+    await _clear(
+        session,
+        Claimed(HoldKind.LOOK, filled.links[2], 0),
+        Claimed(HoldKind.EXAM, filled.exam_like(4), 0),
+    )
+
+
+async def _clear_to_create(session: AsyncSession, filled: Filled) -> None:
+    await _clear(
+        session,
+        Claimed(HoldKind.EXAM, filled.exam_like(4), 0),
+        Claimed(HoldKind.CREATE, filled.exams[1], 1),
+        Claimed(HoldKind.CREATE, filled.exams[2], 1, sends=True),
+    )
+
+
 async def _settle(session: AsyncSession, filled: Filled) -> None:
     await exams.settle_verified(
         session,
         await _exam(session, filled, 3),
+        at=NOW,
         customer_hash=filled.hash(3),
         exam_uuid=filled.exams[3],
         download_url="https://clarius.example/data/",
@@ -322,6 +348,7 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     claims.make_room_for: (
         Sends(lambda s, w: claims.make_room_for(s, exam_id=w.exams[1], customer_hash=b"new")),
     ),
+    claims.linked_claims: (Sends(lambda s, w: claims.linked_claims(s, w.exams[1])),),
     claims.open_claims: (Sends(lambda s, w: claims.open_claims(s, w.exams[1])),),
     claims.end_claims: (Sends(lambda s, w: claims.end_claims(s, w.exams[:3])),),
     claims.last_claim_at: (Sends(lambda s, _: claims.last_claim_at(s), "ix_claims_received_at"),),
@@ -368,6 +395,18 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
         ),
     ),
     exams.settle_verified: (Sends(_settle),),
+    exam_leases.lease_nobodys: (
+        Sends(
+            lambda s, w: exam_leases.lease_nobodys(s, w.exam_like(0), owner="o", host=HOST, seconds=60),
+        ),
+    ),
+    exam_leases.pass_on: (
+        Sends(
+            lambda s, w: exam_leases.pass_on(
+                s, w.exam_like(4), 0, step=Step.FETCH, to=Step.DOWNLOAD, detail="2 captures"
+            )
+        ),
+    ),
     exam_leases.lease_exam: (
         Sends(
             lambda s, w: exam_leases.lease_exam(s, w.exam_like(0), owner="o", host=HOST, seconds=60),
@@ -426,8 +465,9 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     holds.renew_hold: (
         Sends(lambda s, w: holds.renew_hold(s, HoldKind.LOOK, w.links[2], 0, seconds=60)),
         Sends(lambda s, w: holds.renew_hold(s, HoldKind.EXAM, w.exam_like(4), 0, seconds=60)),
-        Sends(lambda s, w: holds.renew_hold(s, HoldKind.CREATE, w.exams[1], 1, seconds=60, marks=SENDING)),
+        Sends(lambda s, w: holds.renew_hold(s, HoldKind.CREATE, w.exams[1], 1, seconds=60)),
     ),
+    holds.clear_request: (Sends(_clear_to_look), Sends(_clear_to_create)),
     image_counts.images_of: (Sends(_of_exam(image_counts.images_of)),),
     image_counts.images_of_all: (Sends(_of_exam(lambda s, exam: image_counts.images_of_all(s, [exam]))),),
     instances.instances_by_capture: (Sends(_of_exam(instances.instances_by_capture)),),
@@ -552,6 +592,7 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     secrets.read_secret: (Sends(lambda s, _: secrets.read_secret(s, "secret 1")),),
     secrets.keep_first_secret: (Sends(lambda s, _: secrets.keep_first_secret(s, "secret 1", b"s")),),
     secrets.replace_secret: (Sends(lambda s, _: secrets.replace_secret(s, "secret 1", b"s")),),
+    studies.study_and_subject: (Sends(_study_and_subject),),
     studies.studies_of_exam: (
         Sends(lambda s, w: studies.studies_of_exam(s, w.organizations[1], w.exams[1])),
     ),
@@ -565,7 +606,7 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     subjects.owners: (
         Sends(lambda s, w: subjects.owners(s, w.organizations[1], ["patient 1", "patient 2"])),
     ),
-    subjects.same_identifier: (Sends(lambda s, w: subjects.same_identifier(s, _keys(w))),),
+    subjects.akin: (Sends(lambda s, w: subjects.akin(s, _keys(w), _keys(w)), "ix_subjects_identifier_hash"),),
     throttles.begin_attempt: (
         Sends(lambda s, w: throttles.begin_attempt(s, w.hash(1), free=1)),
         Sends(lambda s, w: throttles.begin_attempt(s, w.hash(2), free=5)),
@@ -585,6 +626,12 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
             ),
             "ix_study_uploads_open",
         ),
+    ),
+    unsettled.unverified_requests: (
+        Sends(lambda s, w: unsettled.unverified_requests(s, w.hash(3)), "ix_claims_customer_hash"),
+    ),
+    unsettled.lock_claimed: (
+        Sends(lambda s, w: unsettled.lock_claimed(s, w.hash(3), until=NOW), "ix_claims_customer_hash"),
     ),
     unsettled.note_unsettled: (
         Sends(lambda s, _: unsettled.note_unsettled(s, up_to=1000), "ix_exams_unsettled"),

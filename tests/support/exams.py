@@ -50,7 +50,7 @@ async def hold(resources: Resources, exam: Exam, *, seconds: float | None = None
             seconds=resources.settings.lease_seconds if seconds is None else seconds,
         )
     assert claimed is not None, "the exam can't be claimed"
-    return Work(resources=resources, exam_id=exam.id, epoch=claimed[0])
+    return Work(resources=resources, exam_id=exam.id, epoch=claimed.epoch)
 
 
 async def reread(resources: Resources, exam_id: UUID) -> Exam:

@@ -1,6 +1,6 @@
 """Clarius Cloud's two APIs; must not know Aurabox or a delivery."""
 
-from app.clients.clarius.client import ClariusClient
+from app.clients.clarius.client import EXAMS_PER_PAGE, ClariusClient
 from app.clients.clarius.models import (
     Annotation,
     ApiKey,
@@ -17,6 +17,7 @@ from app.clients.clarius.models import (
 from app.clients.clarius.research import ClariusResearchClient, DicomOptions, login
 
 __all__ = [
+    "EXAMS_PER_PAGE",
     "Annotation",
     "ApiKey",
     "Application",

@@ -6,11 +6,14 @@ counted where they can be: by an image server's list, or by the number that a st
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
 
 from app.accounts import AccountKind
 from app.clients.aurabox import Study as RemoteStudy
 from app.delivery.counting import Counted
-from app.delivery.filing import plan_of
+from app.delivery.filing import Plan, planned
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.remote import study_missed, study_seen
 from app.delivery.transports.table import transport_of
@@ -20,7 +23,7 @@ from app.states import Step
 from app.store.captures import Capture, captures_of
 from app.store.exam_events import was_recorded
 from app.store.exams import Exam
-from app.store.image_counts import images_of
+from app.store.image_counts import NONE_WANTED, images_of
 from app.store.instances import (
     THERE,
     Instance,
@@ -30,8 +33,8 @@ from app.store.instances import (
     mark_gone,
     mark_seen,
 )
-from app.store.studies import Study
-from app.store.subjects import Subject
+from app.store.organizations import Images
+from app.store.studies import Study, study_and_subject
 
 # An image server may list what it took a little later; after so many looks it has lost it.
 LOOKS_TO_GIVE_UP = 6
@@ -44,10 +47,8 @@ async def confirm(work: Work) -> Outcome:
 
     Images that were there once and are not any more send the exam back to convert, to be sent again.
     """
-    async with work.tx() as (session, exam):
-        plan = await plan_of(session, exam)
-        study = await session.get_one(Study, exam.study_id)
-        subject = await session.get_one(Subject, study.subject_id)
+    async with planned(work) as (session, exam, plan):
+        study, subject = await study_and_subject(session, _of(exam))
         captures = await captures_of(session, exam.id)
         sent = [image for image in await instances_of_study(session, study.id) if image.state in THERE]
         # vouched for at this step: an exam released for another reason has nothing missing accepted
@@ -70,7 +71,13 @@ async def confirm(work: Work) -> Outcome:
     problems = [capture for capture in captures if capture.problem_code]
     if (problems or unseen) and not accepted:
         raise _incomplete(captures, problems, unseen)
-    return Done(await _told(work))
+    return Done(await _told(work, plan))
+
+
+def _of(exam: Exam) -> UUID:
+    if exam.study_id is None:
+        raise RuntimeError("an exam past its step study has a study")
+    return exam.study_id
 
 
 def _refuse_another_uid(work: Work, study: Study, shown: RemoteStudy) -> None:
@@ -122,10 +129,12 @@ def _incomplete(captures: Sequence[Capture], missing: Sequence[Capture], unseen:
     return NeedsPerson("; ".join(parts), code="captures_missing" if missing else NOT_LISTED)
 
 
-async def _told(work: Work) -> str:
+async def _told(work: Work, plan: Plan) -> str:
     """What the history may say: that it is filed, and of images no more than is known."""
-    async with work.tx() as (session, exam):
-        images = await images_of(session, exam)
+    if plan.policy.images == Images.NONE:
+        return f"filed; {NONE_WANTED}"
+    async with work.rows(select(Exam), locked=False) as (session, row):
+        images = await images_of(session, row.Exam)
     if not images.wanted:
         return f"filed; {images.why or 'there are no images'}"
     if images.seen is not None:

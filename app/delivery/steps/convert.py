@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.delivery.dicom_subject import dicom_subject, study_context
-from app.delivery.filing import Plan, plan_of
+from app.delivery.filing import Plan, planned
 from app.delivery.identity import day_of, exam_identity
 from app.delivery.labels import keyed_digest
 from app.delivery.outcome import Done, NeedsPerson, Outcome, another_turn
@@ -100,8 +100,7 @@ async def convert(work: Work) -> Outcome:
 
 async def _read(work: Work) -> Conversion | None:
     """None while it is another submission's turn."""
-    async with work.tx() as (session, exam):
-        plan = await plan_of(session, exam)
+    async with planned(work, locked=True) as (session, exam, plan):
         if not await take_turn(session, exam):
             return None
         study = await session.get_one(Study, exam.study_id)

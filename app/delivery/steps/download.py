@@ -19,7 +19,7 @@ from app.clients.media import Downloaded, discard, download, partial
 from app.config.settings import Settings
 from app.delivery.capture_list import WITHOUT_URL
 from app.delivery.dicom_export import bundle_url
-from app.delivery.filing import plan_of
+from app.delivery.filing import planned
 from app.delivery.outcome import Done, Outcome, Rest, Wait
 from app.delivery.staged import images_left, staged_name
 from app.delivery.steps.fetch import store_exam_data
@@ -56,11 +56,13 @@ log = structlog.get_logger(__name__)
 
 async def download_captures(work: Work) -> Outcome:
     """Done when every capture is staged, or has a problem of its own that trying again won't mend."""
-    async with work.tx() as (session, exam):
-        await plan_of(session, exam)
+    async with planned(work) as (session, exam, _):
         captures = await captures_of(session, exam.id)
-        if captures and not work.resources.staging.shared:
-            exam.staging_host = work.resources.host
+    if not captures:
+        return Done("0 captures")
+    if not work.resources.staging.shared and exam.staging_host != work.resources.host:
+        async with work.tx() as (_, row):
+            row.staging_host = work.resources.host
     read_at = float("-inf")
     tried: set[UUID] = set()
     renewed: set[UUID] = set()
@@ -173,8 +175,8 @@ async def _url(work: Work, exam: Exam, capture: Capture) -> str:
     """The capture's address as Clarius gave it; that of the bundle of Clarius's own DICOM is asked for."""
     if capture.url_sealed is not None:
         return work.resources.unseal_text(capture.url_sealed)
-    async with work.tx() as (session, _):
-        plan = await plan_of(session, exam)
+    async with planned(work) as (_, _, plan):
+        pass
     return await bundle_url(work, exam, plan.policy)
 
 

@@ -1,24 +1,24 @@
 """Step fetch: read the exam data (C2), store it sealed, make a row for each capture."""
 
 import json
+from typing import Any
 from urllib.parse import urlsplit
 
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts import AccountKind
 from app.clients.clarius import ExamData
 from app.delivery.capture_list import keep_bundle, keep_captures
-from app.delivery.filing import PATIENT_CHANGED, WRONG_ANSWER, file, identity_hash, policy_of
+from app.delivery.filing import AS_FILED, PATIENT_CHANGED, WRONG_ANSWER, file, identity_hash
 from app.delivery.outcome import Done, NeedsPerson, Outcome, Rest
 from app.delivery.still_listed import exam_data_missing
 from app.delivery.work import Work
 from app.errors import GiveUp, NotThere, WrongShape
 from app.states import ExamState
-from app.store.base import now
 from app.store.exams import Exam
-from app.store.filings import filing_of
-from app.store.links import confirmed_links
-from app.store.organizations import CaptureSource, Organization
+from app.store.filings import Filing
+from app.store.organizations import CaptureSource, Organization, Policy, PolicyFields
 
 # One exam has dozens of captures; a list of more is a mistake or an attack, and a person looks at it.
 MAX_CAPTURES = 2000
@@ -63,17 +63,16 @@ async def store_exam_data(work: Work, exam: Exam) -> int:
     if len(data.captures) > MAX_CAPTURES:
         return len(data.captures)
     named = await identity_hash(work.resources, exam, data.raw.get("patient"))
-    async with work.tx() as (session, row):
-        await _file(session, row, named)
-        row.exam_data_sealed = work.resources.seal_text(json.dumps(data.raw))
-        row.exam_data_at = await session.scalar(now().select())
-        row.data_missing_since = None
-        policy = await policy_of(session, row)
-        if policy is not None and policy.source == CaptureSource.CLARIUS_DICOM:
-            await keep_bundle(work.resources, session, row, has_images=bool(data.captures))
+    async with work.rows(AS_FILED, locked=True) as (session, row):
+        policy = _file(session, row, named)
+        row.Exam.exam_data_sealed = work.resources.seal_text(json.dumps(data.raw))
+        row.Exam.exam_data_at = row.at
+        row.Exam.data_missing_since = None
+        if policy.source == CaptureSource.CLARIUS_DICOM:
+            await keep_bundle(work.resources, session, row.Exam, has_images=bool(data.captures))
         else:
             urls = [capture.url or None for capture in data.captures]
-            await keep_captures(work.resources, session, row, urls)
+            await keep_captures(work.resources, session, row.Exam, urls)
     return len(data.captures)
 
 
@@ -100,20 +99,21 @@ def _refuse_foreign_answer(exam: Exam, data: ExamData) -> None:
         )
 
 
-async def _file(session: AsyncSession, exam: Exam, named: bytes) -> None:
-    """The exam's first filing, or the comparison with it when the data is read again."""
-    filing = await filing_of(session, exam.id, exam.filing)
+def _file(session: AsyncSession, row: Row[Any], named: bytes) -> PolicyFields:
+    """The exam's first filing, or the comparison with it when the data is read again; by which policy it is filed."""
+    filing: Filing | None = row.Filing
+    organization: Organization = row.Organization
     if filing is None:
-        links = await confirmed_links(session, [exam.customer_hash] if exam.customer_hash else [])
-        link = links.get(exam.customer_hash or b"")
-        organization = await session.get_one(Organization, exam.organization_id)
+        link = row.Link
         if link is not None and link.organization_id != organization.id:
             # moved since the exam was verified: the next step compares, and does what was said of exams under way
             link = None
-        await file(session, exam, organization, identity_hash=named, link=link)
-        return
+        file(session, row.Exam, organization, identity_hash=named, link=link)
+        return organization
     if filing.identity_hash is not None and filing.identity_hash != named:
         raise NeedsPerson(
             "the exam data names somebody else than when the exam was filed", code=PATIENT_CHANGED
         )
     filing.identity_hash = named
+    policy: Policy = row.Policy
+    return policy

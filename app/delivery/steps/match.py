@@ -6,17 +6,15 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts import AccountKind
-from app.delivery.filing import PATIENT_CHANGED, Plan, plan_of
-from app.delivery.identity import Who, day_of, facts_of, known_subject, who_of
+from app.delivery.filing import AS_FILED, PATIENT_CHANGED, Plan, planned
+from app.delivery.identity import Who, day_of, facts_of, on_record, who_of
 from app.delivery.mapping import PatientPlan, differs, merged
 from app.delivery.new_subject import make_subject, patient_fields, plan_for
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.remote import subject_stands
 from app.delivery.work import Work
 from app.store.audit import By, audit
-from app.store.base import clock
 from app.store.exam_events import record_event
-from app.store.filings import filing_of
 from app.store.organizations import Corrections
 from app.store.subjects import Mode, Subject, SubjectKind
 
@@ -26,26 +24,24 @@ KEPT_AS_IT_IS = frozenset({"same", "as-case"})
 
 async def match(work: Work) -> Outcome:
     """Done when the exam has its subject. Contradicting identities and several matches go to review."""
-    async with work.tx() as (session, exam):
-        plan = await plan_of(session, exam)
-        today = day_of(await clock(session), plan.policy)
+    async with planned(work) as (session, exam, plan):
+        today = day_of(plan.at, plan.policy)
         decided = plan.named("subject")
         same = await session.get(Subject, UUID(decided)) if decided else None
     if exam.subject_id is not None:
         return Done()
     who = await who_of(work, exam, plan, today=today)
-    subject = same or await known_subject(work, who)
+    subject = same or (await on_record(work, who)).subject
     how = "known"
     if subject is None:
         subject, how = await make_subject(work, who)
     if how == "known":
         await _correct(work, who, subject)
-    async with work.tx() as (session, exam):
+    async with work.rows(AS_FILED, locked=True) as (session, row):
         await _remember_successor(session, plan, subject)
-        exam.subject_id = subject.id
-        filing = await filing_of(session, exam.id, exam.filing)
-        if filing is not None:
-            filing.kind = subject.kind
+        row.Exam.subject_id = subject.id
+        if row.Filing is not None:
+            row.Filing.kind = subject.kind
     return Done(how)
 
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.delivery.filing import Plan, plan_of
+from app.delivery.filing import Plan, planned
 from app.delivery.outcome import Done, Outcome, another_turn
 from app.delivery.remote import study_stands
 from app.delivery.transports.table import end_other_transports, transport_of
@@ -28,8 +28,7 @@ async def send(work: Work) -> Outcome:
     Images that are not made yet, or not any more, send the exam back to convert. Another submission of the study
     goes first if it began first.
     """
-    async with work.tx() as (session, exam):
-        plan = await plan_of(session, exam)
+    async with planned(work, locked=True) as (session, exam, plan):
         transport = transport_of(plan.policy)
         if transport is None:
             return Done("this organisation takes no images any more")

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts import AccountKind
 from app.clients.aurabox import Study as RemoteStudy
 from app.delivery.create import Creation, Made, create_once
-from app.delivery.filing import REFILE, Plan, plan_of
+from app.delivery.filing import REFILE, Plan, planned
 from app.delivery.labels import study_description
 from app.delivery.outcome import Done, NeedsPerson, Outcome, listed_but_absent
 from app.delivery.remote import study_stands, subject_stands
@@ -39,12 +39,13 @@ KEY_FIELDS = ("study_instance_uid", "accession_number")
 
 async def study(work: Work) -> Outcome:
     """Done when the exam's study is recorded and there. A study that is already another subject's goes to review."""
-    async with work.tx() as (session, exam):
-        plan = await plan_of(session, exam)
-        ours = await _take_study(session, exam, plan)
+    async with planned(work) as (session, exam, plan):
+        ours, others = await _on_record(session, exam, plan)
         subject = await session.get_one(Subject, exam.subject_id)
         captures = await captures_of(session, exam.id)
-        others = await _of_same_mode(session, exam, plan)
+    if ours is not None and exam.study_id != ours.id:
+        async with work.tx() as (_, row):
+            row.study_id = ours.id
     subject = await subject_stands(work, plan, subject)
     if ours is not None and await study_stands(work, plan, subject, ours):
         return Done("the exam has its study already")
@@ -65,39 +66,36 @@ async def study(work: Work) -> Outcome:
     except NotThere as error:
         # the subject was read just now, so what is asked about it lags behind
         raise TryLater(error.message, upstream="aurabox", status=error.status, code=error.code) from error
+    if not outcome.ended_before:
+        return Done("adopted" if outcome.adopted else "created")
     async with work.tx() as (session, exam):
-        # another submission of the exam may have made it while this one waited, and for another subject
-        if await _take_study(session, exam, plan) is None:
+        # made before, or by another submission of the exam while this one waited, and perhaps for another subject
+        ours, _ = await _on_record(session, exam, plan)
+        if ours is None:
             raise RuntimeError("a create ended without a record of its study")
+        exam.study_id = ours.id
     return Done("adopted" if outcome.adopted else "created")
 
 
-async def _take_study(session: AsyncSession, exam: Exam, plan: Plan) -> Study | None:
-    """File the request under the study on record, if there is one. Raises NeedsPerson when it is another subject's."""
-    rows = await studies_of_exam(session, plan.organization.id, exam.exam_uuid)
-    ours = next((row for row in rows if row.subject_id == exam.subject_id), None)
-    if ours is not None:
-        exam.study_id = ours.id
-        return ours
-    if not plan.decided(REFILE) and await _of_same_mode(session, exam, plan):
+async def _on_record(session: AsyncSession, exam: Exam, plan: Plan) -> tuple[Study | None, list[Study]]:
+    """The exam's study under its subject, and those under others that this filing could be taken for.
+
+    What was filed under a pseudonym says nothing of what is filed by name, nor the other way round. Raises NeedsPerson
+    when there are only the others, unless a person said that it is to be filed anew.
+    """
+    ours: Study | None = None
+    others: list[Study] = []
+    for row, mode in await studies_of_exam(session, plan.organization.id, exam.exam_uuid):
+        if row.subject_id == exam.subject_id:
+            ours = row
+        elif mode == plan.mode:
+            others.append(row)
+    if ours is None and others and not plan.decided(REFILE):
         raise NeedsPerson(
             "an earlier submission of this exam was filed under somebody else",
             code="study_of_other_subject",
         )
-    return None
-
-
-async def _of_same_mode(session: AsyncSession, exam: Exam, plan: Plan) -> list[Study]:
-    """The exam's studies under other subjects that this filing could be taken for.
-
-    What was filed under a pseudonym says nothing of what is filed by name, nor the other way round.
-    """
-    studies = []
-    for row in await studies_of_exam(session, plan.organization.id, exam.exam_uuid):
-        owner = await session.get_one(Subject, row.subject_id)
-        if row.subject_id != exam.subject_id and owner.mode == plan.mode:
-            studies.append(row)
-    return studies
+    return ours, others
 
 
 def _creation(
@@ -142,11 +140,13 @@ def _creation(
             client = work.resources.aurabox(organization)
             return (await client.create_study(subject.remote_id, {str(k): v for k, v in sent.items()})).id
 
-    async def keep(session: AsyncSession, outcome: Made) -> None:
+    async def keep(session: AsyncSession, row: Exam, outcome: Made) -> None:
         if replaces is not None:
             await _record_replacement(work, session, replaces, outcome)
+            row.study_id = replaces.id
             return
         record = Study(
+            id=uuid.uuid4(),
             organization_id=organization.id,
             exam_uuid=exam.exam_uuid,
             subject_id=subject.id,
@@ -157,6 +157,8 @@ def _creation(
             studied_at=exam.submitted_at or exam.received_at,
         )
         session.add(record)
+        await session.flush()
+        row.study_id = record.id
 
     instead = f"|instead of {replaces.remote_id}" if replaces is not None else ""
     return Creation(

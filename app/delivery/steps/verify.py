@@ -5,7 +5,9 @@ costs a bounded number of looks.
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from uuid import UUID
 
 import structlog
@@ -13,20 +15,20 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts import AccountKind
-from app.clients.clarius import ExamNotice
+from app.clients.clarius import EXAMS_PER_PAGE, ExamNotice
 from app.config.sealing import CannotUnseal
 from app.config.settings import Settings
 from app.delivery.holds import Hold
 from app.delivery.outcome import Done, Outcome, Rest, Wait
 from app.delivery.work import Work
 from app.errors import Blame
-from app.states import LEASABLE, ExamState, Reason
-from app.store.base import clock
-from app.store.claims import Claim, open_claims
+from app.states import LEASABLE, ExamState, LinkState, Reason
+from app.store.claims import Claim, linked_claims, open_claims
 from app.store.exam_events import record_event
 from app.store.exams import Exam, move, settle_verified
 from app.store.holds import HoldKind
 from app.store.links import Link, confirmed_links, end_look, take_look
+from app.store.unsettled import lock_claimed, unverified_requests
 from app.store.waking import wake_workers
 from app.upstreams.gate import backoff
 
@@ -45,23 +47,25 @@ UNVERIFIED = Rest(
 
 async def verify(work: Work) -> Outcome:
     """Done when Clarius listed the request, or a person released it; the organisation is known then."""
-    async with work.tx() as (session, exam):
-        if exam.verified_at is not None:
-            return await _file_under_link(session, exam, exam.customer_hash)
-        claims = await open_claims(session, exam.id)
-        links = await confirmed_links(session, [claim.customer_hash for claim in claims])
-        if exam.released_at is not None:
-            return await _released(session, exam)
-    linked_claims = [(claim, links[claim.customer_hash]) for claim in claims if claim.customer_hash in links]
+    async with work.rows(select(Exam), locked=False) as (session, row):
+        vouched = row.Exam.verified_at is not None or row.Exam.released_at is not None
+        claims = [] if vouched else await linked_claims(session, work.exam_id)
+    if vouched:
+        return await _file(work)
     if not claims:
         return UNVERIFIED
-    if not linked_claims:
+    if not any(link for _, link in claims):
         return Wait(Reason.LINK, None)
     covered = True
     unreadable: CannotUnseal | None = None
-    for claim, link in linked_claims:
+    for claim, link in claims:
+        if link is None:
+            continue
         try:
-            covered = await _look_once(work, link, claim) and covered
+            look = await _look_once(work, link, claim)
+            if look is Look.FOUND:
+                return Done()
+            covered = look is Look.COVERED and covered
         except CannotUnseal as error:
             if error.blame is not Blame.LINK:
                 raise
@@ -71,6 +75,14 @@ async def verify(work: Work) -> Outcome:
     if unreadable is not None and not isinstance(outcome, Done):
         raise unreadable
     return outcome
+
+
+async def _file(work: Work) -> Outcome:
+    """Clarius listed it before, or a person vouches for it: whose it is."""
+    async with work.tx() as (session, exam):
+        if exam.verified_at is not None:
+            return await _file_under_link(session, exam, exam.customer_hash)
+        return await _released(session, exam)
 
 
 async def _file_under_link(session: AsyncSession, exam: Exam, customer: bytes | None) -> Outcome:
@@ -99,9 +111,20 @@ async def _released(session: AsyncSession, exam: Exam) -> Outcome:
     return Wait(Reason.LINK, None)
 
 
-async def _look_once(work: Work, link: Link, claim: Claim) -> bool:
-    """Look at the customer's list unless somebody is looking or just did; whether this claim is covered now."""
-    async with work.resources.sessions.begin() as session:
+class Look(Enum):
+    """What became of a look at a customer's list."""
+
+    #: the exam is listed, and filed under the customer's link
+    FOUND = auto()
+    #: what the list says of the claim is written
+    COVERED = auto()
+    #: somebody else is looking, or looked before the claim came
+    MISSED = auto()
+
+
+async def _look_once(work: Work, link: Link, claim: Claim) -> Look:
+    """Look at the customer's list unless somebody is looking or just did."""
+    async with work.resources.statements() as session:
         look_taken = await take_look(
             session,
             link.id,
@@ -109,20 +132,25 @@ async def _look_once(work: Work, link: Link, claim: Claim) -> bool:
             apart=min(BETWEEN_LOOKS_SECONDS, work.resources.settings.retry_base_seconds),
         )
     if look_taken is None:
-        return link.looked_at is not None and link.looked_at >= claim.received_at
+        covered = link.looked_at is not None and link.looked_at >= claim.received_at
+        return Look.COVERED if covered else Look.MISSED
     epoch, began = look_taken
-    listed: dict[UUID, ExamNotice] | None = None
     look = Hold(HoldKind.LOOK, link.id, epoch)
     try:
         with work.holds.also(look):
             listed = await _read_list(work, link)
-    finally:
-        async with work.resources.sessions.begin() as session:
-            ours = await end_look(session, link.id, epoch=epoch, began=began if listed is not None else None)
-    if not ours:
-        raise look.lost()
-    await _apply(work, link.customer_hash, listed, began)
-    return True
+    except BaseException:
+        async with work.resources.statements() as session:
+            await end_look(session, link.id, epoch=epoch, began=None)
+        raise
+    async with work.resources.sessions.begin() as session:
+        now_linked = await end_look(session, link.id, epoch=epoch, began=began)
+        if now_linked is None:
+            raise look.lost()
+        found, others = await _apply(session, work, link.customer_hash, listed, began, now_linked)
+    if others:
+        work.resources.queue.ring_soon()
+    return Look.FOUND if found else Look.COVERED
 
 
 def _token(work: Work, link: Link) -> str:
@@ -139,18 +167,7 @@ def _token(work: Work, link: Link) -> str:
 async def _read_list(work: Work, link: Link) -> dict[UUID, ExamNotice]:
     """What Clarius lists for the customer, by request, read until all that wait are found."""
     customer_id = _token(work, link)
-    async with work.resources.sessions() as session:
-        missing = set(
-            await session.scalars(
-                select(Exam.request_uuid)
-                .join(Claim, Claim.exam_id == Exam.id)
-                .where(
-                    Claim.customer_hash == link.customer_hash,
-                    Claim.ended_at.is_(None),
-                    Exam.verified_at.is_(None),
-                )
-            )
-        )
+    missing: AbstractSet[UUID] | None = None
     listed: dict[UUID, ExamNotice] = {}
     async with work.effect("verify:poll", AccountKind.CLARIUS):
         clarius = await work.resources.clarius()
@@ -160,52 +177,58 @@ async def _read_list(work: Work, link: Link) -> dict[UUID, ExamNotice]:
                 {notice.request_uuid: notice for notice in page if notice.customer_id == customer_id}
             )
             pages += 1
-            if missing <= listed.keys() or pages >= MAX_LOOK_PAGES:
+            if pages >= MAX_LOOK_PAGES:
+                break
+            if pages == 1 and len(page) < EXAMS_PER_PAGE:
+                # the only one, as it seems: what it leaves out is not listed
+                continue
+            if missing is None:
+                async with work.resources.statements() as session:
+                    missing = await unverified_requests(session, link.customer_hash)
+            if missing <= listed.keys():
                 break
     return listed
 
 
-async def _apply(work: Work, customer: bytes, listed: Mapping[UUID, ExamNotice], began: datetime) -> None:
-    """Write what the look told about every waiting request of the customer, ours among them."""
+async def _apply(
+    session: AsyncSession,
+    work: Work,
+    customer: bytes,
+    listed: Mapping[UUID, ExamNotice],
+    began: datetime,
+    linked: Link,
+) -> tuple[bool, bool]:
+    """Write what the look told about every waiting request of the customer: whether ours is listed, whether others are.
+
+    `linked`: the customer's link as it is now, which says whose ours is.
+    """
     settings = work.resources.settings
-    others = False
-    async with work.resources.sessions.begin() as session:
-        rows = await session.execute(
-            select(Claim, Exam)
-            .join(Exam, Claim.exam_id == Exam.id)
-            .where(
-                Claim.customer_hash == customer,
-                Claim.ended_at.is_(None),
-                Claim.received_at <= began,
-                Exam.verified_at.is_(None),
+    found = others = False
+    for claim, exam, at in await lock_claimed(session, customer, until=began):
+        notice = listed.get(exam.request_uuid)
+        if notice is not None:
+            await settle_verified(
+                session,
+                exam,
+                at=at,
+                customer_hash=customer,
+                exam_uuid=notice.exam_uuid,
+                download_url=notice.download_url,
+                submitted_at=notice.submitted_at,
             )
-            # an exam is locked before its claims, as by everybody (`app.store.exams`)
-            .order_by(Exam.id)
-            .with_for_update(of=Exam)
-        )
-        at = await clock(session)
-        for claim, exam in rows.all():
-            notice = listed.get(exam.request_uuid)
-            if notice is not None:
-                await settle_verified(
-                    session,
-                    exam,
-                    customer_hash=customer,
-                    exam_uuid=notice.exam_uuid,
-                    download_url=notice.download_url,
-                    submitted_at=notice.submitted_at,
-                )
-                if exam.id != work.exam_id and exam.state in LEASABLE:
-                    exam.due_at = at
-                    others = True
-                continue
-            _count_look(claim, at, settings)
-            if exam.id != work.exam_id:
-                await _not_listed(session, exam, claim, at, settings)
-        if others:
-            await wake_workers(session)
+            if exam.id == work.exam_id:
+                found = linked.state == LinkState.CONFIRMED
+                exam.organization_id = linked.organization_id if found else None
+            elif exam.state in LEASABLE:
+                exam.due_at = at
+                others = True
+            continue
+        _count_look(claim, at, settings)
+        if exam.id != work.exam_id:
+            await _not_listed(session, exam, claim, at, settings)
     if others:
-        work.resources.queue.ring_soon()
+        await wake_workers(session)
+    return found, others
 
 
 def _count_look(claim: Claim, at: datetime, settings: Settings) -> None:
