@@ -3,10 +3,12 @@
 import os
 import secrets as random
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 
 from pydantic import SecretStr
 from sqlalchemy import text
@@ -36,6 +38,9 @@ from app.store.secrets import CLARIUS_API_KEY, LOOKUP_KEY, keep_first_secret, re
 from app.store.unsettled import Room
 from app.store.upstreams import Tally
 
+# so long a process may go on with a key that another has replaced (`app.consoles.clarius_keys`)
+KEY_SECONDS = 1.0
+
 
 class LookupKey:
     """The installation's look-up key: made at first use, then kept, so that a start does not need the database."""
@@ -52,6 +57,28 @@ class LookupKey:
                 stored = await keep_first_secret(session, LOOKUP_KEY, self._sealer.seal(new_lookup_key()))
             self._key = self._sealer.unseal(stored)
         return self._key
+
+
+class ClariusKey:
+    """The service key that a rotation stored, as it was read at most `KEY_SECONDS` ago. One per process."""
+
+    def __init__(self, statements: async_sessionmaker[AsyncSession]) -> None:
+        self._statements = statements
+        self._read_at = -inf
+        self._sealed: bytes | None = None
+
+    async def read(self) -> bytes | None:
+        """The sealed key; None while none was stored."""
+        now = time.monotonic()
+        if now - self._read_at > KEY_SECONDS:
+            async with self._statements() as session:
+                self._sealed = await read_secret(session, CLARIUS_API_KEY)
+            self._read_at = now
+        return self._sealed
+
+    def forget(self) -> None:
+        """Read it anew for the next call: this process replaces it, or has to know it as it is."""
+        self._read_at = -inf
 
 
 @dataclass(frozen=True)
@@ -73,6 +100,7 @@ class Resources:
     host: str
     worker_id: str
     lookup: LookupKey = field(repr=False)
+    service_key: ClariusKey = field(repr=False)
     arrivals: Writer[Arrival, Fate] = field(repr=False)
     tally: Tally = field(default_factory=Tally, repr=False)
 
@@ -115,8 +143,7 @@ class Resources:
 
     async def clarius_key(self) -> SecretStr | None:
         """The service key in use: the one stored by a rotation, else CLARIUS_API_KEY."""
-        async with self.sessions() as session:
-            sealed = await read_secret(session, CLARIUS_API_KEY)
+        sealed = await self.service_key.read()
         return (
             SecretStr(self._credentials(AccountKind.CLARIUS, sealed))
             if sealed
@@ -185,6 +212,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     watch = Watch(settings)
     watch.over(engine)
     sessions = async_sessionmaker(engine, expire_on_commit=False)
+    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+    statements = async_sessionmaker(autocommit, expire_on_commit=False)
     queue = Queue(settings)
     pool = Pool()
     arrivals = Writer(
@@ -200,9 +229,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 settings=settings,
                 engine=engine,
                 sessions=sessions,
-                statements=async_sessionmaker(
-                    engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False
-                ),
+                statements=statements,
                 watch=watch,
                 http=http,
                 sealer=sealer,
@@ -213,6 +240,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 host=host,
                 worker_id=f"{host}:{os.getpid()}:{random.token_hex(4)}",
                 lookup=LookupKey(sessions, sealer),
+                service_key=ClariusKey(statements),
                 arrivals=arrivals,
             )
     finally:

@@ -1,7 +1,7 @@
 """Works from the database alone: heartbeat, recurring work, and due rows that no ring brought to anybody."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from app.infrastructure.database import CONNECT_SECONDS, GOODBYE_SECONDS, databa
 from app.resources import Resources
 from app.store.exam_leases import due_exams, seconds_to_next
 from app.store.links import due_links
-from app.store.waking import WAKE_CHANNEL
+from app.store.waking import WAKE_CHANNEL, named_in
 from app.store.workers import beat, beat_seconds, leave, silent_seconds
 from app.upkeep.recurring import tick, watch
 from workers.ending import end
@@ -38,10 +38,25 @@ class Loop:
         self._wake = asyncio.Event()
         self._running: dict[UUID, asyncio.Task[bool]] = {}
         self._ending = False
+        # the last look found less than there was room for
+        self._caught_up = False
+
+    @property
+    def _free(self) -> int:
+        return self._resources.settings.worker_concurrency - len(self._running)
 
     def wake(self) -> None:
         """Look for due rows now: a notification or a ring came, or there is room for another."""
         self._wake.set()
+
+    def hear(self, payload: str) -> None:
+        """A notification: begin at once with the exams that it names where nothing else waits, else look."""
+        ids = [row_id for row_id in named_in(payload) if row_id not in self._running]
+        if not ids or self._ending or not self._caught_up or len(ids) > self._free:
+            self.wake()
+            return
+        for row_id in ids:
+            self._start("exam", row_id)
 
     def end(self) -> None:
         """Take nothing more, also if the cancellation that follows is lost on the way (`workers.ending`)."""
@@ -74,22 +89,26 @@ class Loop:
     async def _round(self) -> float:
         """Start whatever is due and has room here; in how many seconds to look again."""
         resources = self._resources
-        free = resources.settings.worker_concurrency - len(self._running)
+        free = self._free
+        self._caught_up = False
         if free <= 0:
             return POLL_SECONDS
         try:
-            async with resources.sessions() as session:
-                exams = await due_exams(session, limit=free, host=resources.host)
+            async with resources.statements() as session:
                 links = await due_links(session, limit=free)
-                pause = await seconds_to_next(session, most=POLL_SECONDS)
+                self._start_all("link", links)
+                exams = await due_exams(session, limit=free, host=resources.host)
+                self._start_all("exam", exams)
+                self._caught_up = len(exams) < free
+                return await seconds_to_next(session, most=POLL_SECONDS)
         except (SQLAlchemyError, OSError) as error:
             log.warning("due_rows_not_read", error_type=type(error).__name__)
             return POLL_SECONDS
-        for kind, rows in (("link", links), ("exam", exams)):
-            for row_id, _ in rows:
-                if row_id not in self._running and len(self._running) < resources.settings.worker_concurrency:
-                    self._start(kind, row_id)
-        return pause
+
+    def _start_all(self, kind: str, rows: Sequence[tuple[UUID, int]]) -> None:
+        for row_id, _ in rows:
+            if row_id not in self._running and self._free > 0:
+                self._start(kind, row_id)
 
     def _start(self, kind: str, row_id: UUID) -> None:
         task = asyncio.create_task(run_if_due(self._resources, kind, row_id))
@@ -117,7 +136,7 @@ class Loop:
                 self._resources.watch.add(connection)
                 gone = asyncio.Event()
                 connection.add_termination_listener(lambda *_, gone=gone: gone.set())
-                await connection.add_listener(WAKE_CHANNEL, lambda *_: self.wake())
+                await connection.add_listener(WAKE_CHANNEL, lambda *heard: self.hear(heard[-1]))
                 # what was told before we listened
                 self.wake()
                 await gone.wait()

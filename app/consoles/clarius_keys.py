@@ -1,7 +1,7 @@
 """Puts a new Clarius API key in place of the one in use without a gap; a crash at any point leaves a working key.
 
-Name it here → make it (C10) → store it sealed, beside the old key's prefix → every process uses it from its next call
-on → verify (C6) → revoke the old one (C11). What a crash left half-done is finished by the next rotation: a key that was
+Name it here → make it (C10) → store it sealed, beside the old key's prefix → every process uses it within a second
+→ verify (C6) → revoke the old one (C11). What a crash left half-done is finished by the next rotation: a key that was
 made and never stored is known by its name, and prefixes that are still to be revoked stay on record until they are.
 """
 
@@ -21,7 +21,7 @@ from app.accounts import AccountKind
 from app.clients.clarius import ApiKey, ClariusClient, NewApiKey
 from app.errors import LookFirst, Misuse, NotThere, Rejected, RenewCredentials, SonobridgeError
 from app.faultpoints import fault_point
-from app.resources import Resources
+from app.resources import KEY_SECONDS, Resources
 from app.store.audit import By, audit
 from app.store.runs import begin_run, end_run, try_again
 from app.store.secrets import CLARIUS_API_KEY, Secret, read_secret, replace_secret
@@ -35,8 +35,8 @@ MAKING = "clarius_key_making"
 KEY_NAME = "Sonobridge"
 # a rotation that takes longer than this has died, and the next one may begin
 ROTATION_SECONDS = 120.0
-# calls that began with the old key get this long to end before it is revoked
-HANDOVER_SECONDS = 2.0
+# calls that began with the old key get two seconds to end before it is revoked
+HANDOVER_SECONDS = KEY_SECONDS + 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +56,7 @@ async def rotate_key(resources: Resources, *, by: By) -> dict[str, Any]:
         if not await begin_run(session, RUN_NAME, every=ROTATION_SECONDS):
             raise RotationUnderWay("another rotation is just being made: try again in two minutes")
     error: str | None = "interrupted"
+    resources.service_key.forget()
     try:
         new, revoked = await _rotate(resources)
         error = None
@@ -126,7 +127,7 @@ async def _revoke_what_nobody_has(
 
 
 async def _store(resources: Resources, new: NewApiKey, retiring: str | None) -> None:
-    """From the commit on every process uses the new key, and the old one is known as still to be revoked."""
+    """From the commit on the new key counts, and the old one is known as still to be revoked."""
     async with resources.sessions.begin() as session:
         waiting = _read_retiring(resources, await read_secret(session, RETIRING))
         if retiring is not None and retiring not in waiting:
@@ -134,6 +135,7 @@ async def _store(resources: Resources, new: NewApiKey, retiring: str | None) -> 
         await _keep_retiring(resources, session, waiting)
         await replace_secret(session, CLARIUS_API_KEY, resources.seal_text(new.key.get_secret_value()))
         await session.execute(delete(Secret).where(Secret.name == MAKING))
+    resources.service_key.forget()
 
 
 async def _verify(resources: Resources, new: NewApiKey, old: SecretStr | None) -> None:
@@ -148,6 +150,7 @@ async def _verify(resources: Resources, new: NewApiKey, old: SecretStr | None) -
                 waiting = _read_retiring(resources, await read_secret(session, RETIRING))
                 kept = [prefix for prefix in waiting if not old.get_secret_value().startswith(prefix)]
                 await _keep_retiring(resources, session, [*kept, new.prefix])
+            resources.service_key.forget()
         raise
     async with resources.sessions.begin() as session:
         await lift(session, AccountKind.CLARIUS, was_paused=False)

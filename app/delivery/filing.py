@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Row, and_, func, select
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.delivery.outcome import Done, NeedsPerson, Outcome
@@ -23,13 +23,15 @@ from app.delivery.staged import discard_planned, images_left
 from app.delivery.work import Work
 from app.errors import Misuse
 from app.resources import Resources
-from app.states import LinkState, Reason, Step, earlier
+from app.states import Reason, Step, earlier
 from app.store.exam_events import record_event
 from app.store.exams import Exam
+from app.store.filed import AS_FILED
 from app.store.filings import RULES, Filing, filing_of, next_filing
 from app.store.links import Link, confirmed_links
 from app.store.organizations import IdentityPolicy, Organization, Policy, PolicyFields
-from app.store.subjects import Mode
+from app.store.studies import Study
+from app.store.subjects import Mode, Subject
 
 log = structlog.get_logger(__name__)
 
@@ -49,18 +51,34 @@ WHERE = {Redo.LINK: Step.MATCH, Redo.SUBJECT: Step.MATCH, Redo.IMAGES: Step.CONV
 class Plan:
     """By what an exam is delivered: its filing, the policy version of that, whose keys and addresses serve.
 
-    `at`: the database's clock when that was read.
+    `subject` and `study`: those on record for it. `at`: the database's clock when that was read.
     """
 
     filing: Filing
     policy: Policy
     organization: Organization
+    subject: Subject | None
+    study: Study | None
     at: datetime
 
     @property
     def mode(self) -> Mode:
         """Whether what is filed names the person."""
         return Mode(self.filing.mode)
+
+    @property
+    def matched(self) -> Subject:
+        """The subject of an exam that is past its step match."""
+        if self.subject is None:
+            raise RuntimeError("an exam past its step match has a subject")
+        return self.subject
+
+    @property
+    def made(self) -> tuple[Subject, Study]:
+        """Subject and study of an exam that is past its step study."""
+        if self.study is None:
+            raise RuntimeError("an exam past its step study has a study")
+        return self.matched, self.study
 
     def decided(self, choice: str) -> bool:
         """Whether a person said so of this exam: last, or before and of another question."""
@@ -70,19 +88,6 @@ class Plan:
     def named(self, what: str) -> str | None:
         """Whom (`subject` of ours, `remote` of Aurabox) or which `study` a person named with "same"."""
         return (self.filing.decision or {}).get(what) if self.decided("same") else None
-
-
-AS_FILED = (
-    select(Exam, Filing, Organization, Policy, Link, func.clock_timestamp().label("at"))
-    .outerjoin(Filing, and_(Filing.exam_id == Exam.id, Filing.number == Exam.filing))
-    .outerjoin(Organization, Organization.id == Exam.organization_id)
-    .outerjoin(
-        Policy,
-        and_(Policy.organization_id == Filing.organization_id, Policy.version == Filing.policy_version),
-    )
-    .outerjoin(Link, and_(Link.customer_hash == Exam.customer_hash, Link.state == LinkState.CONFIRMED))
-)
-"""An exam with its filing, its organisation of today, the policy it is filed under, and its customer's link in force."""
 
 
 class FileAgain(Exception):
@@ -102,8 +107,8 @@ def mode_of(policy: PolicyFields) -> Mode:
 async def planned(work: Work, *, locked: bool = False) -> AsyncIterator[tuple[AsyncSession, Exam, Plan]]:
     """The exam and its plan, if what it was filed under still holds, with a session to read what belongs to them.
 
-    `locked`: in a transaction, for what is written beside. Raises LeaseLost, NeedsPerson (`link_changed`,
-    `policy_changed`) and FileAgain (see `filed`).
+    `locked`: in a transaction, for what is written beside. Without, what was read as the step began is as good. Raises
+    LeaseLost, NeedsPerson (`link_changed`, `policy_changed`) and FileAgain (see `filed`).
     """
     async with work.rows(AS_FILED, locked=locked) as (session, row):
         filing, link = row.Filing, row.Link
@@ -127,7 +132,7 @@ async def _plan(session: AsyncSession, row: Row[Any]) -> Plan:
     await _compare_link(session, exam, filing, row.Link)
     if filing.policy_version != organization.policy_version:
         await _compare_policy(session, exam, policy, organization)
-    return Plan(filing, policy, organization, row.at)
+    return Plan(filing, policy, organization, row.Subject, row.Study, row.at)
 
 
 async def policy_of(session: AsyncSession, exam: Exam) -> PolicyFields | None:

@@ -6,7 +6,9 @@ was made, under a lock on the identifier and on the remote id.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -36,6 +38,7 @@ from app.store.base import clock
 from app.store.creates import Create, drop_create, take_create
 from app.store.exam_events import record_event
 from app.store.exams import Exam
+from app.store.filings import note_kind
 from app.store.holds import HoldKind
 from app.store.organizations import Animals, Incomplete, MatchExisting
 from app.store.studies import subject_replaced
@@ -55,21 +58,44 @@ MAX_SEARCH_CHARACTERS = 255
 Sex = Literal["male", "female", "other", "unknown"]
 
 
-async def make_subject(work: Work, who: Who) -> tuple[Subject, str]:
-    """The subject on record for this exam's person, and how it came to be there: known, adopted or created.
+async def make_subject(work: Work, who: Who) -> tuple[Subject, str, bool]:
+    """The subject on record for this exam's person, how it came to be there (known, adopted or created), and whether
+    the exam is filed under it already.
 
     Raises NeedsPerson (`identity_conflict`, `patient_incomplete`, `several_matches`), and as `create_once` does.
     """
     held = await _hold_identifier(work, who)
+    making = Making(held)
     try:
         with work.holds.also(Hold(HoldKind.CREATE, held.id, held.epoch)):
-            return await _look_or_make(work, who)
+            subject, how = await _look_or_make(work, who, making)
+            return subject, how, making.subject is not None
     finally:
-        async with work.resources.statements() as session:
-            await drop_create(session, held)
+        if making.subject is None:
+            async with work.resources.statements() as session:
+                await drop_create(session, held)
 
 
-async def _look_or_make(work: Work, who: Who) -> tuple[Subject, str]:
+@dataclass
+class Making:
+    """A subject that is made while its identifier is held: with its record the hold ends, and the exam is filed under it."""
+
+    held: Create
+    subject: Subject | None = None
+
+
+async def file_under(session: AsyncSession, exam: Exam, plan: Plan, subject: Subject) -> None:
+    """From now on the exam is of this subject."""
+    archived = (plan.filing.decision or {}).get("archived")
+    if archived is not None and archived != str(subject.id):
+        # a person wanted another record than the archived one: whoever is known as that is this one from now on
+        row = await session.get_one(Subject, UUID(archived), with_for_update=True)
+        row.successor_id = subject.id
+    exam.subject_id = subject.id
+    await note_kind(session, plan.filing, subject.kind)
+
+
+async def _look_or_make(work: Work, who: Who, making: Making) -> tuple[Subject, str]:
     # whoever held the identifier before may have recorded somebody of it meanwhile
     known = await on_record(work, who)
     if known.subject is not None:
@@ -78,9 +104,12 @@ async def _look_or_make(work: Work, who: Who) -> tuple[Subject, str]:
     plan = plan_for(work.resources, who, distinct=distinct)
     if isinstance(plan, HoldPlan):
         raise NeedsPerson(plan.why, code="patient_incomplete")
-    outcome = await create_once(work, _creation(work, who, plan, distinct=distinct))
-    async with work.resources.statements() as session:
-        subject = await find_subject(session, who.keys)
+    outcome = await create_once(work, _creation(work, who, plan, distinct=distinct, making=making))
+    subject = making.subject
+    if subject is None:
+        # an earlier turn made it, and did not come to file the exam
+        async with work.resources.statements() as session:
+            subject = await find_subject(session, who.keys)
     if subject is None:
         raise RuntimeError("a create ended without a record of its subject")
     return subject, f"{subject.kind} {'adopted' if outcome.adopted else 'created'}"
@@ -168,6 +197,7 @@ def _creation(
     plan: PatientPlan | CasePlan,
     *,
     distinct: bool,
+    making: Making | None = None,
     replaces: Subject | None = None,
 ) -> Creation:
     """Of a new subject, or of another record for one whose own is missing."""
@@ -202,7 +232,7 @@ def _creation(
         async with work.effect("match:create_case", account, seconds=limit):
             return (await client.create_case(CaseFields.model_validate(case))).id
 
-    async def keep(session: AsyncSession, _: Exam, outcome: Made) -> None:
+    async def keep(session: AsyncSession, exam: Exam, outcome: Made) -> None:
         await lock_identity(session, keys, outcome.remote_id)
         await _compare_at_the_write(work.resources, session, who, outcome.remote_id)
         values = {
@@ -214,16 +244,12 @@ def _creation(
         if replaces is not None:
             await _record_replacement(work, session, replaces, values)
             return
-        await keep_subject(
-            session,
-            organization_id=organization.id,
-            mode=keys.mode,
-            patient_key=keys.patient,
-            identifier_hash=keys.identifier,
-            distinct=distinct,
-            facts_sealed=work.resources.seal_text(json.dumps(who.identity.facts())),
-            **values,
-        )
+        facts = work.resources.seal_text(json.dumps(who.identity.facts()))
+        subject = await keep_subject(session, keys, distinct=distinct, facts_sealed=facts, **values)
+        if making is not None:
+            await file_under(session, exam, who.plan, subject)
+            await drop_create(session, making.held)
+            making.subject = subject
 
     instead = f"|instead of {replaces.remote_id}" if replaces is not None else ""
     return Creation(

@@ -13,7 +13,6 @@ from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlche
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config.sealing import CannotUnseal
-from app.delivery.filing import AS_FILED
 from app.delivery.outcome import (
     FORBIDDEN,
     GIVEN_BACK,
@@ -38,8 +37,9 @@ from app.store.audit import SYSTEM, audit
 from app.store.base import clock, in_seconds
 from app.store.captures import captures_of
 from app.store.exam_events import record_event
-from app.store.exam_leases import Lease, has_room, lease_exam, lease_nobodys, pass_on
+from app.store.exam_leases import Lease, has_room, lease_exam, lease_nobodys
 from app.store.exams import Exam, move
+from app.store.filed import AS_FILED, pass_on
 from app.store.studies import Study
 
 log = structlog.get_logger(__name__)
@@ -47,8 +47,6 @@ log = structlog.get_logger(__name__)
 # A job ends after the step in which this is over and goes on as a new one, so that deploys need not wait for it.
 BUDGET_SECONDS = 60.0
 GIVE_BACK_TRIES = 5
-# after these more is written than that they are done: a turn to be had, a delivery, a receipt
-WRITES_MORE = frozenset({Step.VERIFY, Step.CONFIRM, Step.REPORT})
 # A host's own trouble is over, or another host has the exam, long before: so often at one step, it is the exam.
 GIVE_BACKS_TO_FAIL = 20
 
@@ -179,20 +177,31 @@ async def record(work: Work, step: Step, outcome: Outcome, *, stop: bool = False
     With `stop` the exam is given back instead of going on.
     """
     if isinstance(outcome, Done) and not stop and (going := _goes_on(work, step, outcome)) is not None:
-        async with work.resources.statements() as session:
-            if not await pass_on(
-                session, work.exam_id, work.epoch, step=step, to=going, detail=outcome.detail
-            ):
-                raise LeaseLost
-        return going
+        if step is not Step.VERIFY:
+            async with work.resources.statements() as session:
+                await _pass_on(work, session, step, going, outcome)
+            return going
+        async with work.resources.sessions.begin() as session:
+            # whose it is was not known when it was claimed
+            if await has_room(session, work.organization_id, besides=work.exam_id):
+                await _pass_on(work, session, step, going, outcome)
+                return going
     return await _record(work, step, outcome, stop=stop)
 
 
 def _goes_on(work: Work, step: Step, outcome: Done) -> Step | None:
     """The step that follows when nothing else is to be written than that this one is done; else None."""
-    if outcome.to is not None or step in WRITES_MORE or (step is Step.STUDY and work.policy is None):
+    if outcome.to is not None or step in {Step.CONFIRM, Step.REPORT}:
+        return None
+    if (step is Step.VERIFY and work.organization_id is None) or (step is Step.STUDY and work.policy is None):
         return None
     return following(step, work.policy)
+
+
+async def _pass_on(work: Work, session: AsyncSession, step: Step, to: Step, outcome: Done) -> None:
+    work.opened = await pass_on(session, work.exam_id, work.epoch, step=step, to=to, detail=outcome.detail)
+    if work.opened is None:
+        raise LeaseLost
 
 
 async def _record(work: Work, step: Step, outcome: Outcome, *, stop: bool) -> Step | None:
@@ -272,7 +281,9 @@ async def _record_delivery(session: AsyncSession, exam: Exam, *, at: datetime) -
     exam.delivered_at = at
     exam.staging_host = None
     study = await session.get(Study, exam.study_id) if exam.study_id else None
-    captures = await captures_of(session, exam.id)
+    # what is written of the exam is written once, at the end
+    with session.no_autoflush:
+        captures = await captures_of(session, exam.id)
     what = ", ".join(f"{capture.sha256}:{capture.bytes}" for capture in captures if capture.sha256)
     await audit(
         session,

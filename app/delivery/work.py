@@ -1,14 +1,15 @@
 """Work on one exam under its lease: fenced writes, the heartbeat, and the only way to an outside effect."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, Result, Row, Select, select
+from sqlalchemy import BigInteger, ColumnElement, Row, Select, Uuid, bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,9 +22,12 @@ from app.store.holds import HoldKind, is_held
 from app.store.organizations import PolicyFields
 from app.upstreams.gate import Entry, calling, enter
 
-__all__ = ["LeaseLost", "Work", "heartbeat"]
+__all__ = ["ALONE", "LeaseLost", "Work", "heartbeat"]
 
 log = structlog.get_logger(__name__)
+
+ALONE = select(Exam)
+"""The exam's row, and nothing beside it."""
 
 
 @dataclass
@@ -35,8 +39,12 @@ class Work:
     epoch: int
     # set when what the exam came to is written: from then on the lease is nobody's to renew
     given_back: bool = False
+    # whose it is, since this turn verified it
+    organization_id: UUID | None = None
     # by which it is delivered, since a step of this turn compared it with what is in force
     policy: PolicyFields | None = None
+    # what was read as the step began, until something is asked of the database anew
+    opened: Row[Any] | None = field(default=None, repr=False)
     holds: Holds = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -50,7 +58,7 @@ class Work:
     @asynccontextmanager
     async def tx(self) -> AsyncIterator[tuple[AsyncSession, Exam]]:
         """A short transaction on the exam's row, locked, if the lease is still ours. Raises LeaseLost."""
-        async with self.rows(select(Exam), locked=True) as (session, row):
+        async with self.rows(ALONE, locked=True) as (session, row):
             yield session, row.Exam
 
     @asynccontextmanager
@@ -59,21 +67,38 @@ class Work:
     ) -> AsyncIterator[tuple[AsyncSession, Row[Any]]]:
         """The exam's row with what the statement reads `beside` it, if the lease is still ours. Raises LeaseLost.
 
-        `locked`: in a short transaction. Without, the session is for reading: each statement sees what is there then.
+        `locked`: in a short transaction. Without, the session is for reading: each statement sees what is there then; and
+        the row may be the one that was read as the step began.
         """
-        statement = beside.where(self.ours)
-        if locked:
-            async with self.resources.sessions.begin() as session:
-                yield session, _found(await session.execute(statement.with_for_update(of=Exam)))
-        else:
+        opened, self.opened = self.opened, None
+        if opened is not None and not locked:
             async with self.resources.statements() as session:
-                yield session, _found(await session.execute(statement))
+                yield session, opened
+            return
+        statement = _of_the_lease(beside, locked)
+        lease = {"exam_id": self.exam_id, "epoch": self.epoch}
+        async with self.resources.sessions.begin() if locked else self.resources.statements() as session:
+            row = (await session.execute(statement, lease)).one_or_none()
+            if row is None:
+                raise LeaseLost
+            yield session, row
 
     async def read(self) -> Exam:
-        """The exam as it is. Raises LeaseLost."""
-        async with self.rows(select(Exam), locked=False) as (_, row):
+        """The exam as it is, or was as the step began. Raises LeaseLost."""
+        async with self.rows(ALONE, locked=False) as (_, row):
             exam: Exam = row.Exam
             return exam
+
+    async def read_all(self, beside: Select[*tuple[Any, ...]]) -> Sequence[Row[Any]]:
+        """The exam with each row that the statement reads beside it. Raises LeaseLost."""
+        async with self.resources.statements() as session:
+            rows = await session.execute(
+                _of_the_lease(beside, locked=False), {"exam_id": self.exam_id, "epoch": self.epoch}
+            )
+            found: Sequence[Row[Any]] = rows.all()
+        if not found:
+            raise LeaseLost
+        return found
 
     @asynccontextmanager
     async def effect(self, name: str, account: str, *, seconds: float | None = None) -> AsyncIterator[None]:
@@ -116,11 +141,11 @@ class Work:
         return await self.holds.renew()
 
 
-def _found(result: Result[Any]) -> Row[Any]:
-    row = result.one_or_none()
-    if row is None:
-        raise LeaseLost
-    return row
+@lru_cache(maxsize=32)
+def _of_the_lease(beside: Select[*tuple[Any, ...]], locked: bool) -> Select[*tuple[Any, ...]]:
+    """A statement on exams, of the one that is leased; built once, for that takes nearly as long as to send it."""
+    ours = is_held(HoldKind.EXAM, bindparam("exam_id", type_=Uuid()), bindparam("epoch", type_=BigInteger))
+    return beside.where(ours).with_for_update(of=Exam) if locked else beside.where(ours)
 
 
 @asynccontextmanager

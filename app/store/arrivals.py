@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from app.store.unsettled import COUNTED, UNSEEN_SECONDS, Room
-from app.store.waking import WAKE_CHANNEL
+from app.store.waking import NAMED, WAKE_CHANNEL
 
 COMMIT_SECONDS = 2.0
 # planned once, and by the indexes also while the tables are small: they grow under the plan. A row that another
@@ -93,7 +93,11 @@ SELECT CASE
     END AS fate,
     extract(epoch FROM clock_timestamp())::bigint AS at,
     (SELECT until FROM counted)::bigint AS counted_until,
-    (SELECT pg_notify('{WAKE_CHANNEL}', 'due') FROM placed JOIN exam USING (id) WHERE linked LIMIT 1) AS told
+    (
+        -- with their ids, for a worker that has nothing else to do; more than these are looked for
+        SELECT pg_notify('{WAKE_CHANNEL}', CASE WHEN count(*) <= {NAMED} THEN string_agg(id::text, ' ') ELSE '' END)
+        FROM placed JOIN exam USING (id) WHERE linked HAVING count(*) > 0
+    ) AS told
 FROM arrival LEFT JOIN known USING (number) LEFT JOIN (SELECT number, has_place FROM placed) AS placed USING (number)
     LEFT JOIN exam ON exam.id = arrival.id
 ORDER BY number

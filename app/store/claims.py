@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint, and_, delete, exists, func, select, update
+from sqlalchemy import ForeignKey, UniqueConstraint, delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -91,17 +91,6 @@ async def open_claims(session: AsyncSession, exam_id: UUID) -> Sequence[Claim]:
             .order_by(Claim.received_at, Claim.id)
         )
     ).all()
-
-
-async def linked_claims(session: AsyncSession, exam_id: UUID) -> Sequence[tuple[Claim, Link | None]]:
-    """The same, each with the confirmed link of its customer."""
-    rows = await session.execute(
-        select(Claim, Link)
-        .outerjoin(Link, and_(Link.customer_hash == Claim.customer_hash, Link.state == LinkState.CONFIRMED))
-        .where(Claim.exam_id == exam_id, Claim.ended_at.is_(None))
-        .order_by(Claim.received_at, Claim.id)
-    )
-    return [(claim, link) for claim, link in rows]
 
 
 async def end_claims(session: AsyncSession, exam_ids: Collection[UUID]) -> None:

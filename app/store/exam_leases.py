@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Subquery,
-    Text,
+    Uuid,
     and_,
+    bindparam,
     case,
     exists,
     func,
-    insert,
-    literal,
     or_,
     select,
     true,
@@ -21,12 +21,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.states import LEASABLE, LEASED, ExamState, Step
 from app.store.base import in_seconds, now
-from app.store.exam_events import ExamEvent
-from app.store.exams import ANEW, Exam
-from app.store.holds import HoldKind, is_held
+from app.store.exams import Exam
 from app.store.organizations import Organization
 
 # an exam whose worker died waits so long for a worker that runs nothing else
@@ -61,25 +60,41 @@ async def lease_exam(
     organization_id = await session.scalar(select(Exam.organization_id).where(Exam.id == exam_id))
     if organization_id is not None and not await has_room(session, organization_id, besides=exam_id):
         return None
-    return await _lease(session, Exam.id == exam_id, owner=owner, host=host, seconds=seconds)
+    return await _lease(session, exam_id, _leasing(owner, host, seconds))
 
 
 async def lease_nobodys(
     session: AsyncSession, exam_id: UUID, *, owner: str, host: str, seconds: float
 ) -> Lease | None:
     """The same for an exam of which nobody knows yet whose it is: no limit counts, and one statement is enough."""
-    which = and_(Exam.id == exam_id, Exam.organization_id.is_(None))
-    return await _lease(session, which, owner=owner, host=host, seconds=seconds)
+    return await _lease(session, exam_id, _leasing(owner, host, seconds, nobodys=True))
 
 
 async def _lease(
-    session: AsyncSession, which: ColumnElement[bool], *, owner: str, host: str, seconds: float
+    session: AsyncSession, exam_id: UUID, statement: ReturningUpdate[int, str, str | None]
 ) -> Lease | None:
+    row = (await session.execute(statement, {"exam_id": exam_id})).one_or_none()
+    return Lease(*row) if row is not None else None
+
+
+@lru_cache(maxsize=8)
+def _leasing(
+    owner: str, host: str, seconds: float, *, nobodys: bool = False
+) -> ReturningUpdate[int, str, str | None]:
+    """The statement of one worker; built once, for that takes longer than to send it."""
+    which = Exam.id == bindparam("exam_id", type_=Uuid())
     free = (
-        select(Exam.id).where(which, _leasable(host), _safe_beside(owner)).with_for_update(skip_locked=True)
+        select(Exam.id)
+        .where(
+            which,
+            Exam.organization_id.is_(None) if nobodys else true(),
+            _leasable(host),
+            _safe_beside(owner),
+        )
+        .with_for_update(skip_locked=True)
     )
     delivered = Exam.state == ExamState.DELIVERED
-    leased_rows = await session.execute(
+    return (
         update(Exam)
         .where(Exam.id.in_(free))
         .values(
@@ -95,29 +110,9 @@ async def _lease(
         .returning(Exam.lease_epoch, Exam.step, Exam.trace)
         .execution_options(synchronize_session=False)
     )
-    row = leased_rows.one_or_none()
-    return Lease(*row) if row is not None else None
 
 
-async def pass_on(
-    session: AsyncSession, exam_id: UUID, epoch: int, *, step: Step, to: Step, detail: str | None
-) -> bool:
-    """A leased exam's step is done and the next begins, with a line in its history; False when the lease is lost."""
-    passed = (
-        update(Exam)
-        .where(is_held(HoldKind.EXAM, exam_id, epoch))
-        .values(step=to, **ANEW)
-        .returning(Exam.id)
-        .cte("passed")
-    )
-    line = select(passed.c.id, literal(step, Text), literal("done", Text), literal(detail, Text))
-    noted = await session.execute(
-        insert(ExamEvent).from_select(["exam_id", "step", "event", "detail"], line).returning(ExamEvent.id)
-    )
-    return noted.scalar_one_or_none() is not None
-
-
-async def has_room(session: AsyncSession, organization_id: UUID, *, besides: UUID) -> bool:
+async def has_room(session: AsyncSession, organization_id: UUID | None, *, besides: UUID) -> bool:
     """Whether an organisation may run one more than it runs `besides` that one.
 
     Locks the organisation's row to the end of the transaction, so that two who ask at once do not both get the last.

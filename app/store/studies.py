@@ -54,15 +54,6 @@ async def studies_of_exam(
     return [(study, mode) for study, mode in rows]
 
 
-async def study_and_subject(session: AsyncSession, study_id: UUID) -> tuple[Study, Subject]:
-    """A study that is on record, and whose it is."""
-    statement = (
-        select(Study, Subject).join(Subject, Subject.id == Study.subject_id).where(Study.id == study_id)
-    )
-    study, subject = (await session.execute(statement)).one()
-    return study, subject
-
-
 async def subject_replaced(session: AsyncSession, subject_id: UUID, since: datetime) -> None:
     """Whatever lay under the subject's former record is missing as long as that is."""
     await session.execute(update(Study).where(Study.subject_id == subject_id).values(missing_since=since))

@@ -93,9 +93,19 @@ async def successor_of(session: AsyncSession, subject: Subject) -> Subject:
     return subject
 
 
-async def keep_subject(session: AsyncSession, **values: object) -> None:
-    """Record a subject; one that is on record for its key already stays as it is."""
-    await session.execute(insert(Subject).values(**values).on_conflict_do_nothing())
+async def keep_subject(session: AsyncSession, keys: Keys, **values: object) -> Subject:
+    """Record a subject; one that is on record for its key already stays as it is, and is given back."""
+    named = {
+        "organization_id": keys.organization_id,
+        "mode": keys.mode,
+        "patient_key": keys.patient,
+        "identifier_hash": keys.identifier,
+    }
+    kept = insert(Subject).values(**named, **values).on_conflict_do_nothing().returning(Subject)
+    subject = (await session.scalars(kept)).one_or_none() or await find_subject(session, keys)
+    if subject is None:
+        raise RuntimeError("a subject that is in the way is on record")
+    return subject
 
 
 async def akin(session: AsyncSession, keys: Keys, former: Keys | None) -> Sequence[Subject]:

@@ -32,6 +32,7 @@ from app.store import (
     exam_view,
     exam_waiting,
     exams,
+    filed,
     filings,
     holds,
     image_counts,
@@ -62,6 +63,7 @@ from app.store import (
 from app.store.audit import By
 from app.store.creates import Create, CreateState
 from app.store.exams import Exam
+from app.store.filings import Filing
 from app.store.holds import Claimed, HoldKind
 from app.store.one_time_links import OneTimeLinkKind
 from app.store.organizations import Organization
@@ -155,8 +157,8 @@ async def _drop_create(session: AsyncSession, filled: Filled) -> None:
     await creates.drop_create(session, Create(id=uuid4(), epoch=1))
 
 
-async def _study_and_subject(session: AsyncSession, filled: Filled) -> None:
-    await studies.study_and_subject(session, filled.studies[1])
+async def _note_kind(session: AsyncSession, filled: Filled) -> None:
+    await filings.note_kind(session, Filing(exam_id=filled.exams[1], number=1), "patient")
 
 
 async def _clear(session: AsyncSession, *held: Claimed) -> None:
@@ -259,12 +261,11 @@ async def _mark_create(session: AsyncSession, filled: Filled) -> None:
     await creates.mark_create(session, held, CreateState.SENDING)
 
 
-def _keep_subject(session: AsyncSession, filled: Filled) -> Awaitable[None]:
+def _keep_subject(session: AsyncSession, filled: Filled) -> Awaitable[subjects.Subject]:
     return subjects.keep_subject(
         session,
+        Keys(filled.organizations[1], Mode.IDENTIFIED, b"new", None),
         id=uuid4(),
-        organization_id=filled.organizations[1],
-        patient_key=b"new",
         kind="case",
         remote_id="r",
         facts_sealed=b"f",
@@ -348,7 +349,6 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     claims.make_room_for: (
         Sends(lambda s, w: claims.make_room_for(s, exam_id=w.exams[1], customer_hash=b"new")),
     ),
-    claims.linked_claims: (Sends(lambda s, w: claims.linked_claims(s, w.exams[1])),),
     claims.open_claims: (Sends(lambda s, w: claims.open_claims(s, w.exams[1])),),
     claims.end_claims: (Sends(lambda s, w: claims.end_claims(s, w.exams[:3])),),
     claims.last_claim_at: (Sends(lambda s, _: claims.last_claim_at(s), "ix_claims_received_at"),),
@@ -398,13 +398,6 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     exam_leases.lease_nobodys: (
         Sends(
             lambda s, w: exam_leases.lease_nobodys(s, w.exam_like(0), owner="o", host=HOST, seconds=60),
-        ),
-    ),
-    exam_leases.pass_on: (
-        Sends(
-            lambda s, w: exam_leases.pass_on(
-                s, w.exam_like(4), 0, step=Step.FETCH, to=Step.DOWNLOAD, detail="2 captures"
-            )
         ),
     ),
     exam_leases.lease_exam: (
@@ -461,6 +454,14 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
             )
         ),
     ),
+    filed.pass_on: (
+        Sends(
+            lambda s, w: filed.pass_on(
+                s, w.exam_like(4), 0, step=Step.FETCH, to=Step.DOWNLOAD, detail="2 captures"
+            )
+        ),
+    ),
+    filings.note_kind: (Sends(_note_kind),),
     filings.filing_of: (Sends(lambda s, w: filings.filing_of(s, w.exams[1], 1)),),
     holds.renew_hold: (
         Sends(lambda s, w: holds.renew_hold(s, HoldKind.LOOK, w.links[2], 0, seconds=60)),
@@ -592,7 +593,6 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     secrets.read_secret: (Sends(lambda s, _: secrets.read_secret(s, "secret 1")),),
     secrets.keep_first_secret: (Sends(lambda s, _: secrets.keep_first_secret(s, "secret 1", b"s")),),
     secrets.replace_secret: (Sends(lambda s, _: secrets.replace_secret(s, "secret 1", b"s")),),
-    studies.study_and_subject: (Sends(_study_and_subject),),
     studies.studies_of_exam: (
         Sends(lambda s, w: studies.studies_of_exam(s, w.organizations[1], w.exams[1])),
     ),
@@ -679,6 +679,7 @@ NO_STATEMENT: dict[Callable[..., Any], str] = {
     image_counts.count_images: "asks nothing",
     instances.delivered_before: "asks nothing",
     filings.next_filing: "asks nothing",
+    waking.named_in: "reads a text and no table",
     workers.beat_seconds: "asks nothing",
     workers.silent_seconds: "asks nothing",
     holds.is_held: "a part of statements",

@@ -6,9 +6,8 @@ counted where they can be: by an image server's list, or by the number that a st
 
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts import AccountKind
 from app.clients.aurabox import Study as RemoteStudy
@@ -17,7 +16,7 @@ from app.delivery.filing import Plan, planned
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.remote import study_missed, study_seen
 from app.delivery.transports.table import transport_of
-from app.delivery.work import Work
+from app.delivery.work import ALONE, Work
 from app.errors import NotThere, TryLater
 from app.states import Step
 from app.store.captures import Capture, captures_of
@@ -34,7 +33,7 @@ from app.store.instances import (
     mark_seen,
 )
 from app.store.organizations import Images
-from app.store.studies import Study, study_and_subject
+from app.store.studies import Study
 
 # An image server may list what it took a little later; after so many looks it has lost it.
 LOOKS_TO_GIVE_UP = 6
@@ -48,43 +47,47 @@ async def confirm(work: Work) -> Outcome:
     Images that were there once and are not any more send the exam back to convert, to be sent again.
     """
     async with planned(work) as (session, exam, plan):
-        study, subject = await study_and_subject(session, _of(exam))
+        subject, study = plan.made
         captures = await captures_of(session, exam.id)
-        sent = [image for image in await instances_of_study(session, study.id) if image.state in THERE]
-        # vouched for at this step: an exam released for another reason has nothing missing accepted
-        accepted = await was_recorded(session, exam.id, step=Step.CONFIRM, event="released")
+        transport = transport_of(plan.policy)
+        sent = await _sent(session, study) if transport is not None else []
     try:
         async with work.effect("confirm:read_back", AccountKind.AURABOX.of(plan.organization.id)):
             shown = await work.resources.aurabox(plan.organization).study(subject.remote_id, study.remote_id)
     except NotThere:
         return await study_missed(work, study)
     await study_seen(work, study)
-    if not accepted:
-        _refuse_another_uid(work, study, shown)
-    transport = transport_of(plan.policy)
     counted = await transport.count(work, plan, study, shown, sent) if transport is not None else None
+    problems = [capture for capture in captures if capture.problem_code]
+    another = _is_another(work, study, shown)
+    accepted = bool(counted or problems or another) and await _is_accepted(work)
+    if another and not accepted:
+        raise NeedsPerson("the study in Aurabox carries another UID than ours", code="study_uid_differs")
     unseen = 0
     if counted is not None:
         again, unseen = await _note_count(work, counted, accepted=accepted)
         if again:
             return Done(f"{again} images are not there any more and are sent again", to=Step.CONVERT)
-    problems = [capture for capture in captures if capture.problem_code]
     if (problems or unseen) and not accepted:
         raise _incomplete(captures, problems, unseen)
     return Done(await _told(work, plan))
 
 
-def _of(exam: Exam) -> UUID:
-    if exam.study_id is None:
-        raise RuntimeError("an exam past its step study has a study")
-    return exam.study_id
+async def _sent(session: AsyncSession, study: Study) -> list[Instance]:
+    return [image for image in await instances_of_study(session, study.id) if image.state in THERE]
 
 
-def _refuse_another_uid(work: Work, study: Study, shown: RemoteStudy) -> None:
+async def _is_accepted(work: Work) -> bool:
+    """Whether a person vouched for it at this step: one released for another reason has nothing missing accepted."""
+    async with work.resources.statements() as session:
+        return await was_recorded(session, work.exam_id, step=Step.CONFIRM, event="released")
+
+
+def _is_another(work: Work, study: Study, shown: RemoteStudy) -> bool:
+    """Whether what lies there carries another UID than the study on record."""
     name = work.resources.settings.aurabox_study_fields.get("study_instance_uid")
     uid: Any = shown.fields.get(name) if name else None
-    if uid is not None and uid != study.study_instance_uid:
-        raise NeedsPerson("the study in Aurabox carries another UID than ours", code="study_uid_differs")
+    return uid is not None and uid != study.study_instance_uid
 
 
 async def _note_count(work: Work, counted: Counted, *, accepted: bool) -> tuple[int, int]:
@@ -133,7 +136,7 @@ async def _told(work: Work, plan: Plan) -> str:
     """What the history may say: that it is filed, and of images no more than is known."""
     if plan.policy.images == Images.NONE:
         return f"filed; {NONE_WANTED}"
-    async with work.rows(select(Exam), locked=False) as (session, row):
+    async with work.rows(ALONE, locked=False) as (session, row):
         images = await images_of(session, row.Exam)
     if not images.wanted:
         return f"filed; {images.why or 'there are no images'}"

@@ -10,13 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts import AccountKind
 from app.clients.clarius import ExamData
 from app.delivery.capture_list import keep_bundle, keep_captures
-from app.delivery.filing import AS_FILED, PATIENT_CHANGED, WRONG_ANSWER, file, identity_hash
+from app.delivery.filing import PATIENT_CHANGED, WRONG_ANSWER, file, identity_hash
 from app.delivery.outcome import Done, NeedsPerson, Outcome, Rest
 from app.delivery.still_listed import exam_data_missing
 from app.delivery.work import Work
 from app.errors import GiveUp, NotThere, WrongShape
 from app.states import ExamState
 from app.store.exams import Exam
+from app.store.filed import AS_FILED
 from app.store.filings import Filing
 from app.store.organizations import CaptureSource, Organization, Policy, PolicyFields
 

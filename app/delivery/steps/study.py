@@ -22,7 +22,7 @@ from app.imaging.uids import accession_number, study_uid
 from app.states import Step
 from app.store.audit import SYSTEM, audit
 from app.store.base import clock
-from app.store.captures import Capture, captures_of
+from app.store.captures import captures_of
 from app.store.exam_events import record_event
 from app.store.exams import Exam
 from app.store.instances import study_gone
@@ -41,8 +41,8 @@ async def study(work: Work) -> Outcome:
     """Done when the exam's study is recorded and there. A study that is already another subject's goes to review."""
     async with planned(work) as (session, exam, plan):
         ours, others = await _on_record(session, exam, plan)
-        subject = await session.get_one(Subject, exam.subject_id)
-        captures = await captures_of(session, exam.id)
+        images = await _images_to_send(session, exam, plan.policy)
+    subject = plan.matched
     if ours is not None and exam.study_id != ours.id:
         async with work.tx() as (_, row):
             row.study_id = ours.id
@@ -55,7 +55,7 @@ async def study(work: Work) -> Outcome:
         plan.policy,
         deidentify_key(work, plan),
         filed_as=filed_as,
-        images=images_to_send(plan.policy, captures),
+        images=images,
     )
     if ours is not None:
         # images of it may be elsewhere, and are the same objects again
@@ -212,10 +212,11 @@ def study_fields(
     }
 
 
-def images_to_send(policy: PolicyFields, captures: Sequence[Capture]) -> int | None:
+async def _images_to_send(session: AsyncSession, exam: Exam, policy: PolicyFields) -> int | None:
     """How many images the study will be sent, as far as can be told before they are made; None when it can't be."""
     if policy.images == Images.NONE:
         return 0
+    captures = await captures_of(session, exam.id)
     able = {capture.sha256 for capture in captures if capture.sha256 and not capture.is_lost}
     # a bundle says only once it is opened how many are in it
     return None if able and policy.source == CaptureSource.CLARIUS_DICOM else len(able)

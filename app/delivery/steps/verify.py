@@ -11,7 +11,7 @@ from enum import Enum, auto
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts import AccountKind
@@ -23,7 +23,7 @@ from app.delivery.outcome import Done, Outcome, Rest, Wait
 from app.delivery.work import Work
 from app.errors import Blame
 from app.states import LEASABLE, ExamState, LinkState, Reason
-from app.store.claims import Claim, linked_claims, open_claims
+from app.store.claims import Claim, open_claims
 from app.store.exam_events import record_event
 from app.store.exams import Exam, move, settle_verified
 from app.store.holds import HoldKind
@@ -40,6 +40,14 @@ SETTLING_SECONDS = 1.0
 BETWEEN_LOOKS_SECONDS = 2.0
 LOOK_CAP_SECONDS = 300.0
 
+CLAIMED = (
+    select(Exam, Claim, Link)
+    .outerjoin(Claim, and_(Claim.exam_id == Exam.id, Claim.ended_at.is_(None)))
+    .outerjoin(Link, and_(Link.customer_hash == Claim.customer_hash, Link.state == LinkState.CONFIRMED))
+    .order_by(Claim.received_at, Claim.id)
+)
+"""An exam with each of its open claims, oldest first, and the confirmed link of the claim's customer."""
+
 UNVERIFIED = Rest(
     ExamState.UNVERIFIED, "unverified", "Clarius does not list this request for the customer that was named"
 )
@@ -47,11 +55,10 @@ UNVERIFIED = Rest(
 
 async def verify(work: Work) -> Outcome:
     """Done when Clarius listed the request, or a person released it; the organisation is known then."""
-    async with work.rows(select(Exam), locked=False) as (session, row):
-        vouched = row.Exam.verified_at is not None or row.Exam.released_at is not None
-        claims = [] if vouched else await linked_claims(session, work.exam_id)
-    if vouched:
+    rows = await work.read_all(CLAIMED)
+    if rows[0].Exam.verified_at is not None or rows[0].Exam.released_at is not None:
         return await _file(work)
+    claims = [(row.Claim, row.Link) for row in rows if row.Claim is not None]
     if not claims:
         return UNVERIFIED
     if not any(link for _, link in claims):
@@ -207,6 +214,12 @@ async def _apply(
     for claim, exam, at in await lock_claimed(session, customer, until=began):
         notice = listed.get(exam.request_uuid)
         if notice is not None:
+            if exam.id == work.exam_id and linked.state == LinkState.CONFIRMED:
+                exam.organization_id = work.organization_id = linked.organization_id
+                found = True
+            elif exam.state in LEASABLE:
+                exam.due_at = at
+                others = True
             await settle_verified(
                 session,
                 exam,
@@ -216,12 +229,6 @@ async def _apply(
                 download_url=notice.download_url,
                 submitted_at=notice.submitted_at,
             )
-            if exam.id == work.exam_id:
-                found = linked.state == LinkState.CONFIRMED
-                exam.organization_id = linked.organization_id if found else None
-            elif exam.state in LEASABLE:
-                exam.due_at = at
-                others = True
             continue
         _count_look(claim, at, settings)
         if exam.id != work.exam_id:
