@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from sqlalchemy import exists
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.delivery.holds import Hold
@@ -17,7 +18,6 @@ from app.faultpoints import fault_point
 from app.states import Reason
 from app.store.base import clock
 from app.store.creates import Create, CreateState, mark_create, take_create
-from app.store.exams import Exam
 from app.store.holds import HoldKind
 from app.upstreams.gate import Held
 
@@ -31,8 +31,8 @@ class Creation:
 
     `search` returns the remote ids that match on all fields; `send` makes it and returns its id. Both go through
     `Work.effect`, and `send` is bounded by the settings' `request_seconds`: after that long, a look tells the
-    truth. `keep` records what was made under its id, for the exam whose row is locked, in the transaction that ends
-    the create: whoever finds the create ended finds the record too. `look_first`: look also before the first POST (somebody else may have made it).
+    truth. `keep` records what was made under its id, in the transaction that ends the create: whoever finds the
+    create ended finds the record too. `look_first`: look also before the first POST (somebody else may have made it).
     """
 
     organization_id: UUID
@@ -40,7 +40,7 @@ class Creation:
     natural_key: str
     search: Callable[[], Awaitable[Sequence[str]]] = field(repr=False)
     send: Callable[[], Awaitable[str]] = field(repr=False)
-    keep: Callable[[AsyncSession, Exam, "Made"], Awaitable[None]] = field(repr=False)
+    keep: Callable[[AsyncSession, "Made"], Awaitable[None]] = field(repr=False)
     look_first: bool
 
 
@@ -141,9 +141,15 @@ async def _send(work: Work, creation: Creation, create: Create, intent: Hold) ->
 
 async def _end(work: Work, creation: Creation, intent: Hold, create: Create, outcome: Made) -> Made:
     """The create is done and what it made is on record, both or neither. Raises Held when another exam has it now."""
-    async with work.tx() as (session, exam):
-        done = CreateState.DONE
-        if not await mark_create(session, create, done, remote_id=outcome.remote_id, adopted=outcome.adopted):
+    async with work.resources.sessions.begin() as session:
+        if not await mark_create(
+            session,
+            create,
+            CreateState.DONE,
+            remote_id=outcome.remote_id,
+            adopted=outcome.adopted,
+            only=exists().where(work.ours),
+        ):
             raise intent.lost()
-        await creation.keep(session, exam, outcome)
+        await creation.keep(session, outcome)
     return outcome

@@ -33,7 +33,6 @@ from app.store.subjects import (
     SubjectKind,
     akin,
     find_subject,
-    owners,
     successor_of,
 )
 
@@ -118,7 +117,8 @@ class Comparison:
 async def on_record(work: Work, who: Who) -> Comparison:
     """Who is on record. Raises NeedsPerson when the identifier is somebody else's."""
     async with work.resources.statements() as session:
-        comparison = await compare(work.resources, session, who)
+        rows = await akin(session, who.keys, who.former)
+        comparison = await compare(work.resources, session, who, rows)
     if comparison.conflicts:
         async with work.tx() as (_, exam):
             exam.question = {"conflicts": [str(conflict.id) for conflict in comparison.conflicts]}
@@ -127,14 +127,16 @@ async def on_record(work: Work, who: Who) -> Comparison:
     return comparison
 
 
-async def compare(resources: Resources, session: AsyncSession, who: Who) -> Comparison:
-    """Compare with everybody who could be meant.
+async def compare(
+    resources: Resources, session: AsyncSession, who: Who, rows: Sequence[Subject]
+) -> Comparison:
+    """Compare with everybody who could be meant (`akin`).
 
     Exact agreement with the subject of the exact key is no conflict, whatever others of this identifier say; nor is
     it with another of them that agrees in everything both say, which is how an earlier "separate" is remembered. Who
     was archived is who stands for them.
     """
-    rows = await akin(session, who.keys, who.former)
+    rows = [row for row in rows if row.mode == who.keys.mode]
     of_identifier = [
         row for row in rows if who.keys.identifier and row.identifier_hash == who.keys.identifier
     ]
@@ -179,18 +181,17 @@ def _why(resources: Resources, subject: Subject, identity: Identity) -> str:
     return contradicts(facts_of(resources, subject), identity) or "the details differ"
 
 
-async def foreign_owners(
-    resources: Resources, session: AsyncSession, who: Who, remote_ids: Sequence[str]
+def foreign_owners(
+    resources: Resources, who: Who, owners: Sequence[Subject]
 ) -> tuple[set[str], list[Subject]]:
-    """Which of these patients and cases of Aurabox stand for other subjects of ours, and whom of them this contradicts.
+    """Which patients and cases of Aurabox stand for other subjects of ours than this, and whom of them this contradicts.
 
     A case is a label's, and a label one subject's. A patient on record without an identifier that agrees in all else may
     be this one too; under another identifier it is somebody else, or the same person with two.
     """
-    ours = await owners(session, who.plan.organization.id, remote_ids)
     foreign_ids: set[str] = set()
     against: list[Subject] = []
-    for remote_id, owner in ours.items():
+    for owner in owners:
         if (owner.mode, owner.patient_key) == (who.keys.mode, who.keys.patient):
             continue
         if (
@@ -199,8 +200,8 @@ async def foreign_owners(
             or not (owner.identifier_hash or who.keys.identifier)
         ):
             # without an identifier on either side nothing says that they are one, or their keys would be
-            foreign_ids.add(remote_id)
+            foreign_ids.add(owner.remote_id)
         elif contradicts(facts_of(resources, owner), who.identity) is not None:
-            foreign_ids.add(remote_id)
+            foreign_ids.add(owner.remote_id)
             against.append(owner)
     return foreign_ids, against

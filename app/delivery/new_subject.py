@@ -8,7 +8,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
-from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -34,11 +33,9 @@ from app.delivery.work import Work
 from app.resources import Resources
 from app.states import Reason, Step
 from app.store.audit import SYSTEM, audit
-from app.store.base import clock
+from app.store.base import clock, now
 from app.store.creates import Create, drop_create, take_create
 from app.store.exam_events import record_event
-from app.store.exams import Exam
-from app.store.filings import note_kind
 from app.store.holds import HoldKind
 from app.store.organizations import Animals, Incomplete, MatchExisting
 from app.store.studies import subject_replaced
@@ -47,9 +44,11 @@ from app.store.subjects import (
     Mode,
     Subject,
     SubjectKind,
+    akin,
     find_subject,
     keep_subject,
     lock_identity,
+    owners,
 )
 from app.upstreams.gate import Held
 
@@ -58,9 +57,8 @@ MAX_SEARCH_CHARACTERS = 255
 Sex = Literal["male", "female", "other", "unknown"]
 
 
-async def make_subject(work: Work, who: Who) -> tuple[Subject, str, bool]:
-    """The subject on record for this exam's person, how it came to be there (known, adopted or created), and whether
-    the exam is filed under it already.
+async def make_subject(work: Work, who: Who) -> tuple[Subject, str]:
+    """The subject on record for this exam's person, and how it came to be there: known, adopted or created.
 
     Raises NeedsPerson (`identity_conflict`, `patient_incomplete`, `several_matches`), and as `create_once` does.
     """
@@ -68,8 +66,7 @@ async def make_subject(work: Work, who: Who) -> tuple[Subject, str, bool]:
     making = Making(held)
     try:
         with work.holds.also(Hold(HoldKind.CREATE, held.id, held.epoch)):
-            subject, how = await _look_or_make(work, who, making)
-            return subject, how, making.subject is not None
+            return await _look_or_make(work, who, making)
     finally:
         if making.subject is None:
             async with work.resources.statements() as session:
@@ -78,21 +75,10 @@ async def make_subject(work: Work, who: Who) -> tuple[Subject, str, bool]:
 
 @dataclass
 class Making:
-    """A subject that is made while its identifier is held: with its record the hold ends, and the exam is filed under it."""
+    """A subject that is made while its identifier is held: the hold ends with the record."""
 
     held: Create
     subject: Subject | None = None
-
-
-async def file_under(session: AsyncSession, exam: Exam, plan: Plan, subject: Subject) -> None:
-    """From now on the exam is of this subject."""
-    archived = (plan.filing.decision or {}).get("archived")
-    if archived is not None and archived != str(subject.id):
-        # a person wanted another record than the archived one: whoever is known as that is this one from now on
-        row = await session.get_one(Subject, UUID(archived), with_for_update=True)
-        row.successor_id = subject.id
-    exam.subject_id = subject.id
-    await note_kind(session, plan.filing, subject.kind)
 
 
 async def _look_or_make(work: Work, who: Who, making: Making) -> tuple[Subject, str]:
@@ -107,7 +93,7 @@ async def _look_or_make(work: Work, who: Who, making: Making) -> tuple[Subject, 
     outcome = await create_once(work, _creation(work, who, plan, distinct=distinct, making=making))
     subject = making.subject
     if subject is None:
-        # an earlier turn made it, and did not come to file the exam
+        # an earlier turn made it
         async with work.resources.statements() as session:
             subject = await find_subject(session, who.keys)
     if subject is None:
@@ -232,7 +218,7 @@ def _creation(
         async with work.effect("match:create_case", account, seconds=limit):
             return (await client.create_case(CaseFields.model_validate(case))).id
 
-    async def keep(session: AsyncSession, exam: Exam, outcome: Made) -> None:
+    async def keep(session: AsyncSession, outcome: Made) -> None:
         await lock_identity(session, keys, outcome.remote_id)
         await _compare_at_the_write(work.resources, session, who, outcome.remote_id)
         values = {
@@ -245,9 +231,10 @@ def _creation(
             await _record_replacement(work, session, replaces, values)
             return
         facts = work.resources.seal_text(json.dumps(who.identity.facts()))
-        subject = await keep_subject(session, keys, distinct=distinct, facts_sealed=facts, **values)
+        subject = await keep_subject(
+            session, keys, distinct=distinct, facts_sealed=facts, seen_at=now(), **values
+        )
         if making is not None:
-            await file_under(session, exam, who.plan, subject)
             await drop_create(session, making.held)
             making.subject = subject
 
@@ -284,8 +271,9 @@ async def _compare_at_the_write(
     resources: Resources, session: AsyncSession, who: Who, remote_id: str
 ) -> None:
     """The last look, under the lock on identifier and remote id. Raises NeedsPerson: nothing is recorded then."""
-    comparison = await compare(resources, session, who)
-    foreign_ids, _ = await foreign_owners(resources, session, who, [remote_id])
+    rows = await akin(session, who.keys, who.former, remote_id=remote_id)
+    comparison = await compare(resources, session, who, rows)
+    foreign_ids, _ = foreign_owners(resources, who, [row for row in rows if row.remote_id == remote_id])
     if comparison.conflicts or foreign_ids:
         raise NeedsPerson(
             "somebody else with this identifier was recorded at the same moment", code=IDENTITY_CONFLICT
@@ -297,7 +285,8 @@ async def _nobody_elses(work: Work, who: Who, matches: Sequence[str], *, of: Sub
     if not matches:
         return matches
     async with work.tx() as (session, exam):
-        foreign_ids, against = await foreign_owners(work.resources, session, who, matches)
+        ours = await owners(session, who.plan.organization.id, matches)
+        foreign_ids, against = foreign_owners(work.resources, who, ours)
         left = [remote_id for remote_id in matches if remote_id not in foreign_ids]
         if against:
             exam.question = {"conflicts": [str(owner.id) for owner in against]}

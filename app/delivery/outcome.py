@@ -1,8 +1,9 @@
 """What a step may come to, and what an error means for the exam; pure, no I/O."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from app.errors import Forbidden, LocalTrouble, LookFirst, SlowDown, SonobridgeError, TryLater
 from app.states import ExamState, Reason, Step
@@ -20,10 +21,16 @@ FORBIDDEN_TO_FAIL = 5
 
 @dataclass(frozen=True)
 class Done:
-    """The result is recorded. `to` names the step to go on with when it is not the next one."""
+    """The result is recorded. `to` names the step to go on with when it is not the next one.
+
+    `sets`: columns of the exam's row that are written with it: under which subject or study it is filed from here on.
+    `kind`: what that subject is.
+    """
 
     detail: str | None = None
     to: Step | None = None
+    sets: Mapping[str, Any] = field(default_factory=dict)
+    kind: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ for minutes. Only then it is missing, and is resolved anew: looked for, taken ov
 teams, merges and deletions; what is archived is nobody's list's, and waits for a person.
 """
 
+from datetime import datetime, timedelta
+
 from sqlalchemy import exists, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -26,6 +28,9 @@ PATIENT_ARCHIVED = "patient_archived"
 GONE = frozenset({"deleted", "merged"})
 ARCHIVED = frozenset({"archived", "inactive"})
 
+# what was seen so lately is not written again
+SEEN_ANEW = timedelta(minutes=1)
+
 # how many settling times something of ours may answer 404 before it is missing: minutes
 SETTLINGS = 3.0
 
@@ -43,7 +48,7 @@ async def subject_stands(work: Work, plan: Plan, subject: Subject) -> Subject:
     if shown is None or status in GONE:
         await _missed(work, subject)
         return await replace_subject(work, plan, subject)
-    await _seen(work, subject)
+    await _seen(work, subject, plan.at)
     if shown.archived or status in ARCHIVED:
         async with work.tx() as (_, exam):
             exam.question = {"archived": str(subject.id)}
@@ -67,7 +72,7 @@ async def study_stands(work: Work, plan: Plan, subject: Subject, study: Study) -
     except NotThere:
         await _missed(work, study)
         return False
-    await study_seen(work, study)
+    await study_seen(work, plan, study)
     return True
 
 
@@ -77,12 +82,15 @@ async def study_missed(work: Work, study: Study) -> Outcome:
     return Done("the study is not there any more", to=Step.STUDY)
 
 
-async def study_seen(work: Work, study: Study) -> None:
+async def study_seen(work: Work, plan: Plan, study: Study) -> None:
     """The study was read just now."""
-    await _seen(work, study)
+    await _seen(work, study, plan.at)
 
 
-async def _seen(work: Work, thing: Subject | Study) -> None:
+async def _seen(work: Work, thing: Subject | Study, at: datetime) -> None:
+    """Note that it was there `at` that time; again only when that is news, or has been said some time ago."""
+    if thing.missing_since is None and thing.seen_at is not None and at - thing.seen_at < SEEN_ANEW:
+        return
     kind = type(thing)
     written = (
         update(kind)

@@ -32,7 +32,7 @@ from app.observing.metrics import attempts as attempts_metric
 from app.observing.metrics import steps as steps_metric
 from app.observing.tracing import span
 from app.resources import Resources
-from app.states import UNREADABLE, ExamState, Reason, Step
+from app.states import UNREADABLE, ExamState, Reason, Step, earlier
 from app.store.audit import SYSTEM, audit
 from app.store.base import clock, in_seconds
 from app.store.captures import captures_of
@@ -71,7 +71,7 @@ async def run_exam(resources: Resources, exam_id: UUID) -> bool:
         raise
     except (SQLAlchemyError, OSError) as error:
         log.warning("database_trouble", error_type=type(error).__name__)
-        await _give_back(work)
+        await _give_back(work, seconds=LOCAL_SECONDS / 5)
     return True
 
 
@@ -191,15 +191,24 @@ async def record(work: Work, step: Step, outcome: Outcome, *, stop: bool = False
 
 def _goes_on(work: Work, step: Step, outcome: Done) -> Step | None:
     """The step that follows when nothing else is to be written than that this one is done; else None."""
-    if outcome.to is not None or step in {Step.CONFIRM, Step.REPORT}:
+    if step in {Step.CONFIRM, Step.REPORT} or (outcome.to is not None and earlier(outcome.to, step) != step):
         return None
     if (step is Step.VERIFY and work.organization_id is None) or (step is Step.STUDY and work.policy is None):
         return None
-    return following(step, work.policy)
+    return outcome.to or following(step, work.policy)
 
 
 async def _pass_on(work: Work, session: AsyncSession, step: Step, to: Step, outcome: Done) -> None:
-    work.opened = await pass_on(session, work.exam_id, work.epoch, step=step, to=to, detail=outcome.detail)
+    work.opened = await pass_on(
+        session,
+        work.exam_id,
+        work.epoch,
+        step=step,
+        to=to,
+        detail=outcome.detail,
+        sets=outcome.sets,
+        kind=outcome.kind,
+    )
     if work.opened is None:
         raise LeaseLost
 
@@ -254,6 +263,10 @@ async def _record_done(session: AsyncSession, row: Row[Any], step: Step, outcome
     exam: Exam = row.Exam
     await record_event(session, exam.id, step=step, event="done", detail=outcome.detail)
     exam.begin_anew()
+    for name, value in outcome.sets.items():
+        setattr(exam, name, value)
+    if outcome.kind is not None and row.Filing is not None:
+        row.Filing.kind = outcome.kind
     # that of its filing; its organisation's before that, None while nobody knows whose it is
     following_step = outcome.to or following(step, row.Policy or row.Organization)
     # confirm may send it back instead: what was there is not there any more
@@ -340,8 +353,9 @@ async def _queue_again(session: AsyncSession, exam: Exam, *, event: str, seconds
     await move(session, exam, ExamState.QUEUED, event=event)
 
 
-async def _give_back(work: Work) -> None:
-    """Return the lease although the step did not end; tried for a while, since it may be the database that is away.
+async def _give_back(work: Work, *, seconds: float = 0.0) -> None:
+    """Return the lease although the step did not end, to be worked on again in `seconds`; tried for a while, since it
+    may be the database that is away.
 
     When it can't be returned the lease runs out and the sweep finds it.
     """
@@ -349,7 +363,7 @@ async def _give_back(work: Work) -> None:
         try:
             async with work.tx() as (session, exam):
                 await _queue_again(
-                    session, exam, event="given_back", seconds=0 if tried == 0 else LOCAL_SECONDS / 5
+                    session, exam, event="given_back", seconds=seconds if tried == 0 else LOCAL_SECONDS / 5
                 )
                 exam.lease_owner = exam.lease_until = None
         except LeaseLost:

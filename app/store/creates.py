@@ -5,7 +5,18 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint, and_, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    ForeignKey,
+    UniqueConstraint,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -104,14 +115,17 @@ async def mark_create(
     *,
     remote_id: str | None = None,
     adopted: bool = False,
+    only: ColumnElement[bool] | None = None,
 ) -> bool:
     """Write how it ended and give the intent back; False when it is not ours any more, and nothing is written.
+
+    `only`: what else must hold for it.
 
     That it is being sent is written by the check of the hold itself (`SENDING`).
     """
     written = await session.execute(
         update(Create)
-        .where(Create.id == create.id, Create.epoch == create.epoch)
+        .where(Create.id == create.id, Create.epoch == create.epoch, true() if only is None else only)
         .values(state=state, remote_id=remote_id, adopted=adopted, held_until=now())
         .returning(Create.id)
     )

@@ -1,6 +1,8 @@
 """An exam with whatever belongs to it, read in one statement; and its passing from one step to the next, which reads it too."""
 
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +16,6 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
-    literal,
     select,
     update,
 )
@@ -31,6 +32,8 @@ from app.store.links import Link
 from app.store.organizations import Organization, Policy
 from app.store.studies import Study
 from app.store.subjects import Subject
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def _as_filed(exam: type[Exam] | AliasedClass[Exam]) -> Select[Any]:
@@ -55,29 +58,57 @@ subject, its study, and the database's clock (`at`). What there is not yet is No
 
 
 async def pass_on(
-    session: AsyncSession, exam_id: UUID, epoch: int, *, step: Step, to: Step, detail: str | None
+    session: AsyncSession,
+    exam_id: UUID,
+    epoch: int,
+    *,
+    step: Step,
+    to: Step,
+    detail: str | None,
+    sets: Mapping[str, Any] = NOTHING,
+    kind: str | None = None,
 ) -> Row[Any] | None:
     """A leased exam's step is done and the next begins, with a line in its history.
 
+    `sets`: what else is written of it. `kind`: whether its subject is a patient or a case, noted with the filing.
+
     The exam as it is by then, with what `AS_FILED` reads; None when the lease is lost, and nothing is written.
     """
-    values = {"exam_id": exam_id, "epoch": epoch, "done": step, "to": to, "detail": detail}
-    passed: Row[Any] | None = (await session.execute(_passing(), values)).one_or_none()
+    values = {
+        "leased_id": exam_id,
+        "leased_epoch": epoch,
+        **{f"line_{name}": value for name, value in (("step", step), ("event", "done"), ("detail", detail))},
+        **{f"new_{name}": value for name, value in {"step": to, **ANEW, **sets}.items()},
+        "kind_": kind,
+    }
+    passed: Row[Any] | None = (
+        await session.execute(_passing(tuple(sets), noted=kind is not None), values)
+    ).one_or_none()
     return passed
 
 
 @cache
-def _passing() -> Select[Any]:
-    ours = is_held(HoldKind.EXAM, bindparam("exam_id", type_=Uuid()), bindparam("epoch", type_=BigInteger))
+def _passing(sets: tuple[str, ...], *, noted: bool) -> Select[Any]:
+    """The statement; built once. No parameter has a column's name: SQLAlchemy would write it there too."""
+    ours = is_held(
+        HoldKind.EXAM, bindparam("leased_id", type_=Uuid()), bindparam("leased_epoch", type_=BigInteger)
+    )
     passed = (
         update(Exam)
         .where(ours)
-        .values(step=bindparam("to", type_=Text), **ANEW)
+        .values({name: bindparam(f"new_{name}") for name in ("step", *ANEW, *sets)})
         .returning(*Exam.__table__.columns)
         .cte("passed")
     )
     line = select(
-        passed.c.id, bindparam("done", type_=Text), literal("done", Text), bindparam("detail", type_=Text)
+        passed.c.id,
+        *(bindparam(f"line_{name}", type_=Text) for name in ("step", "event", "detail")),
     )
-    noted = insert(ExamEvent).from_select(["exam_id", "step", "event", "detail"], line).cte("noted")
-    return _as_filed(aliased(Exam, passed, name="Exam")).add_cte(noted)
+    history = insert(ExamEvent).from_select(["exam_id", "step", "event", "detail"], line).cte("history")
+    statement = _as_filed(aliased(Exam, passed, name="Exam")).add_cte(history)
+    if noted:
+        which = and_(Filing.exam_id == passed.c.id, Filing.number == passed.c.filing)
+        statement = statement.add_cte(
+            update(Filing).where(which).values(kind=bindparam("kind_")).cte("noted")
+        )
+    return statement

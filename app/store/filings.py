@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, and_, update
+from sqlalchemy import ForeignKey
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -51,12 +51,6 @@ class Filing(Base):
 async def filing_of(session: AsyncSession, exam_id: UUID, number: int | None) -> Filing | None:
     """The filing of this number; None while the exam has none."""
     return await session.get(Filing, (exam_id, number)) if number is not None else None
-
-
-async def note_kind(session: AsyncSession, filing: Filing, kind: str) -> None:
-    """The subject is a patient or a case: known once the exam is matched."""
-    which = and_(Filing.exam_id == filing.exam_id, Filing.number == filing.number)
-    await session.execute(update(Filing).where(which).values(kind=kind))
 
 
 def next_filing(current: Filing, **changes: Any) -> Filing:

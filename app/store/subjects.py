@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ForeignKey, Index, UniqueConstraint, func, or_, select
+from sqlalchemy import ColumnElement, ForeignKey, Index, UniqueConstraint, and_, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -108,17 +108,25 @@ async def keep_subject(session: AsyncSession, keys: Keys, **values: object) -> S
     return subject
 
 
-async def akin(session: AsyncSession, keys: Keys, former: Keys | None) -> Sequence[Subject]:
-    """Everybody of this organisation and mode with this key, the former one, or this identifier, oldest first."""
+async def akin(
+    session: AsyncSession, keys: Keys, former: Keys | None, *, remote_id: str | None = None
+) -> Sequence[Subject]:
+    """Everybody of this organisation and mode with this key, the former one, or this identifier, oldest first.
+
+    With a `remote_id` also whoever stands for that in Aurabox, in whatever mode.
+    """
     alike: ColumnElement[bool] = Subject.patient_key.in_(
         [every.patient for every in (keys, former) if every is not None]
     )
     if keys.identifier is not None:
         alike = or_(alike, Subject.identifier_hash == keys.identifier)
+    which = and_(Subject.mode == keys.mode, alike)
+    if remote_id is not None:
+        which = or_(which, Subject.remote_id == remote_id)
     return (
         await session.scalars(
             select(Subject)
-            .where(Subject.organization_id == keys.organization_id, Subject.mode == keys.mode, alike)
+            .where(Subject.organization_id == keys.organization_id, which)
             .order_by(Subject.created_at, Subject.id)
         )
     ).all()
@@ -126,12 +134,15 @@ async def akin(session: AsyncSession, keys: Keys, former: Keys | None) -> Sequen
 
 async def owners(
     session: AsyncSession, organization_id: UUID, remote_ids: Collection[str]
-) -> dict[str, Subject]:
-    """Which of our subjects stand for these patients or cases of Aurabox, by remote id."""
-    rows = await session.scalars(
-        select(Subject).where(Subject.organization_id == organization_id, Subject.remote_id.in_(remote_ids))
-    )
-    return {row.remote_id: row for row in rows}
+) -> Sequence[Subject]:
+    """Which of our subjects stand for these patients or cases of Aurabox."""
+    return (
+        await session.scalars(
+            select(Subject).where(
+                Subject.organization_id == organization_id, Subject.remote_id.in_(remote_ids)
+            )
+        )
+    ).all()
 
 
 async def lock_identity(session: AsyncSession, keys: Keys, remote_id: str) -> None:

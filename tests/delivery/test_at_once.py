@@ -14,6 +14,7 @@ from sqlalchemy import select, text
 from app.clients.aurabox import PatientFields
 from app.config.settings import Settings
 from app.delivery.outcome import Done, NeedsPerson, Outcome
+from app.delivery.runner import record
 from app.delivery.steps.match import match
 from app.delivery.steps.study import study
 from app.delivery.work import Work
@@ -26,6 +27,8 @@ from tests.support.bridge import Bridge, open_bridge, settings_for
 from tests.support.clarius import Sandbox
 from tests.support.exams import add_exam, hold, reread
 from tests.support.wait import until
+
+AT = {match: Step.MATCH, study: Step.STUDY}
 
 PATIENT = {
     "identifier": "P-77",
@@ -77,7 +80,7 @@ async def are_waiting(bridge: Bridge, count: int) -> bool:
 async def at_once(
     bridge: Bridge, table: str, step: Callable[[Work], Awaitable[Outcome]], *works: Work
 ) -> list[Any]:
-    """Run the step for both; both have come as far as they can before the first may record what it made.
+    """Run the step for both and record its outcome; both have come as far as they can before the first may record what it made.
 
     As far as they can: to the insert, or to where the one that came first keeps them out.
     """
@@ -86,7 +89,9 @@ async def at_once(
     async def run(work: Work) -> Outcome:
         async def settled() -> Outcome | None:
             try:
-                return await step(work)
+                outcome = await step(work)
+                await record(work, AT[step], outcome)
+                return outcome
             except Held:
                 kept_out.add(work.exam_id)
                 return None

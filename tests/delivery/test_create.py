@@ -65,7 +65,7 @@ def case(work: Work, clinic: Organization, **changes: Any) -> Creation:
             client = work.resources.aurabox(clinic)
             return (await client.create_case(CaseFields.model_validate({"label": LABEL}))).id
 
-    async def keep(session: AsyncSession, _: Exam, made: Made) -> None:
+    async def keep(session: AsyncSession, made: Made) -> None:
         await record_event(session, work.exam_id, step=Step.MATCH, event="kept", detail=made.remote_id)
 
     wanted: dict[str, Any] = {

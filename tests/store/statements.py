@@ -63,7 +63,6 @@ from app.store import (
 from app.store.audit import By
 from app.store.creates import Create, CreateState
 from app.store.exams import Exam
-from app.store.filings import Filing
 from app.store.holds import Claimed, HoldKind
 from app.store.one_time_links import OneTimeLinkKind
 from app.store.organizations import Organization
@@ -155,10 +154,6 @@ async def _cancel(session: AsyncSession, filled: Filled) -> None:
 
 async def _drop_create(session: AsyncSession, filled: Filled) -> None:
     await creates.drop_create(session, Create(id=uuid4(), epoch=1))
-
-
-async def _note_kind(session: AsyncSession, filled: Filled) -> None:
-    await filings.note_kind(session, Filing(exam_id=filled.exams[1], number=1), "patient")
 
 
 async def _clear(session: AsyncSession, *held: Claimed) -> None:
@@ -460,8 +455,19 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
                 s, w.exam_like(4), 0, step=Step.FETCH, to=Step.DOWNLOAD, detail="2 captures"
             )
         ),
+        Sends(
+            lambda s, w: filed.pass_on(
+                s,
+                w.exam_like(4),
+                0,
+                step=Step.MATCH,
+                to=Step.STUDY,
+                detail="known",
+                sets={"subject_id": w.subjects[1]},
+                kind="patient",
+            )
+        ),
     ),
-    filings.note_kind: (Sends(_note_kind),),
     filings.filing_of: (Sends(lambda s, w: filings.filing_of(s, w.exams[1], 1)),),
     holds.renew_hold: (
         Sends(lambda s, w: holds.renew_hold(s, HoldKind.LOOK, w.links[2], 0, seconds=60)),

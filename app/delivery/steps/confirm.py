@@ -56,7 +56,7 @@ async def confirm(work: Work) -> Outcome:
             shown = await work.resources.aurabox(plan.organization).study(subject.remote_id, study.remote_id)
     except NotThere:
         return await study_missed(work, study)
-    await study_seen(work, study)
+    await study_seen(work, plan, study)
     counted = await transport.count(work, plan, study, shown, sent) if transport is not None else None
     problems = [capture for capture in captures if capture.problem_code]
     another = _is_another(work, study, shown)

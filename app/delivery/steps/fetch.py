@@ -15,7 +15,7 @@ from app.delivery.outcome import Done, NeedsPerson, Outcome, Rest
 from app.delivery.still_listed import exam_data_missing
 from app.delivery.work import Work
 from app.errors import GiveUp, NotThere, WrongShape
-from app.states import ExamState
+from app.states import ExamState, Step
 from app.store.exams import Exam
 from app.store.filed import AS_FILED
 from app.store.filings import Filing
@@ -40,6 +40,9 @@ async def fetch(work: Work) -> Outcome:
         return Rest(
             ExamState.FAILED, "too_many_captures", f"the exam names more than {MAX_CAPTURES} captures"
         )
+    if count == 0 and exam.filing is None:
+        # the first time that it is read, and there is nothing to download
+        return Done("0 captures", to=Step.MATCH)
     return Done(f"{count} captures")
 
 

@@ -4,10 +4,10 @@ import json
 from uuid import UUID
 
 from app.accounts import AccountKind
-from app.delivery.filing import PATIENT_CHANGED, planned
+from app.delivery.filing import PATIENT_CHANGED, Plan, planned
 from app.delivery.identity import Who, day_of, facts_of, on_record, who_of
 from app.delivery.mapping import PatientPlan, differs, merged
-from app.delivery.new_subject import file_under, make_subject, patient_fields, plan_for
+from app.delivery.new_subject import make_subject, patient_fields, plan_for
 from app.delivery.outcome import Done, NeedsPerson, Outcome
 from app.delivery.remote import subject_stands
 from app.delivery.work import Work
@@ -32,14 +32,20 @@ async def match(work: Work) -> Outcome:
     subject = same or (await on_record(work, who)).subject
     how = "known"
     if subject is None:
-        subject, how, filed = await make_subject(work, who)
-        if filed:
-            return Done(how)
+        subject, how = await make_subject(work, who)
     if how == "known":
         await _correct(work, who, subject)
-    async with work.tx() as (session, exam):
-        await file_under(session, exam, plan, subject)
-    return Done(how)
+    await _remember_successor(work, plan, subject)
+    return Done(how, sets={"subject_id": subject.id}, kind=subject.kind)
+
+
+async def _remember_successor(work: Work, plan: Plan, subject: Subject) -> None:
+    """A person wanted another record than the archived one: whoever is known as that is this one from now on."""
+    archived = (plan.filing.decision or {}).get("archived")
+    if archived is not None and archived != str(subject.id):
+        async with work.tx() as (session, _):
+            row = await session.get_one(Subject, UUID(archived), with_for_update=True)
+            row.successor_id = subject.id
 
 
 async def _correct(work: Work, who: Who, subject: Subject) -> None:

@@ -21,7 +21,7 @@ from app.errors import NotThere, TryLater
 from app.imaging.uids import accession_number, study_uid
 from app.states import Step
 from app.store.audit import SYSTEM, audit
-from app.store.base import clock
+from app.store.base import clock, now
 from app.store.captures import captures_of
 from app.store.exam_events import record_event
 from app.store.exams import Exam
@@ -43,12 +43,9 @@ async def study(work: Work) -> Outcome:
         ours, others = await _on_record(session, exam, plan)
         images = await _images_to_send(session, exam, plan.policy)
     subject = plan.matched
-    if ours is not None and exam.study_id != ours.id:
-        async with work.tx() as (_, row):
-            row.study_id = ours.id
     subject = await subject_stands(work, plan, subject)
     if ours is not None and await study_stands(work, plan, subject, ours):
-        return Done("the exam has its study already")
+        return Done("the exam has its study already", sets={"study_id": ours.id})
     filed_as = uuid.uuid5(exam.exam_uuid, subject.patient_key.hex()) if others else exam.exam_uuid
     fields = study_fields(
         exam,
@@ -60,21 +57,22 @@ async def study(work: Work) -> Outcome:
     if ours is not None:
         # images of it may be elsewhere, and are the same objects again
         fields |= {"study_instance_uid": ours.study_instance_uid, "accession_number": ours.accession_number}
-    creation = _creation(work, plan, subject, exam, fields, filed_as=filed_as, replaces=ours)
+    kept: list[UUID] = []
+    creation = _creation(work, plan, subject, exam, fields, filed_as=filed_as, replaces=ours, kept=kept)
     try:
         outcome = await create_once(work, creation)
     except NotThere as error:
         # the subject was read just now, so what is asked about it lags behind
         raise TryLater(error.message, upstream="aurabox", status=error.status, code=error.code) from error
-    if not outcome.ended_before:
-        return Done("adopted" if outcome.adopted else "created")
-    async with work.tx() as (session, exam):
+    how = "adopted" if outcome.adopted else "created"
+    if kept:
+        return Done(how, sets={"study_id": kept[0]})
+    async with work.resources.statements() as session:
         # made before, or by another submission of the exam while this one waited, and perhaps for another subject
         ours, _ = await _on_record(session, exam, plan)
-        if ours is None:
-            raise RuntimeError("a create ended without a record of its study")
-        exam.study_id = ours.id
-    return Done("adopted" if outcome.adopted else "created")
+    if ours is None:
+        raise RuntimeError("a create ended without a record of its study")
+    return Done(how, sets={"study_id": ours.id})
 
 
 async def _on_record(session: AsyncSession, exam: Exam, plan: Plan) -> tuple[Study | None, list[Study]]:
@@ -107,7 +105,9 @@ def _creation(
     *,
     filed_as: UUID,
     replaces: Study | None,
+    kept: list[UUID],
 ) -> Creation:
+    """Of the exam's study, or of another record for one that is missing; `kept` gets its id with the record."""
     organization = plan.organization
     account = AccountKind.AURABOX.of(organization.id)
     names = work.resources.settings.aurabox_study_fields
@@ -140,10 +140,10 @@ def _creation(
             client = work.resources.aurabox(organization)
             return (await client.create_study(subject.remote_id, {str(k): v for k, v in sent.items()})).id
 
-    async def keep(session: AsyncSession, row: Exam, outcome: Made) -> None:
+    async def keep(session: AsyncSession, outcome: Made) -> None:
         if replaces is not None:
             await _record_replacement(work, session, replaces, outcome)
-            row.study_id = replaces.id
+            kept.append(replaces.id)
             return
         record = Study(
             id=uuid.uuid4(),
@@ -154,11 +154,11 @@ def _creation(
             study_instance_uid=fields["study_instance_uid"],
             accession_number=fields["accession_number"],
             adopted=outcome.adopted,
+            seen_at=now(),
             studied_at=exam.submitted_at or exam.received_at,
         )
         session.add(record)
-        await session.flush()
-        row.study_id = record.id
+        kept.append(record.id)
 
     instead = f"|instead of {replaces.remote_id}" if replaces is not None else ""
     return Creation(
