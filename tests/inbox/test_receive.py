@@ -134,6 +134,7 @@ async def test_once_verified_every_further_claim_is_a_duplicate(resources: Resou
         await settle_verified(
             session,
             exam,
+            at=exam.received_at,
             customer_hash=b"x",
             exam_uuid=exam.exam_uuid,
             download_url="https://cloud.example/1",
