@@ -1,10 +1,10 @@
-"""Reads what is to be sent from disk in small blocks, off the event loop; must not know protocols."""
+"""Reads what is to be sent from disk in blocks, off the event loop; must not know protocols."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 1024 * 1024
 
 
 def _read_at(path: Path, offset: int, count: int) -> bytes:
@@ -14,7 +14,7 @@ def _read_at(path: Path, offset: int, count: int) -> bytes:
 
 
 async def blocks(path: Path, *, offset: int = 0, count: int) -> AsyncIterator[bytes]:
-    """`count` bytes of a file from `offset`, at most 256 KiB at a time; ends early where the file does.
+    """`count` bytes of a file from `offset`, at most 1 MiB at a time; ends early where the file does.
 
     The file is opened for each block, so that an upload that is broken off leaves nothing open.
     """

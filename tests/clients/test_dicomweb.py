@@ -4,6 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.clients.dicomweb import DicomWebClient, Instance, authorization, batches, multipart
+from app.clients.files import BLOCK_BYTES
 from app.errors import BadAnswer, LookFirst, NotThere, Rejected, RenewCredentials
 from tests.clients.peer import Reply, json_reply
 
@@ -139,10 +140,12 @@ def test_batches_are_cut_by_number_and_by_size(instances):
 
 
 async def test_a_multipart_body_is_as_long_as_it_says(instances):
+    # longer than a block, so that one read whole would show
+    instances[0].path.write_bytes(bytes(BLOCK_BYTES + 7))
     body = multipart(instances, "boundary")
     blocks = [block async for block in body.chunks()]
     assert sum(map(len, blocks)) == body.length
-    assert max(map(len, blocks)) <= 256 * 1024
+    assert max(map(len, blocks)) == BLOCK_BYTES
 
 
 def found(*uids):
