@@ -20,7 +20,7 @@ SEQUENTIAL = (0, 1)
 """The processes of JPEG (n of SOFn) that can be walked; the others are decoded strictly."""
 
 _SEQUENTIAL = frozenset(SOF + process for process in SEQUENTIAL)
-_RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
+_RESTART = re.compile(rb"\xff\xff*([\xd0-\xd7])")
 
 _LENGTH_MASK = 0x3F
 _STEP_SHIFT = 6
