@@ -34,10 +34,15 @@ FEW = 500
 
 FILL = text(
     """
-    INSERT INTO exams (id, request_uuid, exam_uuid, source, state, step, organization_id, due_at, received_at)
-    SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'webhook', 'queued', 'fetch',
-           CAST(:organization AS uuid), now() - make_interval(secs => number), now() - make_interval(secs => number)
-    FROM generate_series(1, :count) AS number
+    INSERT INTO exams (
+        id, request_uuid, exam_uuid, source, state, step, organization_id, download_url, due_at, received_at
+    )
+    SELECT gen_random_uuid(), request, gen_random_uuid(), 'webhook', 'queued', 'fetch', CAST(:organization AS uuid),
+           CAST(:requests AS text) || '/' || request || '/data/', at, at
+    FROM (
+        SELECT gen_random_uuid() AS request, now() - make_interval(secs => number) AS at
+        FROM generate_series(1, :count) AS number
+    ) AS waiting
     """
 )
 
@@ -77,7 +82,7 @@ def main() -> int:
 
 async def _measure(settings: Settings, count: int) -> Cost:
     async with open_resources(settings) as resources:
-        newest = await _fill(resources, count)
+        newest = await fill(resources, count)
         took = []
         for _ in range(LOOKS):
             began = time.perf_counter()
@@ -92,8 +97,11 @@ async def _measure(settings: Settings, count: int) -> Cost:
         )
 
 
-async def _fill(resources: Resources, count: int) -> set[UUID]:
-    """So many due exams, an equal share for each organisation; the newest of each."""
+async def fill(resources: Resources, count: int, *, requests: str | None = None) -> set[UUID]:
+    """So many due exams, an equal share for each organisation; the newest of each.
+
+    `requests` is the URL under which their data would be.
+    """
     for number in range(ORGANIZATIONS):
         organization = await add_organization(
             resources,
@@ -102,7 +110,12 @@ async def _fill(resources: Resources, count: int) -> set[UUID]:
         )
         async with resources.sessions.begin() as session:
             await session.execute(
-                FILL, {"organization": str(organization.id), "count": count // ORGANIZATIONS}
+                FILL,
+                {
+                    "organization": str(organization.id),
+                    "requests": requests,
+                    "count": count // ORGANIZATIONS,
+                },
             )
     async with resources.sessions.begin() as session:
         await session.execute(text("ANALYZE exams"))

@@ -14,22 +14,29 @@ MOST_BUSY = 0.10
 
 @dataclass(frozen=True)
 class Figure:
-    """One row. `goal` and `must` are the most that it may be, or with `least` the least."""
+    """One row. `goal` and `must` are the most that it may be, or with `least` the least.
+
+    `value` is None where it could not be measured; `detail` then says what is missing here.
+    """
 
     name: str
-    value: float
+    value: float | None
     goal: float
     must: float | None = None
     least: bool = False
     detail: str = ""
 
     def meets(self, bound: float) -> bool:
-        """Whether the value keeps to a bound."""
+        """Whether there is a value and it keeps to a bound."""
+        if self.value is None:
+            return False
         return self.value >= bound if self.least else self.value <= bound
 
     @property
     def verdict(self) -> str:
-        """`met`; `missed` when only the goal is; `MISSED` when it is not even what it must be."""
+        """`met`; `missed` when only the goal is; `MISSED` when it is not even what it must be; "" without a value."""
+        if self.value is None:
+            return ""
         if self.meets(self.goal):
             return "met"
         return "missed" if self.must is None or self.meets(self.must) else "MISSED"
@@ -38,6 +45,8 @@ class Figure:
         """The row as it is printed."""
         sign = "≥" if self.least else "≤"
         bound = f"{sign} {self.goal:g}" + (f" (must {self.must:g})" if self.must is not None else "")
+        if self.value is None:
+            return f"{self.name:<66} {'-':>9}  {bound:<18} not measured: {self.detail}"
         verdict = self.verdict if quiet else "no verdict"
         return f"{self.name:<66} {self.value:>9.3g}  {bound:<18} {verdict:<10}  {self.detail}"
 

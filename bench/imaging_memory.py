@@ -34,6 +34,7 @@ GOAL_MEGABYTES = 250
 MEGABYTE = 1024**2
 EXAM_UUID = "1f0e6f5c-7f5e-4b5e-9d2e-0c6c2a1b3d4e"
 WIDTH, HEIGHT = 1280, 960
+SUBJECT = HumanSubject(patient_id="P-1", family_name="Okafor", given_name="Ada")
 
 
 def main() -> int:
@@ -66,22 +67,26 @@ def in_own_process(function: Callable[P, R], *arguments: P.args, **named: P.kwar
 def carry(captures: list[Path], folder: Path, video: Literal["cine", "h264"]) -> tuple[int, int, int, int]:
     """Convert and zip; returns memory at rest, its peak after conversion and after the zip, and the zip's size."""
     rest = peak_bytes()
-    context = StudyContext(
+    context = study(video)
+    made = [
+        one.path
+        for index, capture in enumerate(captures)
+        for one in convert_capture(capture, folder / "dicom", context, SUBJECT, capture_index=index)
+    ]
+    converted = peak_bytes()
+    archive = build_archive(folder / "exam.zip", context.study_uid, made)
+    return rest, converted, peak_bytes(), archive.bytes
+
+
+def study(video: Literal["cine", "h264"]) -> StudyContext:
+    """A study that is to get captures."""
+    return StudyContext(
         study_uid=uids.study_uid(EXAM_UUID, deidentify_key=None),
         accession_number=uids.accession_number(EXAM_UUID, deidentify_key=None),
         studied_at=datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC),
         burned_in="no",
         video=video,
     )
-    subject = HumanSubject(patient_id="P-1", family_name="Okafor", given_name="Ada")
-    made = [
-        one.path
-        for index, capture in enumerate(captures)
-        for one in convert_capture(capture, folder / "dicom", context, subject, capture_index=index)
-    ]
-    converted = peak_bytes()
-    archive = build_archive(folder / "exam.zip", context.study_uid, made)
-    return rest, converted, peak_bytes(), archive.bytes
 
 
 def make_captures(folder: Path, count: int, megabytes: int) -> list[Path]:
