@@ -63,6 +63,8 @@ async def measure(settings: Settings, folder: Path) -> AsyncIterator[Figure]:
         port, _ = await stack.enter_async_context(programs.api(settings, folder))
         for figure in await _throughput(settings, folder, port=port, hello=hello):
             yield figure
+        async with programs.fastify(settings, folder) as fastify:
+            yield await _beside_fastify(port, fastify)
         yield await _alone(settings, folder, port)
         async with programs.worker(settings, folder):
             yield await _burst(port)
@@ -97,6 +99,22 @@ async def _throughput(settings: Settings, folder: Path, *, port: int, hello: int
         Figure("… / pgbench, single-row commits, 64 clients", ratio(ours, database), 0.5, 0.25, True),
         Figure("p99 at 64 connections / hello's", ratio(*slowest), 1.5, 2.0, detail=tail),
     ]
+
+
+async def _beside_fastify(port: int, fastify: int | str) -> Figure:
+    """Beside the server on this port; a text says what is missing here for it."""
+    name = "durable webhook, 64 connections / Fastify + pg writing the same row"
+    if isinstance(fastify, str):
+        return Figure(name, None, 1.5, 1.0, True, fastify)
+
+    async def rate(to: int, path: str) -> float:
+        load = await post(to, path, notification, connections=MANY, seconds=SECONDS)
+        _all_answered(load, 202)
+        return load.rate
+
+    ours, theirs = await alternating(partial(rate, port, PATH), partial(rate, fastify, "/webhook"))
+    detail = f"{_middle(ours):.0f}/s; Fastify {_middle(theirs):.0f}/s"
+    return Figure(name, ratio(ours, theirs), 1.5, 1.0, True, detail)
 
 
 async def _alone(settings: Settings, folder: Path, port: int) -> Figure:

@@ -7,7 +7,8 @@ that nothing but our own work stands between the calls.
 import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +31,7 @@ EXAMS = 9
 PATIENCE_SECONDS = 120.0
 AT_ONCE, ROUNDS = 20, 3
 REST_SECONDS = 10.0
+WORKERS, WORKERS_SECONDS = 4, 3.0
 LIST = "/api/public/v0/exams/accessible/"
 PATIENT = {"given_names": "Hana", "family_name": "Milo", "date_of_birth": "1980-02-03", "sex": "female"}
 
@@ -51,6 +53,7 @@ async def measure(plain: Settings, folder: Path) -> AsyncIterator[Figure]:
                 yield await _at_rest(worker)
             async with working(resources), Way(bridge, organization) as way:
                 yield await way.statements()
+            yield await _workers(bridge, organization, folder)
 
 
 class Way:
@@ -135,6 +138,19 @@ class Way:
             event.remove(engine, "before_cursor_execute", count)
         return Figure("SQL statements per exam without captures", (exams - sent) / AT_ONCE, 25.0)
 
+    async def per_cpu_second(self, workers: Sequence[int], customers: list[str]) -> float:
+        """Exams, twenty at a time, for each second of processor time of these workers and PostgreSQL together."""
+        there = "SELECT count(*) = $1 FROM workers"
+        await until(lambda: self.connection.fetchval(there, len(workers)))
+        backend = await self.connection.fetchval("SELECT pg_backend_pid()")
+        busy = [psutil.Process(pid) for pid in (*workers, psutil.Process(backend).ppid())]
+        await self._all(customers)
+        before, began, exams = _used(busy), time.monotonic(), 0
+        while time.monotonic() - began < WORKERS_SECONDS:
+            await self._all(customers)
+            exams += AT_ONCE
+        return exams / (_used(busy) - before)
+
     async def _all(self, customers: list[str]) -> None:
         submitted = await asyncio.gather(
             *(self.sandbox.submit_exam(customer=customer, captures=()) for customer in customers)
@@ -199,3 +215,26 @@ async def _at_rest(pid: int) -> Figure:
     after, seconds = process.cpu_times(), time.monotonic() - began
     used = after.user + after.system - before.user - before.system
     return Figure("idle worker: % of a core", 100 * used / seconds, 1.0)
+
+
+async def _workers(bridge: Bridge, organization: Organization, folder: Path) -> Figure:
+    """What four workers make of the processors that one has to itself."""
+    rates: list[float] = []
+    customers: list[str] = []
+    for count in (1, WORKERS):
+        async with AsyncExitStack() as stack, Way(bridge, organization) as way:
+            starting = [programs.worker(bridge.resources.settings, folder) for _ in range(count)]
+            pids = [await stack.enter_async_context(worker) for worker in starting]
+            missing = AT_ONCE - len(customers)
+            customers += await asyncio.gather(*(bridge.customer(organization) for _ in range(missing)))
+            rates.append(await way.per_cpu_second(pids, customers))
+    detail = f"{rates[1]:.1f}; {rates[0]:.1f}; workers and PostgreSQL"
+    return Figure(
+        f"{WORKERS} workers / 1: exams per CPU second", rates[1] / rates[0], 0.9, least=True, detail=detail
+    )
+
+
+def _used(processes: Sequence[psutil.Process]) -> float:
+    """Seconds of processor time of these and of all that they started, ended or not."""
+    family = [*processes, *(child for one in processes for child in one.children(recursive=True))]
+    return float(sum(sum(process.cpu_times()[:4]) for process in family))

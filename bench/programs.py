@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -20,6 +22,9 @@ from tests.support.processes import environment_of
 from tests.support.stores import open_test_stores
 
 ROOT = Path(__file__).parents[1]
+FASTIFY = Path(__file__).with_name("fastify")
+NPM_CI = ("npm", "ci", "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+NPM_SECONDS = 60
 START_SECONDS = 60
 END_SECONDS = 60
 INSERT_ONE = (
@@ -44,11 +49,13 @@ def fresh_settings(folder: Path, *, durable: bool = True) -> Iterator[Settings]:
 
 
 @asynccontextmanager
-async def program(*command: str, folder: Path, name: str, **environment: str) -> AsyncIterator[int]:
+async def program(
+    *command: str, folder: Path, name: str, interpreter: str = sys.executable, **environment: str
+) -> AsyncIterator[int]:
     """A process of ours for as long as the body runs; its pid. What it prints goes into `folder`."""
     with (folder / f"{name}.log").open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
+            interpreter,
             *command,
             cwd=ROOT,
             env={**os.environ, **environment},
@@ -94,6 +101,31 @@ async def hello(folder: Path) -> AsyncIterator[int]:
         yield port
 
 
+@asynccontextmanager
+async def fastify(settings: Settings, folder: Path) -> AsyncIterator[int | str]:
+    """Fastify and pg, installed by npm into `folder`: the port, or in words what is missing here."""
+    for tool in ("node", "npm"):
+        if shutil.which(tool) is None:
+            yield f"no {tool}"
+            return
+    home = folder / "fastify"
+    shutil.copytree(FASTIFY, home)
+    installing = partial(
+        subprocess.run, NPM_CI, cwd=home, capture_output=True, timeout=NPM_SECONDS, check=True
+    )
+    try:
+        await asyncio.to_thread(installing)
+    except subprocess.SubprocessError:
+        yield "npm could not install fastify and pg"
+        return
+    port = free_port()
+    command = (str(home / "server.mjs"), str(port))
+    environment = libpq_environment(settings.database_url)
+    async with program(*command, folder=folder, name="fastify", interpreter="node", **environment):
+        await answers(port, "/")
+        yield port
+
+
 async def answers(port: int, path: str) -> None:
     """Wait until a server answers."""
     async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(trust_env=False) as client:
@@ -104,24 +136,26 @@ async def answers(port: int, path: str) -> None:
             await asyncio.sleep(0.05)
 
 
+def libpq_environment(database_url: str) -> dict[str, str]:
+    """How programs upon libpq, and those that read its variables, find the database."""
+    url = make_url(database_url)
+    return {
+        "PGHOST": str(url.query.get("host") or url.host or "127.0.0.1"),
+        "PGPORT": str(url.port or 5432),
+        "PGUSER": str(url.username),
+        "PGPASSWORD": url.password or "",
+        "PGDATABASE": str(url.database),
+    }
+
+
 def pgbench(database_url: str, folder: Path, *, clients: int, seconds: int) -> tuple[float, float]:
     """Single-row inserts by PostgreSQL's own benchmark, each a commit: commits a second, and mean seconds of one."""
-    url = make_url(database_url)
     script = folder / "insert.sql"
     script.write_text("\\set n random(1, 1000000000)\n" + INSERT_ONE, encoding="ascii")
-    host = str(url.query.get("host") or url.host or "127.0.0.1")
-    command = [
-        str(server_program("pgbench")),
-        "-n",
-        "-h",
-        host,
-        "-p",
-        str(url.port or 5432),
-        "-U",
-        str(url.username),
-    ]
-    command += ["-c", str(clients), "-j", "1", "-T", str(seconds), "-f", str(script), str(url.database)]
-    environment = {**os.environ, "PGPASSWORD": url.password or ""}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    command = [str(server_program("pgbench")), "-n", "-c", str(clients), "-j", "1", "-T", str(seconds)]
+    environment = {**os.environ, **libpq_environment(database_url)}
+    done = subprocess.run(
+        [*command, "-f", str(script)], env=environment, capture_output=True, text=True, check=True
+    )
     lines = dict(line.split(" = ", 1) for line in done.stdout.splitlines() if " = " in line)
     return float(lines["tps"].split()[0]), float(lines["latency average"].split()[0]) / 1000
