@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-BLOCK_BYTES = 1024 * 1024
+BLOCK_BYTES = 2 * 1024 * 1024
 
 
 def _read_at(path: Path, offset: int, count: int) -> bytes:
@@ -14,7 +14,7 @@ def _read_at(path: Path, offset: int, count: int) -> bytes:
 
 
 async def blocks(path: Path, *, offset: int = 0, count: int) -> AsyncIterator[bytes]:
-    """`count` bytes of a file from `offset`, at most 1 MiB at a time; ends early where the file does.
+    """`count` bytes of a file from `offset`, at most 2 MiB at a time; ends early where the file does.
 
     The file is opened for each block, so that an upload that is broken off leaves nothing open.
     """
