@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 
 from alembic import context
 from sqlalchemy import Connection, pool
@@ -16,17 +17,34 @@ from app.store.tables import metadata
 LOCK_TIMEOUT = "5s"
 # Any number: two processes that migrate at once take turns by it.
 MIGRATION_LOCK = 5_203_841_110
+TURN_SECONDS = 0.2
 
 
 def run(connection: Connection) -> None:
-    """Bring the schema of an open connection to the wanted revision in one transaction."""
+    """Bring the schema of an open connection to the wanted revision, each migration in a transaction of its own."""
+    _wait_for_turn(connection)
     context.configure(
-        connection=connection, target_metadata=metadata, compare_type=True, compare_server_default=True
+        connection=connection,
+        target_metadata=metadata,
+        compare_type=True,
+        compare_server_default=True,
+        transaction_per_migration=True,
     )
     with context.begin_transaction():
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
         context.run_migrations()
+    # one that failed gives it back with its connection
+    connection.exec_driver_sql(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})")
+
+
+def _wait_for_turn(connection: Connection) -> None:
+    """Asked for again and again: a statement that waits would hold up the indexes of whoever has the turn, for ever."""
+    while True:
+        mine = connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({MIGRATION_LOCK})").scalar_one()
+        connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+        connection.commit()
+        if mine:
+            return
+        time.sleep(TURN_SECONDS)
 
 
 async def run_on(url: str, tls: ssl.SSLContext | None) -> None:

@@ -9,12 +9,12 @@ from datetime import datetime
 from uuid import UUID
 
 from pydantic import BaseModel, Field
-from sqlalchemy import select
 
 from app.accounts import AccountKind
 from app.clients.clarius import NotificationRecord
 from app.resources import Resources
 from app.states import ENDS_BY_ITSELF, UNDER_WAY, ExamState, Reason
+from app.store.exam_gaps import Missing, known_requests
 from app.store.exams import Exam
 from app.store.organizations import Organization, OrganizationRef
 from app.store.runs import DAY_SECONDS, OpenRun, begin_run, recording, recurring
@@ -129,24 +129,16 @@ def _recorded(record: NotificationRecord) -> Sent | None:
         return None
 
 
-async def _our_rows(
-    resources: Resources, uuids: list[UUID]
-) -> tuple[dict[UUID, tuple[Exam, Organization | None]], set[UUID]]:
+async def _our_rows(resources: Resources, uuids: list[UUID]) -> tuple[Missing, set[UUID]]:
     """Of these requests: our rows that are not delivered, and all that we know."""
-    missing: dict[UUID, tuple[Exam, Organization | None]] = {}
-    in_our_rows: set[UUID] = set()
+    missing: Missing = {}
+    ours: set[UUID] = set()
     async with resources.sessions() as session:
         for start in range(0, len(uuids), ROWS_AT_ONCE):
-            rows = await session.execute(
-                select(Exam, Organization)
-                .outerjoin(Organization, Organization.id == Exam.organization_id)
-                .where(Exam.request_uuid.in_(uuids[start : start + ROWS_AT_ONCE]))
-            )
-            for row in rows:
-                in_our_rows.add(row[0].request_uuid)
-                if row[0].state != ExamState.DELIVERED:
-                    missing[row[0].request_uuid] = (row[0], row[1])
-    return missing, in_our_rows
+            some, known = await known_requests(session, uuids[start : start + ROWS_AT_ONCE])
+            missing |= some
+            ours |= known
+    return missing, ours
 
 
 def _goes_on(exam: Exam) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint, select
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -52,7 +52,15 @@ class Capture(Base):
     # the file is gone from our store (retention)
     purged_at: Mapped[datetime | None]
 
-    __table_args__ = (UniqueConstraint("exam_id", "place_hash"),)
+    __table_args__ = (
+        UniqueConstraint("exam_id", "place_hash"),
+        # whose files are in our store
+        Index(
+            "ix_captures_held",
+            "exam_id",
+            postgresql_where=text("purged_at IS NULL AND downloaded_at IS NOT NULL"),
+        ),
+    )
 
     @property
     def becomes_images(self) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint, delete, exists, func, select, update
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, delete, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -24,7 +24,7 @@ class Claim(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     exam_id: Mapped[UUID] = mapped_column(ForeignKey("exams.id", ondelete="CASCADE"))
-    customer_hash: Mapped[bytes] = mapped_column(index=True)
+    customer_hash: Mapped[bytes]
     exam_uuid: Mapped[UUID]
     download_url: Mapped[str]
     received_at: Mapped[datetime] = mapped_column(server_default=now(), index=True)
@@ -32,7 +32,11 @@ class Claim(Base):
     looks: Mapped[int] = mapped_column(default=0, server_default="0")
     ended_at: Mapped[datetime | None]
 
-    __table_args__ = (UniqueConstraint("exam_id", "customer_hash"),)
+    __table_args__ = (
+        UniqueConstraint("exam_id", "customer_hash"),
+        # a customer's history is longer than what is open
+        Index("ix_claims_customer_hash", "customer_hash", postgresql_where=text("ended_at IS NULL")),
+    )
 
 
 async def add_claim(

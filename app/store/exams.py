@@ -44,18 +44,18 @@ class Exam(Leased, Base):
     reason: Mapped[Constant | None]
     # once verified: Clarius's own word on whose exam it is and where its data lies
     verified_at: Mapped[datetime | None]
-    customer_hash: Mapped[bytes | None] = mapped_column(index=True)
+    customer_hash: Mapped[bytes | None]
     download_url: Mapped[str | None]
     # a person released it although Clarius does not list it; then the claim's URL is followed
     released_at: Mapped[datetime | None]
-    organization_id: Mapped[UUID | None] = mapped_column(ForeignKey("organizations.id"), index=True)
+    organization_id: Mapped[UUID | None] = mapped_column(ForeignKey("organizations.id"))
     first_look_at: Mapped[datetime | None]
     exam_data_sealed: Mapped[bytes | None]
     exam_data_at: Mapped[datetime | None]
     # since when Clarius lists the exam and answers 404 when asked for its data
     data_missing_since: Mapped[datetime | None]
     subject_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id"))
-    study_id: Mapped[UUID | None] = mapped_column(ForeignKey("studies.id"), index=True)
+    study_id: Mapped[UUID | None] = mapped_column(ForeignKey("studies.id"))
     # the number of its newest filing: how it is filed, and who said so
     filing: Mapped[int | None]
     # what a person who decides has to know: whom it contradicts, which matches there are
@@ -88,20 +88,50 @@ class Exam(Leased, Base):
     report_state: Mapped[str | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=now(), onupdate=now())
 
+    # what a fresh notification leaves empty, and what most rows are (delivered), is in no index that has no use for it
     __table_args__ = (
         Index(
             "ix_exams_due",
             "due_at",
-            postgresql_where=text("state IN ('queued', 'waiting', 'running', 'delivered')"),
+            postgresql_where=text(
+                "due_at IS NOT NULL AND state IN ('queued', 'waiting', 'running', 'delivered')"
+            ),
         ),
         Index("ix_exams_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
-        Index("ix_exams_state", "state", "reason"),
+        Index("ix_exams_state", "state", "reason", "step", postgresql_where=text("state <> 'delivered'")),
+        Index("ix_exams_delivered", "delivered_at", postgresql_where=text("state = 'delivered'")),
+        # lists, newest first
         Index("ix_exams_received", "received_at", "id"),
+        Index(
+            "ix_exams_resting",
+            "state",
+            "received_at",
+            "id",
+            postgresql_where=text("state IN ('review', 'unverified', 'failed', 'cancelled', 'gone')"),
+            postgresql_include=["error_code"],
+        ),
+        Index("ix_exams_at_step", "step", "received_at", "id", postgresql_where=text("step <> 'verify'")),
+        Index(
+            "ix_exams_organization_id",
+            "organization_id",
+            "received_at",
+            "id",
+            postgresql_where=text("organization_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_exams_customer_hash",
+            "customer_hash",
+            postgresql_where=text("customer_hash IS NOT NULL AND state <> 'delivered'"),
+        ),
+        Index("ix_exams_study_id", "study_id", postgresql_where=text("study_id IS NOT NULL")),
         Index(
             "ix_exams_unsettled",
             "id",
             postgresql_where=text("verified_at IS NULL AND state IN ('queued','waiting','running')"),
         ),
+        # what is to be deleted after its time
+        Index("ix_exams_data", "exam_data_at", postgresql_where=text("exam_data_sealed IS NOT NULL")),
+        Index("ix_exams_words", "updated_at", postgresql_where=text("upstream_words_sealed IS NOT NULL")),
     )
 
     def count(self, name: str) -> int:

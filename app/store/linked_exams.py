@@ -37,7 +37,12 @@ async def queue_linked(
     # one that waits for another look at somebody else's claim must not wait longer for that
     for_look = and_(Exam.step == Step.VERIFY, Exam.reason.in_((Reason.RETRY, Reason.SETTLING)))
     # two questions, each answered by an index: a million forged claims of other customers are not read for it
-    verified = select(Exam.id).where(Exam.customer_hash == customer_hash, for_link)
+    verified = select(Exam.id).where(
+        # all that the index needs to know: with the state itself another one looks as good, which has everybody's
+        Exam.customer_hash == customer_hash,
+        Exam.state != ExamState.DELIVERED,
+        for_link,
+    )
     claimed = (
         select(Exam.id)
         .join(Claim, Claim.exam_id == Exam.id)

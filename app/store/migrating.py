@@ -31,7 +31,7 @@ def migrate(database_url: str, tls: ssl.SSLContext | None = None) -> None:
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE:
             raise WrongSchema(
-                "a table stayed in use for 5 seconds, so nothing was changed; try again at a quieter moment"
+                "a table stayed in use for too long, so the migration stopped there; try again at a quieter moment"
             ) from error
         raise
 

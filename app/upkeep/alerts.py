@@ -21,7 +21,7 @@ from app.resources import Resources
 from app.states import states_with
 from app.store.alerts import Alert, alerts_in_force, untold_alerts
 from app.store.base import clock
-from app.store.overview import Overview, read_overview
+from app.store.overview import Overview, note_delivered, read_overview
 from app.store.runs import recurring
 
 RUN_NAME = "alerts"
@@ -43,6 +43,7 @@ async def watch_when_due(resources: Resources) -> dict[str, int] | None:
             return None
         async with resources.sessions.begin() as session:
             seen = await read_overview(session)
+            await note_delivered(session, seen)
             started, cleared = await note(session, conditions(seen, resources.settings))
         told_count = await tell(resources)
         run.result = counts = {"started": started, "cleared": cleared, "told": told_count}

@@ -7,19 +7,26 @@ SONOBRIDGE_REVIEW_RETENTION_DAYS; events after SONOBRIDGE_EVENT_RETENTION_YEARS.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, CursorResult, and_, case, delete, func, or_, select, update
+from sqlalchemy import func, select, update
 
 from app.resources import Resources
-from app.states import FINAL, ExamState, Keep, states_with
 from app.store.audit import SYSTEM, AuditEvent, By, audit
-from app.store.base import in_seconds, now
+from app.store.base import now
 from app.store.captures import Capture
 from app.store.exam_events import ExamEvent
-from app.store.exams import Exam, in_lock_order
+from app.store.exam_retention import (
+    KeptSeconds,
+    Lines,
+    count_exam_data,
+    count_old_lines,
+    delete_old_lines,
+    exams_with_files,
+    forget_exam_data,
+    without_use,
+)
 from app.store.runs import DAY_SECONDS, recurring
 from app.store.unsettled import expire_unlinked
 
@@ -113,110 +120,39 @@ async def _captures(
 
 async def _exams_with_files(resources: Resources) -> Sequence[UUID]:
     """Exams whose files this host can delete and nobody needs: with a bucket any, with a folder those in it."""
-    settings = resources.settings
-    over = (
-        # a delivered one that is due still has its receipt to send
-        Exam.due_at.is_(None),
-        or_(
-            and_(
-                Exam.state.in_(_kept(Keep.OVER)),
-                func.coalesce(Exam.delivered_at, Exam.updated_at)
-                <= in_seconds(-settings.capture_retention_hours * HOUR_SECONDS),
-            ),
-            and_(
-                Exam.state.in_(_kept(Keep.GIVEN_UP)),
-                Exam.updated_at <= in_seconds(-settings.exam_retention_days * DAY_SECONDS),
-            ),
-            and_(
-                Exam.state.in_(_kept(Keep.REVIEW)),
-                Exam.updated_at <= in_seconds(-settings.review_retention_days * DAY_SECONDS),
-            ),
-        ),
-    )
+    kept = _times(resources)
     async with resources.sessions() as session:
         if resources.staging.shared:
-            exam_ids = await session.scalars(
-                select(Exam.id)
-                .where(
-                    *over,
-                    select(Capture.id)
-                    .where(
-                        Capture.exam_id == Exam.id,
-                        Capture.purged_at.is_(None),
-                        Capture.downloaded_at.is_not(None),
-                    )
-                    .exists(),
-                )
-                .order_by(Exam.id)
-            )
-            return exam_ids.all()
+            return await exams_with_files(session, kept)
         due: list[UUID] = []
         held = resources.staging.held()
         for start in range(0, len(held), BATCH):
-            some = held[start : start + BATCH]
-            existing = set(await session.scalars(select(Exam.id).where(Exam.id.in_(some))))
-            ended = set(await session.scalars(select(Exam.id).where(Exam.id.in_(some), *over)))
-            due += [exam_id for exam_id in some if exam_id in ended or exam_id not in existing]
+            due += await without_use(session, held[start : start + BATCH], kept)
         return due
 
 
-def _kept(keep: Keep) -> tuple[ExamState, ...]:
-    return states_with(lambda traits: traits.keep is keep)
+def _times(resources: Resources) -> KeptSeconds:
+    settings = resources.settings
+    return KeptSeconds(
+        captures=settings.capture_retention_hours * HOUR_SECONDS,
+        exam=settings.exam_retention_days * DAY_SECONDS,
+        review=settings.review_retention_days * DAY_SECONDS,
+    )
 
 
 async def _exam_data(resources: Resources, purged: Purged, *, dry_run: bool) -> None:
     """What Clarius said of the patient, and what an upstream said to it. A later retry reads it from Clarius again."""
-    kept_seconds = resources.settings.exam_retention_days * DAY_SECONDS
-    review_seconds = resources.settings.review_retention_days * DAY_SECONDS
-    due: tuple[ColumnElement[bool], ...] = (
-        or_(
-            and_(
-                Exam.exam_data_sealed.is_not(None),
-                or_(Exam.exam_data_at.is_(None), Exam.exam_data_at < in_seconds(-kept_seconds)),
-            ),
-            # refused before there was any exam data: as old as the exam's last change
-            and_(
-                Exam.upstream_words_sealed.is_not(None),
-                Exam.exam_data_sealed.is_(None),
-                Exam.updated_at < in_seconds(-kept_seconds),
-            ),
-        ),
-        Exam.state.in_(FINAL),
-        # a decision without data is none
-        or_(Exam.state.not_in(_kept(Keep.REVIEW)), Exam.updated_at < in_seconds(-review_seconds)),
-    )
+    kept = _times(resources)
     if dry_run:
         async with resources.sessions() as session:
-            counted = await session.execute(select(func.count()).select_from(Exam).where(*due))
-            purged.exam_data = counted.scalar_one()
+            purged.exam_data = await count_exam_data(session, kept)
         return
-    while (some := await _forget_some(resources, due)) > 0:
+    while True:
+        async with resources.sessions.begin() as session:
+            some = await forget_exam_data(session, kept, limit=BATCH, note=DECIDABLE)
         purged.exam_data += some
-
-
-async def _forget_some(resources: Resources, due: tuple[ColumnElement[bool], ...]) -> int:
-    """Delete the exam data of a batch, in a transaction of its own; how many."""
-    in_review = Exam.state.in_(_kept(Keep.REVIEW))
-    async with resources.sessions.begin() as session:
-        gone = (
-            await session.scalars(
-                update(Exam)
-                .where(Exam.id.in_(in_lock_order(*due).limit(BATCH)))
-                .values(
-                    exam_data_sealed=None,
-                    upstream_words_sealed=None,
-                    error_message=case(
-                        (in_review, func.concat_ws(" ", Exam.error_message, DECIDABLE)),
-                        else_=Exam.error_message,
-                    ),
-                    # the time from which its files are kept is that of what happened to it last
-                    updated_at=Exam.updated_at,
-                )
-                .returning(Exam.id)
-            )
-        ).all()
-        await session.execute(update(Capture).where(Capture.exam_id.in_(gone)).values(url_sealed=None))
-    return len(gone)
+        if not some:
+            return
 
 
 async def _claims(resources: Resources, purged: Purged, *, dry_run: bool) -> None:
@@ -237,22 +173,19 @@ async def _claims(resources: Resources, purged: Purged, *, dry_run: bool) -> Non
 
 
 async def _events(resources: Resources, purged: Purged, *, dry_run: bool) -> None:
-    before = in_seconds(-resources.settings.event_retention_years * YEAR_SECONDS)
-    purged.events = await _delete(resources, ExamEvent, ExamEvent.at < before, dry_run=dry_run)
-    purged.audit_events = await _delete(resources, AuditEvent, AuditEvent.at < before, dry_run=dry_run)
+    seconds = resources.settings.event_retention_years * YEAR_SECONDS
+    purged.events = await _lines(resources, ExamEvent, seconds, dry_run=dry_run)
+    purged.audit_events = await _lines(resources, AuditEvent, seconds, dry_run=dry_run)
 
 
-async def _delete(resources: Resources, model: Any, due: ColumnElement[bool], *, dry_run: bool) -> int:
+async def _lines(resources: Resources, model: Lines, seconds: float, *, dry_run: bool) -> int:
     if dry_run:
         async with resources.sessions() as session:
-            counted = await session.execute(select(func.count()).select_from(model).where(due))
-            return int(counted.scalar_one())
+            return await count_old_lines(session, model, seconds, at_once=LINES_AT_ONCE)
     count = 0
     while True:
         async with resources.sessions.begin() as session:
-            some = select(model.id).where(due).limit(LINES_AT_ONCE)
-            done = await session.execute(delete(model).where(model.id.in_(some)))
-        deleted = done.rowcount if isinstance(done, CursorResult) else 0
-        count += deleted
-        if deleted < LINES_AT_ONCE:
+            some = await delete_old_lines(session, model, seconds, at_once=LINES_AT_ONCE)
+        count += some
+        if not some:
             return count

@@ -62,6 +62,7 @@ LIVELY: tuple[dict[str, Any], ...] = (
     {"state": ExamState.RUNNING, "step": Step.SEND, "due_at": OLD, "sent_count": 1, **LEASED},
     {"state": ExamState.RUNNING, "step": Step.SEND, **LEASED, "due_at": OLD, "lease_until": OLD},
     {"state": ExamState.DELIVERED, "step": Step.REPORT, "due_at": OLD},
+    {"state": ExamState.FAILED, "step": Step.STUDY, "exam_data_sealed": b"d", "exam_data_at": OLD},
 )
 """Exams that something is still to be done about: of each kind one in a hundred, all others are delivered."""
 
@@ -276,7 +277,17 @@ class _Filling:
             },
         )
         captures, instances = _ids(MANY), _ids(MANY)
-        await self._copy(Capture, MANY, lambda n: {"id": captures[n], "exam_id": made.exams[n], "index": 0})
+        await self._copy(
+            Capture,
+            MANY,
+            lambda n: {
+                "id": captures[n],
+                "exam_id": made.exams[n],
+                "index": 0,
+                "downloaded_at": OLD,
+                "purged_at": None if n % 100 == 60 else OLD,
+            },
+        )
         await self._copy(
             Instance,
             MANY,

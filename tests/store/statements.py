@@ -26,7 +26,9 @@ from app.store import (
     credentials,
     cursors,
     exam_events,
+    exam_gaps,
     exam_leases,
+    exam_retention,
     exam_search,
     exam_staging,
     exam_view,
@@ -60,16 +62,20 @@ from app.store import (
     waking,
     workers,
 )
-from app.store.audit import By
+from app.store.audit import AuditEvent, By
 from app.store.creates import Create, CreateState
+from app.store.exam_events import ExamEvent
 from app.store.exams import Exam
 from app.store.holds import Claimed, HoldKind
 from app.store.one_time_links import OneTimeLinkKind
 from app.store.organizations import Organization
+from app.store.runs import Run
 from app.store.subjects import Keys, Mode
 from app.store.tokens import AdminToken
 from tests.store.filled import HOST, NOW, OLD, Filled
 from tests.store.plans import driver_of
+
+KEPT = exam_retention.KeptSeconds(captures=60, exam=60, review=60)
 
 Call = Callable[[AsyncSession, Filled], Awaitable[Any]]
 
@@ -233,6 +239,21 @@ async def _next_page(session: AsyncSession, filled: Filled) -> None:
     await exam_search.find_exams(session, everything, limit=50, cursor=cursor)
 
 
+def _finds(index: str | None, **chosen: Any) -> "Sends":
+    return Sends(lambda s, _: exam_search.find_exams(s, exam_search.ExamFilter(**chosen)), index)
+
+
+async def _note_delivered(session: AsyncSession, _: Filled) -> None:
+    await overview.note_delivered(session, await overview.read_overview(session))
+
+
+async def _overview(session: AsyncSession, filled: Filled) -> None:
+    """As it is read once the delivered were counted."""
+    counted = {"count": 1, "until": NOW.isoformat()}
+    await session.merge(Run(name=overview.DELIVERED, result=counted))
+    await overview.read_overview(session)
+
+
 async def _touch_token(session: AsyncSession, filled: Filled) -> None:
     found = await tokens.find_token(session, filled.hash(1))
     assert isinstance(found, AdminToken)
@@ -360,16 +381,56 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     exam_search.find_exams: (
         Sends(lambda s, _: exam_search.find_exams(s, exam_search.ExamFilter()), "ix_exams_received"),
         Sends(_next_page, "ix_exams_received"),
-        Sends(lambda s, _: exam_search.find_exams(s, exam_search.ExamFilter(state=ExamState.WAITING))),
+        _finds("ix_exams_state", state=ExamState.WAITING),
+        _finds("ix_exams_resting", state=ExamState.FAILED),
+        _finds("ix_exams_at_step", step=Step.STUDY),
+        _finds(None, step=Step.VERIFY),
+        _finds("ix_exams_state", reason=Reason.PAUSED),
+        _finds(None, since=OLD),
+        _finds("uq_exams_request_uuid", q="abcdef"),
+        _finds("ix_exams_exam_uuid", q=str(uuid4())),
+        _finds("ix_exams_organization_id", q="clinic 77"),
         Sends(
-            lambda s, _: exam_search.find_exams(s, exam_search.ExamFilter(q="abc")),
-            reads_whole="the beginning of an id, as a person types it",
+            lambda s, w: exam_search.find_exams(
+                s, exam_search.ExamFilter(organization_id=w.organizations[1])
+            ),
+            "ix_exams_organization_id",
         ),
     ),
     exam_search.count_exams: (
         Sends(
             lambda s, _: exam_search.count_exams(s, exam_search.ExamFilter(since=OLD)),
             reads_whole="it counts all exams since then",
+        ),
+        Sends(
+            lambda s, _: exam_search.count_exams(s, exam_search.ExamFilter(state=ExamState.FAILED), up_to=50),
+            "ix_exams_state",
+        ),
+    ),
+    exam_gaps.known_requests: (
+        Sends(lambda s, w: exam_gaps.known_requests(s, w.exams[:50]), "uq_exams_request_uuid"),
+    ),
+    exam_retention.exams_with_files: (
+        Sends(lambda s, _: exam_retention.exams_with_files(s, KEPT), "ix_captures_held"),
+    ),
+    exam_retention.without_use: (
+        Sends(lambda s, w: exam_retention.without_use(s, w.exams[:50], KEPT), "pk_exams"),
+    ),
+    exam_retention.count_exam_data: (
+        Sends(lambda s, _: exam_retention.count_exam_data(s, KEPT), "ix_exams_data"),
+    ),
+    exam_retention.forget_exam_data: (
+        Sends(lambda s, _: exam_retention.forget_exam_data(s, KEPT, limit=10, note="n"), "ix_exams_data"),
+    ),
+    exam_retention.count_old_lines: (
+        Sends(lambda s, _: exam_retention.count_old_lines(s, ExamEvent, 60.0, at_once=100), "pk_exam_events"),
+    ),
+    exam_retention.delete_old_lines: (
+        Sends(
+            lambda s, _: exam_retention.delete_old_lines(s, ExamEvent, 60.0, at_once=100), "pk_exam_events"
+        ),
+        Sends(
+            lambda s, _: exam_retention.delete_old_lines(s, AuditEvent, 60.0, at_once=100), "pk_audit_events"
         ),
     ),
     exam_view.describe_exam: (Sends(_describe_one),),
@@ -539,15 +600,12 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
     ),
     organizations.list_organizations: (Sends(lambda s, _: organizations.list_organizations(s)),),
     overview.read_overview: (
-        Sends(
-            lambda s, _: overview.read_overview(s),
-            "ix_exams_due",
-            reads_whole="it counts the exams of each state",
-        ),
+        Sends(_overview, "ix_exams_due"),
+        Sends(_overview, "ix_exams_state"),
+        Sends(_overview, "ix_exams_delivered"),
     ),
-    overview.hourly: (
-        Sends(lambda s, _: overview.hourly(s), reads_whole="a page that a person opens now and then"),
-    ),
+    overview.note_delivered: (Sends(_note_delivered, reads_whole="it counts the delivered, once a day"),),
+    overview.hourly: (Sends(lambda s, _: overview.hourly(s), "ix_exams_delivered"),),
     credentials.end_credentials: (Sends(_end_credentials),),
     pending_connects.keep_pending_connect: (
         Sends(

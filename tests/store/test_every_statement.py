@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
@@ -127,3 +128,21 @@ async def test_every_statement_of_the_store_eight_times_over_one_connection(
                     raise
                 faults += [f"{name} {fault}" for fault in found]
     assert not faults, "\n".join(faults)
+
+
+async def _loses_its_index(session: AsyncSession, _: Filled) -> None:
+    states = ["queued", "waiting"]
+    await session.execute(
+        text("SELECT id FROM exams WHERE due_at <= now() AND state = ANY(CAST(:states AS text[])) LIMIT 5"),
+        {"states": states},
+    )
+
+
+@pytest.mark.slow
+async def test_a_statement_that_loses_its_partial_index_on_the_sixth_use_is_noticed(
+    settings: Settings, engine: AsyncEngine
+) -> None:
+    filled = await fill(settings.database_url)
+    async with engine.connect() as connection:
+        faults = await faults_of(connection, Sends(_loses_its_index, "ix_exams_due"), filled)
+    assert any("does not use ix_exams_due with and without a generic plan" in fault for fault in faults)
