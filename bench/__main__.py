@@ -9,13 +9,14 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import uvloop
 
 from app.config.settings import Settings
 from bench import bytes as transfers
-from bench import door, images, line, memory
+from bench import door, images, line, memory, tables
 from bench.figures import Figure, is_quiet
 from bench.programs import fresh_settings
 
@@ -26,6 +27,7 @@ PARTS: dict[str, Measure] = {
     "bytes": transfers.measure,
     "memory": memory.measure,
     "images": images.measure,
+    "tables": tables.measure,
 }
 
 
@@ -33,7 +35,14 @@ def main() -> int:
     """Run the benchmarks."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which to run (default: all)")
+    parser.add_argument(
+        "--exams", type=int, default=tables.MANY, help="how many `tables` fills in (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--plans", action="store_true", help="`tables` prints each statement's times and plan"
+    )
     options = parser.parse_args()
+    parts = PARTS | {"tables": partial(tables.measure, exams=options.exams, plans=options.plans)}
     started = time.monotonic()
     quiet = is_quiet()
     if not quiet:
@@ -41,7 +50,7 @@ def main() -> int:
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="sonobridge-bench-") as name:
         for part in options.parts or PARTS:
-            figures += _run(PARTS[part], Path(name) / part, quiet=quiet)
+            figures += _run(parts[part], Path(name) / part, quiet=quiet)
     print(f"{len(figures)} figures in {time.monotonic() - started:.0f} s")
     if quiet and any(figure.verdict == "MISSED" for figure in figures):
         return 1
