@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,28 @@ def test_every_file_of_the_store_is_in_the_metadata() -> None:
     for path in (ROOT / "app/store").glob("*.py"):
         if "__tablename__" in path.read_text("utf-8"):
             assert path.stem in listed, f"{path.name} is not imported in tables.py"
+
+
+@pytest.mark.slow
+async def test_an_index_that_was_left_half_built_is_built_again(empty_database_url: str) -> None:
+    """Revision 0021: what an interrupted build leaves has the name of the new index, and is none."""
+    assert alembic(empty_database_url, "upgrade", "0020").returncode == 0
+    engine = create_async_engine(sqlalchemy_url(empty_database_url))
+    try:
+        async with engine.begin() as connection:
+            for name in ("ix_exams_data", "ix_exams_due_next"):
+                await connection.execute(text(f"CREATE INDEX {name} ON exams (trace)"))
+        done = alembic(empty_database_url, "upgrade", "head")
+        assert done.returncode == 0, done.stderr[-2000:]
+        async with engine.connect() as connection:
+            assert await connection.run_sync(lambda sync: differences(sync, metadata)) == []
+    finally:
+        await engine.dispose()
+
+
+@pytest.mark.slow
+def test_two_processes_that_migrate_at_once_take_turns(empty_database_url: str) -> None:
+    """A build that is concurrent waits for other transactions: whoever waits for the turn must hold none open."""
+    with ThreadPoolExecutor(2) as threads:
+        both = list(threads.map(lambda _: alembic(empty_database_url, "upgrade", "head"), range(2)))
+    assert [done.returncode for done in both] == [0, 0], both[0].stderr[-2000:] + both[1].stderr[-2000:]
