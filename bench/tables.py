@@ -6,12 +6,11 @@ is timed on the first and on the sixth to eighth use of connections of its own. 
 
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
 
 from app.config.settings import Settings
@@ -37,6 +36,7 @@ from app.store.exam_search import ExamFilter
 from app.store.runs import DAY_SECONDS
 from bench.figures import Figure
 from bench.seed import HOST, Seeded, customer, seed
+from tests.store.plans import plan_lines, sent_over
 
 FEW, MANY = 20_000, 2_000_000
 CONNECTIONS = 3
@@ -238,26 +238,14 @@ async def _use(connection: AsyncConnection, call: Call, seeded: Seeded) -> float
 
 
 async def _explain(resources: Resources, call: Call, seeded: Seeded, name: str) -> None:
-    """Print how each statement of a call is executed on its connection's sixth use."""
-    sent: dict[str, Sequence[Any]] = {}
-
-    def keep(_1: Any, _2: Any, statement: str, parameters: Any, _3: Any, _4: Any) -> None:
-        if not statement.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK")):
-            sent[statement] = (parameters[0] if isinstance(parameters, list) else parameters) or ()
-
-    engine = resources.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", keep)
+    """Print how each statement of a call is executed once its connection has used it six times."""
     async with resources.engine.connect() as connection:
-        for _ in range(SIXTH):
-            await _use(connection, call, seeded)
-        event.remove(engine, "before_cursor_execute", keep)
-        driver: Any = (await connection.get_raw_connection()).driver_connection
+        async with sent_over(connection) as sent:
+            for _ in range(SIXTH):
+                await _use(connection, call, seeded)
         for statement, parameters in sent.items():
-            print(f"\n-- {name}\n{statement}")
             outer = await connection.begin()
-            await connection.exec_driver_sql("SELECT 1")
-            prepared = await driver.prepare(f"EXPLAIN (ANALYZE, BUFFERS) {statement}")
-            for row in await prepared.fetch(*parameters):
-                print(f"    {row[0]}")
+            lines = await plan_lines(connection, statement, parameters)
             await outer.rollback()
+            print(f"\n-- {name}\n{statement}", *lines, sep="\n    ")
         await connection.invalidate()

@@ -7,9 +7,20 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, ColumnElement, Integer, bindparam, false, func, or_, select, tuple_
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    DateTime,
+    Integer,
+    bindparam,
+    false,
+    func,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.types import Uuid
+from sqlalchemy.types import TypeEngine, Uuid
 
 from app.errors import Misuse
 from app.states import ExamState, Reason, Step
@@ -102,30 +113,29 @@ async def count_exams(session: AsyncSession, exam_filter: ExamFilter, *, up_to: 
 
 
 async def _wanted(session: AsyncSession, exam_filter: ExamFilter) -> list[ColumnElement[bool]]:
+    """The values stand in the SQL itself: how many rows they find decides which index is the right one."""
     wanted: list[ColumnElement[bool]] = []
     for column, value in (
         (Exam.state, exam_filter.state),
         (Exam.step, exam_filter.step),
         (Exam.reason, exam_filter.reason),
-        (Exam.organization_id, exam_filter.organization_id),
     ):
         if value is not None:
             wanted.append(column == value)
+    if exam_filter.organization_id is not None:
+        wanted.append(Exam.organization_id == _literal(exam_filter.organization_id))
     if exam_filter.reason is not None or exam_filter.step == Step.VERIFY:
         # as it is by nature; said, so that an index that leaves the delivered out can be read
         wanted.append(Exam.state != ExamState.DELIVERED)
     if exam_filter.since is not None:
-        wanted.append(Exam.received_at >= exam_filter.since)
+        wanted.append(Exam.received_at >= _literal(exam_filter.since))
     if exam_filter.q:
         wanted.append(await _mentions(session, exam_filter.q))
     return wanted
 
 
 async def _mentions(session: AsyncSession, words: str) -> ColumnElement[bool]:
-    """That the words are (the beginning of) one of the exam's UUIDs, or in its organisation's name.
-
-    The values stand in the SQL itself: how many rows they find decides which index is the right one.
-    """
+    """That the words are (the beginning of) one of the exam's UUIDs, or in its organisation's name."""
     try:
         uuid = UUID(words)
     except ValueError:
@@ -143,9 +153,10 @@ async def _mentions(session: AsyncSession, words: str) -> ColumnElement[bool]:
     return or_(false(), *choices)
 
 
-def _literal(value: UUID | int) -> BindParameter[Any]:
-    """A value as it stands in the SQL itself."""
-    kind = Integer() if isinstance(value, int) else Uuid()
+def _literal(value: UUID | int | datetime) -> BindParameter[Any]:
+    kind: TypeEngine[Any] = Integer() if isinstance(value, int) else Uuid()
+    if isinstance(value, datetime):
+        kind = DateTime(timezone=True)
     return bindparam(None, value, kind, literal_execute=True)
 
 

@@ -69,18 +69,30 @@ async def plans_of(connection: AsyncConnection, sent: Sent) -> list[Plan]:
     for mode in ("auto", "force_generic_plan"):
         await raw.execute(f"SET plan_cache_mode = {mode}")
         for statement, parameters in sent.items():
-            found += await _plans(raw, statement, parameters)
+            # the connection reads JSON by itself, as SQLAlchemy has set it up
+            explained = await _explained(connection, statement, parameters, "FORMAT JSON")
+            found += [Plan(plan[0][0]["Plan"]) for plan in explained]
     await raw.execute("RESET plan_cache_mode")
     return found
 
 
-async def _plans(raw: "asyncpg.Connection", statement: str, parameters: tuple[Any, ...]) -> list[Plan]:
+async def plan_lines(connection: AsyncConnection, statement: str, parameters: tuple[Any, ...]) -> list[str]:
+    """How the connection's prepared statement is executed now, as a person reads it. Executes it."""
+    options = "ANALYZE, BUFFERS"
+    return [line for lines in await _explained(connection, statement, parameters, options) for line in lines]
+
+
+async def _explained(
+    connection: AsyncConnection, statement: str, parameters: tuple[Any, ...], options: str
+) -> list[list[Any]]:
+    raw = await driver_of(connection)
     names = await raw.fetch("SELECT name FROM pg_prepared_statements WHERE statement = $1", statement)
     assert names, f"was not prepared, or is so no more: {statement}"
     given = f"({', '.join(map(_quoted, parameters))})" if parameters else ""
-    # the connection reads JSON by itself, as SQLAlchemy has set it up
-    plans = [await raw.fetchval(f'EXPLAIN (FORMAT JSON) EXECUTE "{row["name"]}"{given}') for row in names]
-    return [Plan(plan[0]["Plan"]) for plan in plans]
+    return [
+        [row[0] for row in await raw.fetch(f'EXPLAIN ({options}) EXECUTE "{name["name"]}"{given}')]
+        for name in names
+    ]
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
