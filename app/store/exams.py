@@ -131,7 +131,12 @@ class Exam(Leased, Base):
         ),
         # what is to be deleted after its time
         Index("ix_exams_data", "exam_data_at", postgresql_where=text("exam_data_sealed IS NOT NULL")),
-        Index("ix_exams_words", "updated_at", postgresql_where=text("upstream_words_sealed IS NOT NULL")),
+        # by the id, which never changes: an indexed time of the last change would put each change into every index
+        Index(
+            "ix_exams_words",
+            "id",
+            postgresql_where=text("upstream_words_sealed IS NOT NULL AND exam_data_sealed IS NULL"),
+        ),
     )
 
     def count(self, name: str) -> int:

@@ -24,7 +24,8 @@ NEW = {
     "WHERE state IN ('review', 'unverified', 'failed', 'cancelled', 'gone')",
     "ix_exams_at_step": "exams (step, received_at, id) WHERE step <> 'verify'",
     "ix_exams_data": "exams (exam_data_at) WHERE exam_data_sealed IS NOT NULL",
-    "ix_exams_words": "exams (updated_at) WHERE upstream_words_sealed IS NOT NULL",
+    # by the id, which never changes: an indexed time of the last change would put each change into every index
+    "ix_exams_words": "exams (id) WHERE upstream_words_sealed IS NOT NULL AND exam_data_sealed IS NULL",
     "ix_captures_held": "captures (exam_id) WHERE purged_at IS NULL AND downloaded_at IS NOT NULL",
 }
 NARROWER = {
