@@ -90,11 +90,11 @@ async def at_once(
         async def settled() -> Outcome | None:
             try:
                 outcome = await step(work)
-                await record(work, AT[step], outcome)
-                return outcome
             except Held:
                 kept_out.add(work.exam_id)
                 return None
+            await record(work, AT[step], outcome)
+            return outcome
 
         return await until(settled)
 
