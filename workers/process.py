@@ -1,7 +1,8 @@
 """One worker process, from its settings to its exit status; what it does meanwhile is `workers.main`."""
 
-import asyncio
 import sys
+
+import uvloop
 
 from app.config.settings import Settings, load_settings
 from app.errors import SettingsError, SonobridgeError
@@ -15,7 +16,7 @@ def main(arguments: list[str]) -> int:
     try:
         settings = load_settings()
         configure_logging(settings.env, settings.log_level)
-        asyncio.run(_run(settings, watch_stdin=UNTIL_STDIN_CLOSES in arguments))
+        uvloop.run(_run(settings, watch_stdin=UNTIL_STDIN_CLOSES in arguments))
     except SettingsError as error:
         return _say(2, *error.mistakes)
     except SonobridgeError as error:

@@ -165,6 +165,8 @@ def open_engine(settings: Settings) -> AsyncEngine:
         sqlalchemy_url(settings.database_url),
         pool_size=POOL_CONNECTIONS,
         max_overflow=0,
+        # the one that was used last has the statements prepared
+        pool_use_lifo=True,
         hide_parameters=True,
         connect_args={
             "timeout": CONNECT_SECONDS,
