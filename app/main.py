@@ -64,7 +64,7 @@ def create_app(settings: Settings | None = None, *, resources: Resources | None 
         async with opened(config, check=False) as app.state.resources:
             yield
 
-    # the only published description is the admin API's; the webhook and the pages have none to explore
+    # the only published description is the admin API's, with the webhook; the pages have none to explore
     app = Application(title="Sonobridge", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedProxies)
     install_error_answers(app)

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from app import __version__
+from app.web.webhook_description import described
 
 COMMON: dict[int, str] = {
     401: "`unauthenticated`: no valid admin token",
@@ -117,12 +118,16 @@ def example_of(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Any:  #
 
 
 def document_route(router: APIRouter) -> APIRouter:
-    """The route that serves the document; open to all, since it holds nothing but what the source says."""
+    """The route that serves the document, with the webhook; open to all, since it holds nothing but what the source says."""
     served = APIRouter()
 
     @cache
     def document() -> dict[str, Any]:
-        return openapi_of(router)
+        whole = openapi_of(router)
+        paths, schemas = described()
+        whole["paths"] |= paths
+        whole["components"]["schemas"] |= schemas
+        return whole
 
     @served.get("/api/admin/openapi.json", include_in_schema=False)
     async def openapi() -> JSONResponse:
