@@ -17,6 +17,7 @@ from app.config.settings import Settings
 from app.resources import Resources, open_resources
 from app.states import UNDER_WAY, ExamState, Reason, Step
 from app.store import (
+    due,
     exam_gaps,
     exam_leases,
     exam_retention,
@@ -95,7 +96,7 @@ GROUPS: dict[str, dict[str, Call]] = {
     "claim": {
         "lease_exam": lambda s, w: exam_leases.lease_exam(s, w.exam(4), owner="o", host=HOST, seconds=60),
         "due_exams": lambda s, _: exam_leases.due_exams(s, limit=50, host=HOST),
-        "seconds_to_next": lambda s, _: exam_leases.seconds_to_next(s, most=1.0),
+        "glance": lambda s, _: due.glance(s, most=1.0),
     },
     "sweep": {
         "expired_leases": lambda s, _: exam_leases.expired_leases(s, limit=500),

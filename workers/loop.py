@@ -13,7 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.config.settings import asyncpg_dsn
 from app.infrastructure.database import CONNECT_SECONDS, GOODBYE_SECONDS, database_tls
 from app.resources import Resources
-from app.store.exam_leases import due_exams, seconds_to_next
+from app.store.due import glance
+from app.store.exam_leases import due_exams
 from app.store.links import due_links
 from app.store.waking import WAKE_CHANNEL, named_in
 from app.store.workers import beat, beat_seconds, leave, silent_seconds
@@ -38,6 +39,8 @@ class Loop:
         self._wake = asyncio.Event()
         self._running: dict[UUID, asyncio.Task[bool]] = {}
         self._ending = False
+        # the workers that live, by their ids in order
+        self.peers: Sequence[str] = ()
         # the last look found less than there was room for
         self._caught_up = False
 
@@ -50,13 +53,18 @@ class Loop:
         self._wake.set()
 
     def hear(self, payload: str) -> None:
-        """A notification: begin at once with the exams that it names where nothing else waits, else look."""
-        ids = [row_id for row_id in named_in(payload) if row_id not in self._running]
-        if not ids or self._ending or not self._caught_up or len(ids) > self._free:
+        """A notification: begin at once with our share of the exams that it names where nothing else waits, else look.
+
+        What is another worker's share and is not taken by it, our next look finds.
+        """
+        named = named_in(payload)
+        ours = share_of(named, self.peers, self._resources.worker_id)
+        if not named or self._ending or not self._caught_up or len(ours) > self._free:
             self.wake()
             return
-        for row_id in ids:
-            self._start("exam", row_id)
+        for row_id in ours:
+            if row_id not in self._running:
+                self._start("exam", row_id)
 
     def end(self) -> None:
         """Take nothing more, also if the cancellation that follows is lost on the way (`workers.ending`)."""
@@ -95,12 +103,13 @@ class Loop:
             return POLL_SECONDS
         try:
             async with resources.statements() as session:
-                links = await due_links(session, limit=free)
-                self._start_all("link", links)
-                exams = await due_exams(session, limit=free, host=resources.host)
+                due = await glance(session, most=POLL_SECONDS)
+                if due.links:
+                    self._start_all("link", await due_links(session, limit=free))
+                exams = await due_exams(session, limit=free, host=resources.host) if due.exams else ()
                 self._start_all("exam", exams)
                 self._caught_up = len(exams) < free
-                return await seconds_to_next(session, most=POLL_SECONDS)
+                return due.seconds
         except (SQLAlchemyError, OSError) as error:
             log.warning("due_rows_not_read", error_type=type(error).__name__)
             return POLL_SECONDS
@@ -146,13 +155,23 @@ class Loop:
                 await connection.close(timeout=GOODBYE_SECONDS)
 
 
-async def beats(resources: Resources) -> None:
-    """Show that this worker lives, until cancelled."""
+def share_of(ids: Sequence[UUID], peers: Sequence[str], me: str) -> Sequence[UUID]:
+    """Those of the ids that are this worker's to try, so that not every worker tries every one; all while it is alone."""
+    if me not in peers:
+        return ids
+    rank = peers.index(me)
+    return [row_id for row_id in ids if row_id.int % len(peers) == rank]
+
+
+async def beats(resources: Resources, loop: Loop) -> None:
+    """Show that this worker lives, and learn who else does, until cancelled."""
     lease = resources.settings.lease_seconds
     while True:
         try:
             async with resources.sessions.begin() as session:
-                await beat(session, resources.worker_id, resources.host, silent=silent_seconds(lease))
+                loop.peers = await beat(
+                    session, resources.worker_id, resources.host, silent=silent_seconds(lease)
+                )
         except (SQLAlchemyError, OSError) as error:
             log.warning("heartbeat_not_written", error_type=type(error).__name__)
         await asyncio.sleep(beat_seconds(lease))
@@ -192,7 +211,7 @@ async def background(resources: Resources) -> AsyncIterator[Callable[[], None]]:
     parts: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (
         loop.run,
         loop.listen,
-        lambda: beats(resources),
+        lambda: beats(resources, loop),
         lambda: ticks(resources),
         lambda: watches(resources),
     )

@@ -163,17 +163,6 @@ async def due_exams(
     return [(row.id, row.lease_epoch) for row in rows]
 
 
-async def seconds_to_next(session: AsyncSession, *, most: float) -> float:
-    """In how many seconds the next exam will be due that is not due yet; `most` when none is before that."""
-    due = select(func.extract("epoch", func.min(Exam.due_at) - func.clock_timestamp())).where(
-        Exam.due_at > now(),
-        Exam.due_at < in_seconds(most),
-        Exam.state.in_((*LEASABLE, ExamState.RUNNING, ExamState.DELIVERED)),
-    )
-    seconds: float | None = await session.scalar(due)
-    return most if seconds is None else max(float(seconds), 0.0)
-
-
 def _leasable(host: str | None) -> ColumnElement[bool]:
     """Due, nobody's, and with its bytes on this host or on none (None: on whatever host)."""
     return and_(

@@ -30,18 +30,27 @@ class Worker(Base):
     steady_since: Mapped[datetime] = mapped_column(server_default=now())
 
 
-async def beat(session: AsyncSession, worker_id: str, host: str, *, silent: float = SILENT_SECONDS) -> None:
-    """This worker lives; those silent for an hour are forgotten. `silent`: so many seconds without one are a gap."""
+async def beat(
+    session: AsyncSession, worker_id: str, host: str, *, silent: float = SILENT_SECONDS
+) -> Sequence[str]:
+    """This worker lives; those silent for an hour are forgotten. The ids of all that live, in order.
+
+    `silent`: so many seconds without one are a gap.
+    """
     gap = Worker.heartbeat_at < in_seconds(-silent)
-    await session.execute(
+    lives = (
         insert(Worker)
         .values(id=worker_id, host=host)
         .on_conflict_do_update(
             index_elements=[Worker.id],
             set_={"heartbeat_at": now(), "steady_since": case((gap, now()), else_=Worker.steady_since)},
         )
+        .cte("lives")
     )
-    await session.execute(delete(Worker).where(Worker.heartbeat_at < in_seconds(-FORGOTTEN_SECONDS)))
+    forgotten = delete(Worker).where(Worker.heartbeat_at < in_seconds(-FORGOTTEN_SECONDS)).cte("forgotten")
+    others = select(Worker.id).where(Worker.heartbeat_at > in_seconds(-silent), Worker.id != worker_id)
+    ids = (await session.scalars(others.add_cte(lives, forgotten))).all()
+    return sorted([worker_id, *ids])
 
 
 def beat_seconds(lease_seconds: float) -> float:

@@ -25,6 +25,7 @@ from app.store import (
     creates,
     credentials,
     cursors,
+    due,
     exam_events,
     exam_gaps,
     exam_leases,
@@ -478,8 +479,12 @@ STATEMENTS: dict[Callable[..., Any], tuple[Sends, ...]] = {
         Sends(lambda s, _: exam_leases.due_exams(s, limit=50), "ix_exams_due"),
         Sends(lambda s, _: exam_leases.due_exams(s, limit=50, host=HOST), "ix_exams_due"),
     ),
-    exam_leases.seconds_to_next: (
-        Sends(lambda s, _: exam_leases.seconds_to_next(s, most=1.0), "ix_exams_due"),
+    due.glance: (
+        Sends(
+            lambda s, _: due.glance(s, most=1.0),
+            "ix_exams_due",
+            reads_whole="of links there are as many as clinicians",
+        ),
     ),
     exam_leases.expired_leases: (
         Sends(lambda s, _: exam_leases.expired_leases(s, limit=50), "ix_exams_leased"),

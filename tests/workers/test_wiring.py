@@ -12,7 +12,8 @@ from app.infrastructure.queue import JOB_NAME, QUEUE_NAME, Queue, deserialize, s
 from app.resources import Resources, open_resources
 from app.states import ExamState
 from app.store.runs import begin_run, last_run
-from app.store.workers import living_workers
+from app.store.waking import named_in
+from app.store.workers import beat, leave, living_workers
 from app.upkeep.recurring import tick
 from tests.support.bridge import working
 from tests.support.exams import add_exam, hold, reread
@@ -20,6 +21,7 @@ from tests.support.proxy import proxied
 from tests.support.wait import until
 from workers import jobs
 from workers.jobs import RUNNERS, run_if_due
+from workers.loop import share_of
 from workers.settings import FUNCTIONS, worker_options
 
 HOOKS = ("on_job_start", "on_job_end", "after_job_end")
@@ -158,3 +160,39 @@ async def test_one_kinds_trouble_does_not_stop_the_others(settings: Settings) ->
         assert sweep is not None
         assert sweep.error is None
         assert (await reread(resources, exam.id)).state == ExamState.QUEUED
+
+
+def test_each_new_exam_is_one_workers_to_try() -> None:
+    ids = [uuid.uuid4() for _ in range(200)]
+    peers = ["a:1:x", "b:2:y", "c:3:z"]
+    shares = [set(share_of(ids, peers, me)) for me in peers]
+    assert set.union(*shares) == set(ids)
+    assert sum(map(len, shares)) == len(ids)
+    assert all(shares)
+
+
+@pytest.mark.parametrize("peers", [[], ["me"], ["somebody"]])
+def test_a_worker_that_knows_of_nobody_else_tries_all(peers: list[str]) -> None:
+    ids = [uuid.uuid4() for _ in range(5)]
+    assert share_of(ids, peers, "me") == ids
+
+
+async def test_workers_know_of_each_other(resources: Resources) -> None:
+    async with resources.sessions.begin() as session:
+        assert await beat(session, "b:2:y", "b") == ["b:2:y"]
+        assert await beat(session, "a:1:x", "a") == ["a:1:x", "b:2:y"]
+        await leave(session, "b:2:y")
+        assert await beat(session, "a:1:x", "a") == ["a:1:x"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "named"),
+    [
+        ("0192d3a4-0000-7000-8000-000000000001 0192d3a4-0000-7000-8000-000000000002", 2),
+        ("", 0),
+        ("due", 0),
+        ("0192d3a4-0000-7000-8000-000000000001 something-newer", 0),
+    ],
+)
+def test_a_notification_names_new_exams_or_says_only_that_something_is_due(payload: str, named: int) -> None:
+    assert len(named_in(payload)) == named
