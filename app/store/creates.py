@@ -104,8 +104,10 @@ async def take_create(
         )
         .values(holder=holder, held_until=in_seconds(seconds), epoch=Create.epoch + 1)
     )
-    row = (await session.scalars(select(Create).where(same).execution_options(populate_existing=True))).one()
-    return row if row.state == CreateState.DONE or row.holder == holder else None
+    statement = select(Create).where(same).execution_options(populate_existing=True)
+    row = (await session.scalars(statement)).one_or_none()
+    # none: whoever had it has just let go of it
+    return row if row is not None and (row.state == CreateState.DONE or row.holder == holder) else None
 
 
 async def mark_create(

@@ -1,5 +1,7 @@
 """One outbox per study: whoever asks and however often, each image is sent once, and none that is new is lost."""
 
+from uuid import UUID
+
 import pytest
 
 from app.config.settings import Settings
@@ -79,8 +81,7 @@ async def test_a_capture_that_came_after_the_archive_was_sent_arrives_too(settin
         scene.sandbox.clarius.exams[submitted.request_uuid].capture_ids.append(more.id)
         scene.sandbox.clarius.expire_links()
         await scene.bridge.resources.staging.discard(exam.id)
-        async with scene.bridge.resources.sessions.begin() as session:
-            await forget_staging(session, scene.bridge.resources.host)
+        await until(lambda: host_goes(scene, exam.id))
         await read_again(scene, submitted, captures=3)
         scene.sandbox.faults.clear()
         exam = await scene.reaches(submitted, ExamState.DELIVERED, timeout=60)
@@ -91,6 +92,13 @@ async def test_a_capture_that_came_after_the_archive_was_sent_arrives_too(settin
         made = await scene.instances(submitted)
         assert {one.state for one in made} == {InstanceState.STORED}
         assert len({one.upload_id for one in made}) == 2
+
+
+async def host_goes(scene: Scene, exam_id: UUID) -> bool:
+    """The host is taken to be gone; False while the exam is just being tried, which leaves it as it is."""
+    async with scene.bridge.resources.sessions.begin() as session:
+        await forget_staging(session, scene.bridge.resources.host)
+        return (await session.get_one(Exam, exam_id)).staging_host is None
 
 
 async def read_again(scene: Scene, submitted: Submitted, *, captures: int) -> None:
