@@ -159,7 +159,7 @@ async def test_a_full_disk_takes_nothing_on_shows_it_and_heals(settings: Setting
         }
         async with (
             Sandbox() as sandbox,
-            open_bridge(settings_for(settings, sandbox, **SHORT, **wanted), sandbox) as bridge,
+            open_bridge(settings_for(settings, sandbox, **{**SHORT, **wanted}), sandbox) as bridge,
         ):
             customer = await bridge.customer(await bridge.organization(images="none"))
             held = sandbox.faults.arm(faults.hold(), server="media")
