@@ -43,7 +43,7 @@ def fresh_settings(folder: Path, *, durable: bool = True) -> Iterator[Settings]:
             database_url=database_url,
             redis_url=stores.empty_redis(),
             data_dir=folder / "data",
-            env="development",
+            env="production",
             secret_keys=[new_key()],
         )
 

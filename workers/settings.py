@@ -20,8 +20,8 @@ from workers.loop import background
 
 # The tick is the longest: it reads Clarius's whole list, of any length.
 JOB_SECONDS = 4 * 3600
-# A ring is for what no notification of the database brought.
-POLL_DELAY_SECONDS = 0.5
+# A ring is for what no notification of the database brought; the loop itself looks once a second.
+POLL_DELAY_SECONDS = 2.0
 # What arq runs itself is the tick, which may be in the middle of a list at SIGTERM.
 DRAIN_SECONDS = 40
 # arq reads so many due ids at most; more than are ever rung at once.
