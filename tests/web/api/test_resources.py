@@ -4,6 +4,7 @@ import uuid
 
 from app.states import ExamState
 from tests.support.ops import Ops
+from tests.support.wait import until
 
 
 async def test_an_organization_is_made_read_changed_tested_and_removed(ops: Ops):
@@ -142,7 +143,13 @@ async def test_links_are_listed_confirmed_moved_and_ended(ops: Ops):
     assert (await ops.write.delete(f"links/{uuid.uuid4()}")).json()["code"] == "no_such_link"
 
 
+async def has_polled(ops: Ops) -> bool:
+    """Whether the poll of the start is over: it must not find the exam before its notification is taken."""
+    return (await ops.read.get("overview")).json()["last_reconcile_at"] is not None
+
+
 async def test_the_overview_tells_where_everything_stands(ops: Ops):
+    await until(lambda: has_polled(ops))
     waiting = await ops.sandbox.submit_exam(customer=await ops.bridge.customer())
     await ops.bridge.reaches(waiting.request_uuid, ExamState.WAITING)
     seen = (await ops.read.get("overview")).json()
