@@ -6,19 +6,12 @@ import uuid
 
 import httpx
 import schemathesis
-from hypothesis import HealthCheck, given, settings
 from jsonschema_rs import Draft202012Validator
-from schemathesis.checks import CHECKS, load_all_checks
 
+from tests.support.by_description import call_at_random
 from tests.support.ops import Ops
 
 PATH = "/webhooks/clarius"
-WANTED = (
-    "not_a_server_error",
-    "status_code_conformance",
-    "content_type_conformance",
-    "response_schema_conformance",
-)
 EXAMPLES = 40
 
 
@@ -28,25 +21,9 @@ async def described(ops: Ops) -> dict[str, object]:
 
 
 def post_at_random(document: dict[str, object], url: str) -> int:
-    """Post invented notifications; how many of them were taken. Runs in a thread of its own."""
-    load_all_checks()
-    checks = [CHECKS.get_one(name) for name in WANTED]
-    taken = 0
-
-    @given(case=schemathesis.openapi.from_dict(document)[PATH]["POST"].as_strategy())
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
-    def call(case):
-        nonlocal taken
-        taken += case.call_and_validate(base_url=url, checks=checks).status_code == 202
-
-    call()
-    return taken
+    """Post invented notifications; how many of them were taken."""
+    operation = schemathesis.openapi.from_dict(document)[PATH]["POST"]
+    return call_at_random(operation, url, examples=EXAMPLES).count(202)
 
 
 async def test_what_is_posted_by_the_description_is_answered_by_it(ops: Ops):
