@@ -70,9 +70,8 @@ async def pass_on(
 ) -> Row[Any] | None:
     """A leased exam's step is done and the next begins, with a line in its history.
 
-    `sets`: what else is written of it. `kind`: whether its subject is a patient or a case, noted with the filing.
-
-    The exam as it is by then, with what `AS_FILED` reads; None when the lease is lost, and nothing is written.
+    The exam as it is by then, with what `AS_FILED` reads; None when the lease is lost, and nothing is written. `sets`:
+    what else is written of it. `kind`: whether its subject is a patient or a case, noted with the filing.
     """
     values = {
         "leased_id": exam_id,
